@@ -1,0 +1,26 @@
+"""Kernels on all CPU cores. ``kernel(name)`` builds one from its declaration; `ensure_started` starts the threads."""
+
+import functools
+
+from .. import shapes
+from ..catalog import catalog
+from . import channel, map, matmul, reduce, row
+
+_BUILDERS = {
+    shapes.Map: map.build,
+    shapes.Reduce: reduce.build,
+    shapes.Row: row.build,
+    shapes.Channel: channel.build,
+    shapes.Matmul: matmul.build,
+}
+
+
+def build(declaration):
+    """The kernel of a declaration from `numbadl.kernels.shapes`."""
+    return _BUILDERS[type(declaration)](declaration)
+
+
+@functools.cache
+def kernel(name):
+    """The kernel of that name in `numbadl.kernels.catalog`."""
+    return build(catalog()[name])

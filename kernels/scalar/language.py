@@ -10,9 +10,9 @@ The rules, all of them syntactic:
 - A numeric literal, a module or closure constant, ``math.pi``: becomes a T. An expression of such constants only is
   evaluated in float64 and rounded once.
 - An integer in floating arithmetic is cast to T. A literal stays an integer inside a subscript, ``range(...)``, a bit operation, an integer exponent, a call to an integer
-  type, and beside an integer (a parameter annotated ``int``, a loop variable, what is computed from them).
+  type, and beside an integer (a parameter annotated ``int``, a loop variable, ``float_bits``, what is computed from them).
 - Every parameter is cast to T, unless its annotation says otherwise (``n: int``, ``bits: np.uint32``).
-- ``ByType(float32=..., float64=...)`` is the constant of T; a ``Polynomial`` expands to fused multiply-adds.
+- ``ByType(float32=..., float64=...)`` is the constant (or the function) of T; a ``Polynomial`` expands to fused multiply-adds.
 """
 
 import ast
@@ -25,7 +25,7 @@ import numpy as np
 from numba import types
 from numba.extending import overload
 
-from .intrinsics import fma
+from .intrinsics import float_bits, fma
 
 INTEGER_TYPES = frozenset({int, np.int32, np.int64, np.uint32, np.uint64})
 _BIT_OPERATIONS = (ast.LShift, ast.RShift, ast.BitAnd, ast.BitOr, ast.BitXor)
@@ -141,6 +141,9 @@ def _implementation(body, args):
 def typed(fn, dtype):
     """*fn* as a plain function whose numbers are of *dtype*."""
     namespace = dict(fn.__globals__, **inspect.getclosurevars(fn).nonlocals, _T=dtype, _fma=fma)
+    for name, value in namespace.items():
+        if type(value) is ByType:  # so that a bit operation, which is not rewritten, and a call see the right one
+            namespace[name] = value.of(dtype)
     try:
         source = textwrap.dedent(inspect.getsource(fn))
     except (OSError, TypeError):
@@ -229,7 +232,7 @@ class _Typer(ast.NodeTransformer):
         if isinstance(node, ast.Name):
             return node.id in self.integers
         if isinstance(node, ast.Call):
-            return self.value(node.func) in INTEGER_TYPES | {len}
+            return self.value(node.func) in INTEGER_TYPES | {len, float_bits}
         if isinstance(node, ast.BinOp):
             if isinstance(node.op, _BIT_OPERATIONS):
                 return True

@@ -1,0 +1,69 @@
+"""Every kernel of the library by name, derived from the records; what devices build, warm-up compiles and tests check."""
+
+import functools
+
+from .scalar import dropout, normalization, rows
+from .scalar.activations import ACTIVATIONS
+from .scalar.language import scalar
+from .scalar.losses import LOSSES, ElementLoss
+from .scalar.updates import UPDATES
+from .shapes import Channel, Map, Matmul, Reduce, Row
+
+
+def backward_of(derivative):
+    """The scalar function (grad, x, *parameters) -> grad * derivative(x, *parameters)."""
+
+    @scalar
+    def backward(grad, x):
+        return grad * derivative(x)
+
+    return backward
+
+
+def _activation_kernels(record):
+    yield Map(record.name, record.forward)
+    yield Map(f"{record.name}.derivative", record.derivative)
+    yield Map(f"{record.name}.backward", backward_of(record.derivative), inputs="xx")
+
+
+def _loss_kernels(record):
+    if isinstance(record, ElementLoss):
+        yield Reduce(f"{record.name}.value", record.value, inputs="xx")
+        yield Map(f"{record.name}.gradient", record.gradient, inputs="xx", scalars="x")
+    else:
+        value_stages = tuple(s.without_keep() for s in record.stages)
+        yield Row(f"{record.name}.value", value_stages, value=record.value, labelled=True)
+        yield Row(
+            f"{record.name}.gradient", record.stages, record.gradient, record.value, scalars="x", labelled=True
+        )
+
+
+def _update_kernel(record):
+    states = len(record.state)
+    return Map(f"update.{record.name}", record.rule, "x" * (2 + states), "x" * (1 + states), "x" * record.count)
+
+
+def _records_of(module, *kinds):
+    return [value for value in vars(module).values() if isinstance(value, kinds)]
+
+
+@scalar
+def square(x):
+    return x * x
+
+
+@functools.cache
+def catalog():
+    """Name -> declaration of each kernel."""
+    found = [k for record in ACTIVATIONS.values() for k in _activation_kernels(record)]
+    found += [k for record in LOSSES.values() for k in _loss_kernels(record)]
+    found += [_update_kernel(record) for record in UPDATES.values()]
+    found += _records_of(rows, Row) + _records_of(dropout, Map) + _records_of(normalization, Channel)
+    found += [Reduce("sum", ACTIVATIONS["identity"].forward), Reduce("sum_of_squares", square)]
+    found += [
+        Matmul("matmul"),
+        Matmul("matmul.ta", transpose_a=True),
+        Matmul("matmul.tb", transpose_b=True),
+        Matmul("matmul.tb.bias", transpose_b=True, bias=True),
+    ]
+    return {declaration.name: declaration for declaration in found}

@@ -1,0 +1,139 @@
+"""How CPU kernels are compiled and kept: one place for jit options, one file per compiled kernel on disk.
+
+Numba's own cache gives the closures of one factory a common index file and reads, changes and writes it without a
+lock: two processes that compiled at once lost entries, or got another function's code. Here every compiled kernel has
+a file of its own, written to a temporary name and renamed, so there is nothing to lock and nothing half written.
+"""
+
+import contextlib
+import functools
+import hashlib
+import os
+import pickle
+import sys
+import tempfile
+import warnings
+from pathlib import Path
+
+import llvmlite
+import numba
+from numba import njit
+from numba.core.caching import _Cache
+from numba.core.compiler import CompileResult
+from numba.core.serialize import dumps
+
+from ..digest import digest
+
+OPTIONS = {"nogil": True, "error_model": "numpy"}  # no global fastmath: it folds isnan away
+REASSOCIATE = {"reassoc", "nsz", "contract"}  # allowed inside one block of a reduction, nowhere else
+
+
+def function(fn=None, *, fastmath=False):
+    """Compile *fn* as a part of kernels: inlined or called by them, never cached by itself."""
+    if fn is None:
+        return functools.partial(function, fastmath=fastmath)
+    return njit(fastmath=fastmath, **OPTIONS)(fn)
+
+
+def kernel(name):
+    """Decorate a function that Python calls: compiled at its first call, then kept on disk under *name*."""
+
+    def decorate(fn):
+        dispatcher = njit(**OPTIONS)(fn)
+        dispatcher._cache = KernelCache(name, fn)
+        return dispatcher
+
+    return decorate
+
+
+class KernelCache(_Cache):
+    """One file for each (kernel, argument types, machine, versions); it holds the digest of its sources."""
+
+    def __init__(self, name, fn):
+        self.name, self._fn, self._enabled = name, fn, True
+
+    @property
+    def cache_path(self):
+        return str(cache_folder())
+
+    @functools.cached_property
+    def _digest(self):
+        return digest(self._fn)
+
+    def _file(self, signature, codegen):
+        what = (str(signature), codegen.magic_tuple(), numba.__version__, llvmlite.__version__, sys.version)
+        return cache_folder() / f"{self.name}-{hashlib.sha256(repr(what).encode()).hexdigest()[:16]}.kernel"
+
+    def load_overload(self, sig, target_context):
+        if not self._enabled or cache_folder() is None:
+            return None
+        target_context.refresh()
+        try:
+            with open(self._file(sig, target_context.codegen()), "rb") as f:
+                if pickle.load(f) != self._digest:
+                    return None
+                payload = pickle.load(f)
+        except (OSError, EOFError, pickle.UnpicklingError):
+            return None  # not there, or damaged: compile and write it again
+        return CompileResult._rebuild(target_context, *payload)
+
+    def save_overload(self, sig, data):
+        folder = cache_folder()
+        if not self._enabled or folder is None:
+            return
+        if data.library.has_dynamic_globals:
+            raise RuntimeError(f"kernel {self.name} holds an address of this process and cannot be kept on disk")
+        content = pickle.dumps(self._digest) + dumps(data._reduce())
+        try:
+            write_atomically(self._file(sig, data.codegen), content)
+        except OSError as error:
+            _warn_once(f"compiled kernels cannot be kept in {folder}: {error}")
+
+    def enable(self):
+        self._enabled = True
+
+    def disable(self):
+        self._enabled = False
+
+    def flush(self):
+        for path in cache_folder().glob(f"{self.name}-*.kernel"):
+            path.unlink(missing_ok=True)
+
+
+def write_atomically(path, content):
+    """Write *content* to *path* so that a reader, or a crash, finds the old file or the new one."""
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=path.name)
+    try:
+        with os.fdopen(handle, "wb") as f:
+            f.write(content)
+        os.replace(temporary, path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            os.unlink(temporary)
+        raise
+
+
+@functools.cache
+def cache_folder():
+    """Where compiled kernels are kept: NUMBADL_CACHE_DIR, beside the sources, or the user's cache; None if nowhere.
+
+    Returns
+    -------
+    pathlib.Path or None
+    """
+    sources = Path(__file__).resolve().parent.parent
+    tag = f"numbadl-{hashlib.sha256(str(sources).encode()).hexdigest()[:8]}"
+    chosen = os.environ.get("NUMBADL_CACHE_DIR")
+    user = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / tag
+    for folder in [Path(chosen)] if chosen else [sources / "__pycache__" / "compiled", user]:
+        with contextlib.suppress(OSError):
+            folder.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=folder):
+                return folder
+    _warn_once("no writable folder for compiled kernels (set NUMBADL_CACHE_DIR): every process compiles its own")
+    return None
+
+
+@functools.cache
+def _warn_once(message):
+    warnings.warn(message, RuntimeWarning, stacklevel=2)

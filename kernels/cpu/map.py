@@ -1,0 +1,88 @@
+"""map: a scalar function over arrays of equal length; any number in and out, in place allowed."""
+
+import numpy as np
+from numba import carray, uint32
+
+from ..scalar.random import BLOCK as RANDOM_BLOCK
+from ..scalar.random import RUN, random_words
+from .compile import function, kernel
+from .pool import parallel
+from .vector import any_equal, at, scratch, shifted, stream_map, vector_map
+
+CHUNK = 1 << 13  # elements of a task; every chunk starts at a multiple of RANDOM_BLOCK
+LARGE_CHUNK = 1 << 15
+PARALLEL_FROM = 1 << 15  # elements: below, starting the threads costs more than they save
+STREAM_FROM = 1 << 22  # bytes of one output: twice what L2 holds here, so that it would leave the cache anyway
+
+
+def build(spec):
+    """The kernel of a `Map`: call it with the inputs, the outputs, the scalars (and seed, offset, start if random)."""
+    return _build_random(spec) if spec.random else _build_plain(spec)
+
+
+def _build_plain(spec):
+    fn, first_out, first_scalar = spec.function, len(spec.inputs), len(spec.inputs) + len(spec.outputs)
+    streamable = len(spec.outputs) == 1
+
+    @parallel
+    def chunks(n, chunk, arguments, index):
+        start = index * chunk
+        ins, outs = at(arguments[:first_out], start), at(arguments[first_out:first_scalar], start)
+        vector_map(fn, min(chunk, n - start), ins, outs, arguments[first_scalar:])
+
+    @parallel
+    def streamed_chunks(n, chunk, arguments, index):
+        start = index * chunk
+        ins, outs = at(arguments[:first_out], start), at(arguments[first_out:first_scalar], start)
+        stream_map(fn, min(chunk, n - start), ins, outs, arguments[first_scalar:])
+
+    @kernel(spec.name)
+    def run(*arguments):
+        out = arguments[first_out:first_scalar][0]
+        n = out.size
+        if n < PARALLEL_FROM:
+            chunks(1, n, n, arguments)
+        elif streamable and out.nbytes >= STREAM_FROM and not any_equal(at(arguments[:first_out], 0), at((out,), 0)):
+            streamed_chunks((n + LARGE_CHUNK - 1) // LARGE_CHUNK, n, LARGE_CHUNK, arguments)
+        else:
+            chunks((n + CHUNK - 1) // CHUNK, n, CHUNK, arguments)
+
+    return run
+
+
+def _build_random(spec):
+    fn, first_out, first_scalar = spec.function, len(spec.inputs), len(spec.inputs) + len(spec.outputs)
+    last = first_scalar + len(spec.scalars)
+
+    @parallel
+    def blocks(n, per_task, arguments, seed, offset, start, index):
+        bits = scratch(RANDOM_BLOCK, uint32)
+        first = start // RANDOM_BLOCK
+        for block in range(first + index * per_task, first + (index + 1) * per_task):
+            begin = max(block * RANDOM_BLOCK, start)
+            count = min((block + 1) * RANDOM_BLOCK, start + n) - begin
+            if count > 0:
+                fill_random(bits[0], block, seed, offset)
+                ins = at(arguments[:first_out], begin - start) + shifted(bits, begin - block * RANDOM_BLOCK)
+                vector_map(fn, count, ins, at(arguments[first_out:first_scalar], begin - start), arguments[first_scalar:])
+
+    @kernel(spec.name)
+    def run(*arguments):
+        n = arguments[first_out:first_scalar][0].size
+        seed, offset, start = arguments[-3], arguments[-2], arguments[-1]
+        count = (start + n + RANDOM_BLOCK - 1) // RANDOM_BLOCK - start // RANDOM_BLOCK
+        per_task = count if n < PARALLEL_FROM // 4 else CHUNK // RANDOM_BLOCK
+        blocks((count + per_task - 1) // per_task, n, per_task, arguments[:last], seed, offset, start)
+
+    return run
+
+
+@function
+def fill_random(pointer, block, seed, offset):
+    """Write the 1024 random words of block number *block* of a stream to *pointer*."""
+    bits = carray(pointer, RANDOM_BLOCK)
+    w0, w1, w2, w3 = bits[:RUN], bits[RUN : 2 * RUN], bits[2 * RUN : 3 * RUN], bits[3 * RUN :]
+    first = np.uint64(block) * np.uint64(RUN)
+    for i in range(RUN):
+        a, b, c, d = random_words(first + np.uint64(i), seed, offset)
+        w0[i], w1[i], w2[i], w3[i] = np.uint32(a), np.uint32(b), np.uint32(c), np.uint32(d)

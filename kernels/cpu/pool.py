@@ -1,0 +1,193 @@
+"""All cores for one kernel: a function decorated with ``@parallel`` is called once for each index of a range.
+
+Tasks are numbered by the data's shape alone, so results are the same to the bit however many threads run them.
+
+Numba's prange stands in one function here, the launcher, which gets a task as an address; kernels themselves compile
+serially, in a third of the time. A kernel knows one symbol, ``numbadl_pool``: a few words of memory which hold
+the launcher's address once the pool runs, and a lock. A call runs serially
+
+- before the pool has been started (`ensure_started` is called by kernels that have large arrays, never at import:
+  starting GNU OpenMP resets other libraries' thread counts),
+- while another thread is in the pool: the workqueue layer aborts on concurrent entry, and an Python lock would not
+  see threads from outside Python,
+- in a forked child of a process whose pool had started: GNU OpenMP ends such a child at its first parallel region.
+"""
+
+import os
+import threading
+
+import llvmlite.binding
+import numba
+import numpy as np
+from llvmlite import ir
+from numba import njit, prange, types
+from numba.core import cgutils
+from numba.extending import intrinsic
+from numba.np.ufunc import parallel as numba_parallel
+
+from .compile import OPTIONS, KernelCache, function
+from .vector import prefer_512_bit
+
+_LAUNCHER, _LOCK = 0, 1
+_state = np.zeros(2, np.int64)
+llvmlite.binding.add_symbol("numbadl_pool", _state.ctypes.data)
+
+_I64, _I8P = ir.IntType(64), ir.IntType(8).as_pointer()
+_TASK = ir.FunctionType(ir.VoidType(), [_I8P, _I64])
+_starting = threading.Lock()
+_started = _broken_by_fork = False
+
+
+def ensure_started():
+    """Start the threads, once, unless this process is the fork of one that had."""
+    global _started
+    if _started or _broken_by_fork:
+        return
+    with _starting:
+        if _started or _broken_by_fork:
+            return
+        if "OMP_WAIT_POLICY" not in os.environ:
+            # Workers that spin after a loop starve BLAS threads and other processes; read when libgomp is loaded.
+            os.environ.setdefault("GOMP_SPINCOUNT", "1000")
+        numba.get_num_threads()  # loads the threading layer and starts it
+        _run_in_threads.compile((types.intp, types.intp, types.intp))
+        compiled = _run_in_threads.overloads[(types.intp, types.intp, types.intp)]
+        _state[_LAUNCHER] = compiled.library.get_pointer_to_function(compiled.fndesc.llvm_func_name)
+        _started = True
+
+
+def started():
+    """Whether kernels run in parallel from now on."""
+    return bool(_state[_LAUNCHER])
+
+
+def _after_fork_in_child():
+    global _broken_by_fork, _starting
+    _broken_by_fork = _broken_by_fork or _started or getattr(numba_parallel, "_is_initialized", False)
+    _starting = threading.Lock()
+    _state[:] = 0
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork_in_child)
+
+
+# -- inside compiled code ------------------------------------------------------------------------
+def _binder(task):
+    """An intrinsic: args -> (address of a C function that runs task(*args, i), address of its packed arguments).
+
+    The task is part of the intrinsic and not an argument: a dispatcher as a value would put an address of this
+    process into the code, which then could not be kept on disk.
+    """
+
+    @intrinsic
+    def bind(context, args):
+        signature = types.Dispatcher(task).get_call_type(context, (*args.types, types.intp), {})
+        result = types.UniTuple(types.intp, 2)
+
+        def codegen(cx, builder, sig, values):
+            (packed,) = values
+            storage = cgutils.alloca_once_value(builder, packed)
+            wrapper = ir.Function(builder.module, _TASK, builder.module.get_unique_name("task"))
+            wrapper.linkage = "internal"
+            inner = ir.IRBuilder(wrapper.append_basic_block())
+            prefer_512_bit(builder)
+            prefer_512_bit(inner)
+            arguments = inner.load(inner.bitcast(wrapper.args[0], packed.type.as_pointer()))
+            unpacked = [inner.extract_value(arguments, k) for k in range(len(args.types))]
+            _call_ignoring_status(cx, inner, task, signature, [*unpacked, wrapper.args[1]])
+            inner.ret_void()
+            addresses = [builder.ptrtoint(wrapper, _I64), builder.ptrtoint(storage, _I64)]
+            return cx.make_tuple(builder, result, addresses)
+
+        return result(args), codegen
+
+    return bind
+
+
+def _call_ignoring_status(cx, builder, task, signature, values):
+    """Call a compiled function from one that cannot raise (kernels do not: the shapes were checked in Python)."""
+    compiled = task.get_compile_result(signature)
+    cx.add_linking_libs([compiled.library])
+    fn = cx.declare_function(builder.module, compiled.fndesc)
+    cx.call_conv.call_function(builder, fn, signature.return_type, signature.args, values)
+
+
+@intrinsic
+def _call_task(context, address, bound, index):
+    def codegen(cx, builder, sig, values):
+        fn = builder.inttoptr(values[0], _TASK.as_pointer())
+        builder.call(fn, [builder.inttoptr(values[1], _I8P), values[2]])
+        return cx.get_dummy_value()
+
+    return types.void(types.intp, types.intp, types.intp), codegen
+
+
+def _word(builder, index):
+    """Pointer to a word of the pool's memory, by the symbol that the process resolved."""
+    module = builder.module
+    symbol = module.globals.get("numbadl_pool") or ir.GlobalVariable(module, ir.ArrayType(_I64, 2), "numbadl_pool")
+    return builder.gep(symbol, [ir.IntType(32)(0), ir.IntType(32)(index)])
+
+
+@intrinsic
+def _load_launcher(context):
+    return types.intp(), lambda cx, builder, sig, args: builder.load_atomic(_word(builder, _LAUNCHER), "acquire", 8)
+
+
+@intrinsic
+def _try_lock(context):
+    def codegen(cx, builder, sig, values):
+        taken = builder.cmpxchg(_word(builder, _LOCK), _I64(0), _I64(1), "acquire", "monotonic")
+        return builder.extract_value(taken, 1)
+
+    return types.boolean(), codegen
+
+
+@intrinsic
+def _unlock(context):
+    def codegen(cx, builder, sig, values):
+        builder.store_atomic(_I64(0), _word(builder, _LOCK), "release", 8)
+        return cx.get_dummy_value()
+
+    return types.void(), codegen
+
+
+@intrinsic
+def _call_launcher(context, launcher, address, bound, count):
+    """Call `_run_in_threads` by its address, in Numba's calling convention: (result, exception, *arguments)."""
+
+    def codegen(cx, builder, sig, values):
+        signature = ir.FunctionType(ir.IntType(32), [_I8P, _I8P, _I64, _I64, _I64])
+        ignored = [builder.bitcast(cgutils.alloca_once(builder, _I8P), _I8P) for _ in range(2)]
+        builder.call(builder.inttoptr(values[0], signature.as_pointer()), [*ignored, *values[1:]])
+        return cx.get_dummy_value()
+
+    return types.void(types.intp, types.intp, types.intp, types.intp), codegen
+
+
+@njit(parallel=True, **OPTIONS)
+def _run_in_threads(address, bound, count):
+    for i in prange(count):
+        _call_task(address, bound, i)
+
+
+_run_in_threads._cache = KernelCache("pool", _run_in_threads.py_func)
+
+
+def parallel(fn):
+    """Turn ``fn(*args, index)`` into ``fn(count, *args)``: runs all indices, on all cores where that is possible."""
+    bind = _binder(function(fn))
+
+    @function
+    def run(count, *args):
+        address, bound = bind(args)
+        launcher = _load_launcher() if count > 1 else 0
+        if launcher != 0 and _try_lock():
+            _call_launcher(launcher, address, bound, count)
+            _unlock()
+        else:
+            for i in range(count):
+                _call_task(address, bound, i)
+
+    return run

@@ -1,0 +1,107 @@
+"""Activations: one declaration each. Array functions, backward, layers, docs, plots, tests are derived from the records.
+
+To add one, write its two functions (see ``language.py`` for what a scalar function may say) and a record below.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from math import inf
+
+from .language import scalar
+from .math import exp, sech2, sigmoid, tanh
+
+
+@dataclass(frozen=True)
+class Activation:
+    """What there is to know about an activation function.
+
+    Attributes
+    ----------
+    forward, derivative : scalar functions of (x, *parameters)
+    formula, derivative_formula : LaTeX
+    range : (lowest, highest) value, approached or reached
+    continuity : "C^k", k the number of continuous derivatives ("C^inf": all)
+    kinks : points where the derivative jumps
+    monotonic : whether f never decreases
+    initialization : the `numbadl.nn` initialiser that suits a layer in front of it: "he", "xavier" or "lecun"
+    source : where it comes from
+    """
+
+    name: str
+    forward: Callable
+    derivative: Callable
+    formula: str
+    derivative_formula: str
+    range: tuple
+    continuity: str
+    kinks: tuple = ()
+    monotonic: bool = True
+    initialization: str = "xavier"
+    source: str = ""
+
+
+@scalar
+def identity(x):
+    return x
+
+
+@scalar
+def identity_derivative(x):
+    return 1 if x == x else x  # NaN stays NaN
+
+
+@scalar
+def relu(x):
+    return 0 if x < 0 else x
+
+
+@scalar
+def relu_derivative(x):
+    return 0 if x <= 0 else (1 if x > 0 else x)
+
+
+@scalar
+def sigmoid_derivative(x):
+    e = exp(-abs(x))
+    return e / ((1 + e) * (1 + e))  # sigma(x) sigma(-x); f (1 - f) would cancel
+
+
+@scalar
+def silu(x):
+    s = sigmoid(x)
+    return x * s if s > 0 else s  # at -inf the product would be NaN
+
+
+@scalar
+def silu_derivative(x):
+    s, t = sigmoid(x), sigmoid(-x)  # 1 - sigmoid(x) would cancel
+    growth = x * t if t > 0 else t
+    return s * (1 + growth) if s > 0 else s
+
+
+ACTIVATIONS = {
+    record.name: record
+    for record in [
+        Activation(
+            "identity", identity, identity_derivative, "x", "1", (-inf, inf), "C^inf",
+            initialization="lecun", source="the linear activation",
+        ),
+        Activation(
+            "sigmoid", sigmoid, sigmoid_derivative, r"\frac{1}{1+e^{-x}}", r"\sigma(x)\,\sigma(-x)", (0.0, 1.0), "C^inf",
+            source="Verhulst 1838, the logistic function",
+        ),
+        Activation(
+            "tanh", tanh, sech2, r"\tanh x", r"\operatorname{sech}^2 x", (-1.0, 1.0), "C^inf",
+            source="LeCun, Bottou, Orr, Müller 1998, Efficient BackProp",
+        ),
+        Activation(
+            "relu", relu, relu_derivative, r"\max(0, x)", "H(x)", (0.0, inf), "C^0", kinks=(0.0,),
+            initialization="he", source="Nair, Hinton 2010; f'(0) = 0 as in PyTorch and JAX",
+        ),
+        Activation(
+            "silu", silu, silu_derivative, r"x\,\sigma(x)", r"\sigma(x)\,(1 + x\,\sigma(-x))",
+            (-0.2784645427610738, inf), "C^inf", monotonic=False, initialization="he",
+            source="Elfwing, Uchibe, Doya 2018; Ramachandran, Zoph, Le 2017 (swish with beta = 1)",
+        ),
+    ]
+}  # fmt: skip

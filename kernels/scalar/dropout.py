@@ -1,0 +1,27 @@
+"""Dropout: an element is kept where its 32 random bits exceed a threshold, and scaled by 1 / (fraction kept)."""
+
+import numpy as np
+
+from ..shapes import Map
+from .language import scalar
+
+
+@scalar
+def dropout(x, bits: np.uint32, threshold: np.uint32, scale):
+    return x * scale if bits > threshold else 0
+
+
+@scalar
+def kept(bits: np.uint32, threshold: np.uint32):
+    return bits > threshold
+
+
+@scalar
+def uniform(bits: np.uint32, low, high):
+    # 24 bits, centred: exact in float32, never low or high itself
+    return low + (high - low) * ((bits >> np.uint32(8)) + 0.5) * 2.0**-24
+
+
+DROPOUT = Map("dropout", dropout, scalars="ux", random=True)  # its own gradient: the same mask times the gradient
+DROPOUT_MASK = Map("dropout.mask", kept, inputs="", outputs="b", scalars="u", random=True)
+UNIFORM = Map("uniform", uniform, inputs="", scalars="xx", random=True)

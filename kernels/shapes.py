@@ -1,0 +1,123 @@
+"""The loop shapes: what an operation declares about itself, and what every device builds its kernel from.
+
+An operation names its element function and the kinds of its operands; ``kernels.cpu`` and ``kernels.cuda`` have a
+module for each shape here, whose ``build(declaration)`` gives the kernel. A kernel is called with the operands in
+the order of the declaration: inputs, outputs, scalars. Kinds of operands, one letter each:
+
+====  =========================================================
+x     of the call's floating type, float32 or float64
+u     uint32
+i     int64
+b     bool
+====  =========================================================
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+KINDS = {"u": np.uint32, "i": np.int64, "b": np.bool_}
+
+
+def dtype_of(kind, dtype):
+    """The NumPy type of an operand of *kind* in a kernel for *dtype*."""
+    return KINDS.get(kind, dtype)
+
+
+@dataclass(frozen=True)
+class Map:
+    """outputs = function(*inputs, [bits,] *scalars), element by element; an output may be an input.
+
+    With *random*, the element's 32 random bits come after the inputs, and the kernel takes three more scalars after
+    its own: seed, offset (uint64) and start (int64), the index of the first element in the random stream.
+    """
+
+    name: str
+    function: Callable
+    inputs: str = "x"
+    outputs: str = "x"
+    scalars: str = ""
+    random: bool = False
+
+
+@dataclass(frozen=True)
+class Reduce:
+    """The sum over all elements of function(*inputs, *scalars), as a float64: fixed blocks, combined in order."""
+
+    name: str
+    function: Callable
+    inputs: str = "x"
+    scalars: str = ""
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One reduction over a row: "sum" or "max" of function(...); with *keep*, later stages see its values as input 0."""
+
+    combine: str
+    function: Callable
+    keep: bool = False
+
+    def without_keep(self):
+        return Stage(self.combine, self.function)
+
+
+@dataclass(frozen=True)
+class Row:
+    """An operation on each row of 2-D arrays, in stages and a final map.
+
+    Every function takes: the element of each input, then (if *labelled*) the column's distance from the row's label, an
+    int32 that is 0 in the label's column, then the results of the stages before it. *output* takes the scalars, too, and
+    gives the element of the output (None: there is none); *value*, if there is one, takes the results of all
+    stages, and gives the row's entry of one more output, of shape (rows,).
+
+    Operands of the kernel: inputs (rows, n), [labels (rows,) int64], [output (rows, n)], [values (rows,)], scalars.
+    A stage with *keep* stores into the output and needs one.
+    """
+
+    name: str
+    stages: tuple
+    output: Callable | None = None
+    value: Callable | None = None
+    inputs: str = "x"
+    scalars: str = ""
+    labelled: bool = False
+
+
+@dataclass(frozen=True)
+class Channel:
+    """Statistics over each channel of (N, C, S) arrays, and a map that uses them: batch norm and its gradient.
+
+    - ``reduce(*inputs, *[channel arrays of reduce_with])`` gives *sums* terms, summed over the channel (None: no sums);
+    - ``finish(*sums, *channel_inputs, count, *scalars)`` gives the channel outputs; with sums, it computes in float64;
+    - ``output(*inputs, *[channel arrays of map_with])`` gives the element of the output (None: there is no output).
+
+    Channel arrays are counted through channel inputs and then channel outputs; one may be both (running statistics).
+    Operands of the kernel: inputs and the output as (N, C, S), channel inputs and channel outputs as (C,) each, scalars.
+    """
+
+    name: str
+    reduce: Callable | None
+    sums: int
+    reduce_with: tuple
+    finish: Callable
+    channel_inputs: int
+    channel_outputs: int
+    output: Callable | None = None
+    map_with: tuple = ()
+    inputs: str = "x"
+    scalars: str = ""
+
+
+@dataclass(frozen=True)
+class Matmul:
+    """out (M, N) = op(a) @ op(b), where op transposes if asked to; with *bias*, a row (N,) is added to every row.
+
+    Operands of the kernel: a, b, [bias], out.
+    """
+
+    name: str
+    transpose_a: bool = False
+    transpose_b: bool = False
+    bias: bool = False

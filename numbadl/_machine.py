@@ -1,0 +1,127 @@
+"""What this machine offers to the kernels: CPU, threads, BLAS, CUDA; found out through public interfaces."""
+
+import importlib
+import os
+import platform
+
+_FEATURES = {  # of the processor, those that change the code LLVM makes for our loops, oldest first
+    "x86": "sse4.2 avx avx2 fma f16c avx512f avx512bw avx512dq avx512vl avx512bf16 avx512fp16",
+    "arm": "neon fp-armv8 fullfp16 bf16 sve sve2",
+}
+_VECTOR_BITS = (("avx512f", 512), ("avx", 256), ("sse2", 128), ("neon", 128))
+_THREADING_LAYERS = {"tbb": "tbbpool", "omp": "omppool", "workqueue": "workqueue"}
+
+
+def cpu():
+    """The processor: LLVM's name for it, its own name, features that matter, widest vector in bits (0 if unknown)."""
+    import llvmlite.binding as llvm
+
+    has = {name for name, present in llvm.get_host_cpu_features().items() if present}
+    known = [name for names in _FEATURES.values() for name in names.split()]
+    bits = next((bits for name, bits in _VECTOR_BITS if name in has), 0)
+    return {
+        "llvm": llvm.get_host_cpu_name(),
+        "model": _cpu_model(),
+        "cores": os.cpu_count(),
+        "features": [name for name in known if name in has],
+        "vector_bits": bits,
+    }
+
+
+def _cpu_model():
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8", errors="replace") as file:
+            for line in file:
+                if line.startswith("model name"):
+                    return line.partition(":")[2].strip()
+    except OSError:
+        pass  # not Linux
+    return platform.processor() or platform.machine()
+
+
+def threads():
+    """How many threads kernels use; NUMBA_NUM_THREADS sets it."""
+    import numba
+
+    return numba.config.NUMBA_NUM_THREADS
+
+
+def threading_layers():
+    """Numba's threading layers: name -> None if it can be loaded, otherwise the reason."""
+    found = {}
+    for name, module in _THREADING_LAYERS.items():
+        try:
+            importlib.import_module(f"numba.np.ufunc.{module}")
+            found[name] = None
+        except ImportError as error:
+            found[name] = str(error).splitlines()[0]
+    return found
+
+
+def threading_layer():
+    """The threading layer that Numba picks here. Asking starts it."""
+    import numba
+
+    try:
+        numba.get_num_threads()
+        return numba.threading_layer()
+    except ValueError as error:  # the layer that NUMBA_THREADING_LAYER names is not there
+        return f"none ({' '.join(str(error).split())})"
+
+
+def blas():
+    """The BLAS libraries in the process, one dictionary of threadpoolctl each, with "ours" for those that we call."""
+    import scipy.linalg.cython_blas  # noqa: F401  (loads the library)
+    from threadpoolctl import threadpool_info
+
+    libraries = [library for library in threadpool_info() if library["user_api"] == "blas"]
+    # The wheels of NumPy and SciPy carry a copy each, and ours is SciPy's; elsewhere both use one library.
+    scipys = [library for library in libraries if "scipy" in os.path.basename(os.path.dirname(library["filepath"]))]
+    return [{**library, "ours": library in (scipys or libraries)} for library in libraries]
+
+
+def cuda():
+    """Whether kernels can run on a GPU, and either its name or the reason why not.
+
+    Returns
+    -------
+    usable : bool
+    text : str
+
+    Examples
+    --------
+    >>> usable, text = cuda()
+    >>> isinstance(usable, bool), isinstance(text, str)
+    (True, True)
+    """
+    if importlib.util.find_spec("numba_cuda") is None:
+        return False, "numba-cuda is not installed (pip install numbadl[cuda])"
+    # A broken driver or toolkit may raise anything; whatever it is, it is the reason why CUDA is not usable.
+    try:
+        from numba import cuda
+
+        if simulated():
+            return False, "the simulator is on (NUMBA_ENABLE_CUDASIM)"
+        if not cuda.is_available():
+            return False, " ".join(str(cuda.cuda_error() or "no CUDA device").split())
+        device = cuda.get_current_device()
+        name = device.name.decode() if isinstance(device.name, bytes) else device.name
+        major, minor = device.compute_capability
+        return True, f"{name}, compute capability {major}.{minor}"
+    except Exception as error:
+        return False, f"{type(error).__name__}: {error}"
+
+
+def choose_device(wanted):
+    """The device for "auto", "cpu" or "cuda"; ValueError if CUDA is asked for and not usable."""
+    if wanted == "cpu":
+        return "cpu"
+    usable, text = cuda()
+    if wanted == "cuda" and not usable and not simulated():
+        raise ValueError(f"--device cuda: {text}")
+    return "cuda" if usable or wanted == "cuda" else "cpu"
+
+
+def simulated():
+    """Whether numba-cuda's simulator stands in for a GPU: good for tests, thousands of times too slow for training."""
+    return os.environ.get("NUMBA_ENABLE_CUDASIM", "0") not in ("", "0")

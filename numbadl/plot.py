@@ -1,0 +1,125 @@
+"""Pictures of training. They need matplotlib: ``pip install numbadl[plot]``."""
+
+import math
+from pathlib import Path
+
+from ._atomic import atomic_path
+
+_TRAIN, _VALIDATION, _INK, _FAINT = (
+    "#2a6fbb",
+    "#d9622b",
+    "#333333",
+    "#d8d8d8",
+)  # blue and orange: safe for colour-blind eyes
+_PANEL_INCHES = (4.8, 3.3)
+_PANELS_PER_ROW = 3
+
+
+def learning_curves(history, path):
+    """Draw each metric over the epochs, training and validation in one panel, and save the picture as PNG.
+
+    Parameters
+    ----------
+    history : object
+        ``history.epochs``, a list of epoch numbers, and ``history.metrics``, a mapping of names to lists of as many
+        numbers. A name that starts with ``val_`` belongs to the validation rows. NaN and infinity leave gaps.
+    path : str or path
+        The PNG file; folders on the way are made. It is written under another name and renamed.
+
+    Returns
+    -------
+    pathlib.Path
+        `path`.
+
+    Raises
+    ------
+    ImportError
+        If matplotlib is not installed.
+    ValueError
+        If there are no epochs or no metrics, or a metric's length is not the number of epochs.
+
+    Examples
+    --------
+    >>> from types import SimpleNamespace
+    >>> import tempfile
+    >>> from numbadl.plot import learning_curves
+    >>> history = SimpleNamespace(epochs=[1, 2, 3], metrics={"loss": [1.5, 0.5, 0.25], "val_loss": [1.6, 0.7, 0.5]})
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     learning_curves(history, f"{folder}/curves.png").name
+    'curves.png'
+    """
+    epochs, metrics = list(history.epochs), {name: list(values) for name, values in history.metrics.items()}
+    _check(epochs, metrics)
+    Figure, FigureCanvasAgg = _matplotlib()
+    names = list(dict.fromkeys(name.removeprefix("val_") for name in metrics))
+    columns = 2 if len(names) == 4 else min(len(names), _PANELS_PER_ROW)
+    rows = math.ceil(len(names) / columns)
+    # A figure without pyplot belongs to no window system and to no global list: nothing to choose, nothing to close.
+    figure = Figure(figsize=(_PANEL_INCHES[0] * columns, _PANEL_INCHES[1] * rows), dpi=150, layout="constrained")
+    FigureCanvasAgg(figure)
+    panels = figure.subplots(rows, columns, squeeze=False).flat
+    for panel, name in zip(panels, names, strict=False):
+        _draw(panel, name, epochs, metrics.get(name), metrics.get(f"val_{name}"))
+    for panel in panels[len(names) :]:
+        panel.set_visible(False)
+    with atomic_path(path) as temporary:
+        figure.savefig(temporary, format="png")
+    return Path(path)
+
+
+def _matplotlib():
+    try:
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise ImportError(f"pictures need matplotlib: pip install numbadl[plot] ({error})") from error
+    return Figure, FigureCanvasAgg
+
+
+def _check(epochs, metrics):
+    if not epochs or not metrics:
+        raise ValueError(
+            f"history: {len(epochs)} epochs and {len(metrics)} metrics came, at least one of each is needed"
+        )
+    for name, values in metrics.items():
+        if len(values) != len(epochs):
+            raise ValueError(f"history: metric {name!r} has {len(values)} values for {len(epochs)} epochs")
+
+
+def _draw(panel, name, epochs, train, validation):
+    """One metric: two lines, a dot at the best validation value, the last values written beside the lines."""
+    from matplotlib.ticker import MaxNLocator
+
+    marker = "o" if len(epochs) == 1 else None
+    for label, values, colour in (("training", train, _TRAIN), ("validation", validation, _VALIDATION)):
+        if values is not None:
+            finite = [value if math.isfinite(value) else math.nan for value in values]
+            panel.plot(epochs, finite, color=colour, linewidth=1.8, marker=marker, label=_label(label, name, finite))
+    if validation is not None and len(epochs) > 1:
+        _mark_best(panel, name, epochs, validation)
+    panel.set_title(name.replace("_", " "), loc="left", color=_INK, fontsize=11, fontweight="bold")
+    panel.set_xlabel("epoch", color=_INK)
+    panel.xaxis.set_major_locator(MaxNLocator(integer=True))
+    panel.grid(True, color=_FAINT, linewidth=0.6)
+    panel.set_axisbelow(True)
+    panel.tick_params(colors=_INK, length=0)
+    for side in ("top", "right", "left"):
+        panel.spines[side].set_visible(False)
+    panel.spines["bottom"].set_color(_FAINT)
+    panel.margins(x=0.02)
+    panel.legend(frameon=False, fontsize=9, labelcolor=_INK)
+
+
+def _label(label, name, values):
+    return f"{label}, last {values[-1]:.4g}" if math.isfinite(values[-1]) else label
+
+
+def _mark_best(panel, name, epochs, values):
+    smaller_is_better = not any(word in name for word in ("accuracy", "r2", "f1", "auc", "precision", "recall"))
+    finite = [
+        (value if smaller_is_better else -value, epoch, value) for epoch, value in zip(epochs, values, strict=True)
+    ]
+    finite = [entry for entry in finite if math.isfinite(entry[0])]
+    if finite:
+        _, epoch, value = min(finite)
+        panel.plot([epoch], [value], "o", color=_VALIDATION, markersize=5, label=f"best {value:.4g}, epoch {epoch}")

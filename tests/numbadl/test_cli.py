@@ -1,0 +1,402 @@
+"""The command line, end to end: training, prediction, and one clear line for whatever is wrong."""
+
+import csv
+import io
+import json
+import subprocess
+import sys
+import types
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import numbadl as nd
+from numbadl import cli
+from numbadl.data import load_digits
+from numbadl.data.digits import digits_table
+
+N = 120
+
+
+def write_csv(path, columns):
+    with open(path, "w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(columns)
+        writer.writerows(zip(*columns.values(), strict=True))
+    return path
+
+
+def problem(task, seed=0):
+    """A small data set for each task that a short training must learn: columns, and the names of the targets."""
+    rng = np.random.default_rng(seed)
+    a, b = rng.normal(5, 3, N), rng.normal(-1, 0.01, N)
+    colour = rng.choice(["red", "green"], N)
+    score = (a - 5) / 3 + (b + 1) / 0.01 + (colour == "red")
+    targets = {
+        "regression": {"price": 1e5 + 2e4 * score},
+        "binary": {"sold": np.where(score > 0.5, "yes", "no")},
+        "multiclass": {"size": np.digitize(score, [-0.4, 1.4]) + 3},
+        "multilabel": {"high": (score > 0.5).astype(int), "far": (a > 5).astype(int)},
+    }[task]
+    return {"a": a, "b": b, "colour": colour, **targets}, list(targets)
+
+
+@pytest.fixture(autouse=True)
+def own_folder(tmp_path, monkeypatch):
+    """Every test runs in an empty folder of its own: runs/ must not appear in the checkout."""
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def digits_run(tmp_path_factory):
+    """One training with nothing but defaults, in a process of its own; its folder and what it printed."""
+    folder = tmp_path_factory.mktemp("digits")
+    command = [sys.executable, "-m", "numbadl", "train"]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True)
+    return types.SimpleNamespace(folder=folder, out=done.stdout, err=done.stderr)
+
+
+def run(*arguments):
+    return cli.main([str(argument) for argument in arguments])
+
+
+def fails(capsys, *arguments):
+    """Run a command that must fail on the user's input; returns the message after checking its form."""
+    assert run(*arguments) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("numbadl: error: ") and error.count("\n") == 1 and "Traceback" not in error
+    return error
+
+
+def files():
+    """All files below the test's folder."""
+    return sorted(str(path) for path in Path().rglob("*") if path.is_file())
+
+
+def table_row(out, name):
+    """The numbers in the row of a printed metrics table."""
+    rows = [line.split() for line in out.splitlines() if line.split()[:1] == [name]]
+    return [float(cell) for cell in rows[-1][1:]]
+
+
+# -- train -------------------------------------------------------------------------------------
+
+
+def test_training_on_the_digits_reports_and_saves(digits_run):
+    for expected in ("device", "threads", "1,797 rows, 64 features", "1,347 for training, 450 for testing", "Linear"):
+        assert expected in digits_run.out
+    train, test = table_row(digits_run.out, "accuracy")
+    assert train > 0.98 and test > 0.96
+    assert (digits_run.folder / "runs/digits/learning_curves.png").read_bytes().startswith(b"\x89PNG")
+    model = nd.nn.load(digits_run.folder / "runs/digits/model.safetensors")
+    assert model.metadata["numbadl_train"]["classes"] == list("0123456789")
+    assert "epoch" in digits_run.err.lower() or "%" in digits_run.err  # the progress bar
+
+
+def test_default_training_reaches_97_percent(capsys):
+    accuracies = []
+    for seed in range(3):
+        assert run("train", "--quiet", "--seed", seed) == 0
+        accuracies.append(table_row(capsys.readouterr().out, "accuracy")[1])
+    assert np.median(accuracies) >= 0.97, accuracies
+
+
+@pytest.mark.parametrize(
+    ("task", "metric", "bound"),
+    [
+        ("regression", "r2", 0.8),
+        ("binary", "accuracy", 0.8),
+        ("multiclass", "accuracy", 0.75),
+        ("multilabel", "accuracy", 0.8),
+    ],
+)
+def test_every_task_from_training_to_prediction(capsys, task, metric, bound):
+    columns, targets = problem(task)
+    data = write_csv("data.csv", columns)
+    assert run("train", "--data", data, "--target", ",".join(targets), "--out", "here", "--quiet") == 0
+    assert table_row(capsys.readouterr().out, metric)[1] > bound
+    assert files() == ["data.csv", "here/learning_curves.png", "here/model.safetensors"]
+
+    assert run("predict", "here/model.safetensors", data, "--evaluate") == 0
+    printed = capsys.readouterr()
+    header, *rows = list(csv.reader(io.StringIO(printed.out)))
+    assert header[: len(targets)] == targets and len(rows) == N
+    assert table_row(printed.err, metric)[0] > bound
+    if task == "regression":
+        errors = np.array(rows, float)[:, 0] - columns["price"]
+        assert np.sqrt(np.mean(errors**2)) == pytest.approx(table_row(printed.err, "rmse")[0], rel=1e-3)
+    else:
+        right = [[row[k] == str(columns[name][n]) for k, name in enumerate(targets)] for n, row in enumerate(rows)]
+        assert np.mean(right) == pytest.approx(table_row(printed.err, "accuracy")[0], abs=1e-4)
+
+
+def test_npz_files_and_their_own_test_rows(capsys):
+    x_train, y_train, x_test, y_test = load_digits()
+    np.savez("images.npz", x_train=x_train, y_train=y_train, x_test=x_test, y_test=y_test)
+    assert run("train", "--data", "images.npz", "--epochs", 5) == 0
+    out = capsys.readouterr().out
+    assert "1,347 for training, 450 for testing" in out and table_row(out, "accuracy")[1] > 0.9
+    np.savez("new.npz", X=x_test, y=y_test)
+    assert run("predict", "runs/images/model.safetensors", "new.npz", "--evaluate") == 0
+    assert table_row(capsys.readouterr().err, "accuracy")[0] == pytest.approx(table_row(out, "accuracy")[1], abs=1e-5)
+
+
+@pytest.mark.parametrize("batch_size", ["full", "1", "7", "100000"])
+def test_batch_sizes(capsys, batch_size):
+    data = write_csv("data.csv", problem("binary")[0])
+    assert run("train", "--data", data, "--target", "sold", "--batch-size", batch_size, "--epochs", 3) == 0
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["--layers", "none"],
+        ["--layers", "16,8", "--activation", "tanh", "--no-batch-norm", "--dropout", "0"],
+        ["--optimizer", "sgd", "--lr", "0.1", "--weight-decay", "1e-4"],
+        ["--activation", "silu", "--optimizer", "AdamW", "--device", "cpu", "--test-fraction", "0.4"],
+        ["--task", "regression", "--ignore", "b,colour"],
+    ],
+    ids=" ".join,
+)
+def test_options_reach_the_network(capsys, options):
+    data = write_csv("data.csv", problem("multiclass")[0])
+    assert run("train", "--data", data, "--target", "size", "--epochs", 3, *options) == 0
+    model = nd.nn.load("runs/data/model.safetensors")
+    kinds = [type(layer).__name__ for layer in model.layers]
+    if "none" in options:
+        assert kinds == ["Linear"]
+    if "tanh" in options:
+        assert kinds == ["Linear", "Tanh", "Linear", "Tanh", "Linear"]
+
+
+def test_same_seed_same_model(capsys):
+    data = write_csv("data.csv", problem("multiclass")[0])
+    for name, seed in (("one", 3), ("two", 3), ("three", 4)):
+        run(
+            "train", "--data", data, "--target", "size", "--epochs", 3, "--seed", seed, "--model", f"{name}.safetensors"
+        )
+        run("predict", f"{name}.safetensors", data, "--out", f"{name}.csv")
+    one, two, three = (Path(f"{name}.csv").read_text() for name in ("one", "two", "three"))
+    assert one == two != three
+    assert "one.png" in files()
+
+
+def test_training_that_diverges_saves_nothing(capsys):
+    data = write_csv("data.csv", problem("regression")[0])
+    command = ["train", "--data", data, "--target", "price", "--optimizer", "sgd", "--lr", "1e20", "--no-batch-norm"]
+    assert run(*command, "--epochs", 20, "--quiet") == 2
+    assert "diverged" in capsys.readouterr().err
+    assert files() == ["data.csv"]
+
+
+def test_training_without_matplotlib(capsys, monkeypatch):
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    data = write_csv("data.csv", problem("binary")[0])
+    assert run("train", "--data", data, "--target", "sold", "--epochs", 2, "--quiet") == 0
+    assert "warning: no learning curves" in (error := capsys.readouterr().err) and "numbadl[plot]" in error
+    assert files() == ["data.csv", "runs/data/model.safetensors"]
+
+
+def test_interruption_is_quiet_and_leaves_nothing(capsys, monkeypatch):
+    def interrupted(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(nd.nn.Sequential, "fit", interrupted)
+    assert run("train", "--quiet") == 130
+    assert capsys.readouterr().err.strip() == "numbadl: interrupted"
+    assert files() == []
+
+
+@pytest.mark.parametrize("error", [RuntimeError, TypeError, ValueError])
+def test_defects_keep_their_traceback(monkeypatch, error):
+    def defective(*_, **__):
+        raise error("a defect")
+
+    monkeypatch.setattr(nd.nn.Sequential, "fit", defective)
+    with pytest.raises(error, match="a defect"):
+        run("train", "--quiet")
+
+
+# -- predict -----------------------------------------------------------------------------------
+
+
+def digits_columns(rows):
+    table = digits_table()
+    return {name: table.x[rows, k].astype(int) for k, name in enumerate(table.feature_names)}
+
+
+def test_prediction_equals_the_model_and_ignores_order_and_extra_columns(digits_run, capsys):
+    model_file = digits_run.folder / "runs/digits/model.safetensors"
+    rows = digits_table().test_rows
+    columns = digits_columns(rows)
+    assert run("predict", model_file, write_csv("plain.csv", columns), "--out", "out/plain.csv") == 0
+    shuffled = {"note": ["", "x"] * 225, **dict(reversed(columns.items())), "digit": [-1] * 450}
+    assert run("predict", model_file, write_csv("shuffled.csv", shuffled)) == 0
+    text = Path("out/plain.csv").read_text()
+    assert capsys.readouterr().out == text
+
+    header, *printed = list(csv.reader(io.StringIO(text)))
+    assert header == ["digit", *(f"probability_{digit}" for digit in range(10))]
+    _, _, x_test, y_test = load_digits()
+    logits = nd.nn.load(model_file).predict(x_test).astype(float)
+    probabilities = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    np.testing.assert_allclose(np.array(printed, float)[:, 1:], probabilities, rtol=2e-5, atol=1e-9)
+    labels = np.array(printed)[:, 0].astype(int)
+    assert np.array_equal(labels, logits.argmax(axis=1))
+    assert np.mean(labels == y_test) == pytest.approx(table_row(digits_run.out, "accuracy")[1], abs=1e-5)
+
+
+def test_prediction_into_a_pipe_that_closes(digits_run):
+    data = write_csv("many.csv", digits_columns(np.arange(1797)))
+    command = f"{sys.executable} -m numbadl predict {digits_run.folder}/runs/digits/model.safetensors {data} | head -1"
+    done = subprocess.run(command, shell=True, capture_output=True, text=True)
+    assert done.stdout.startswith("digit,") and done.stderr == ""
+
+
+def test_bad_rows_leave_the_old_predictions(digits_run, capsys):
+    columns = digits_columns(np.arange(10))
+    columns["pixel_3_3"] = [*map(str, columns["pixel_3_3"][:-1]), "nan"]
+    write_csv("bad.csv", columns)
+    Path("out.csv").write_text("old")
+    message = fails(
+        capsys, "predict", digits_run.folder / "runs/digits/model.safetensors", "bad.csv", "--out", "out.csv"
+    )
+    assert "bad.csv, line 11, column 'pixel_3_3': 'nan' came" in message
+    assert files() == ["bad.csv", "out.csv"] and Path("out.csv").read_text() == "old"
+
+
+def test_files_that_do_not_fit_the_model(digits_run, capsys):
+    model_file = digits_run.folder / "runs/digits/model.safetensors"
+    columns = digits_columns(np.arange(10))
+    write_csv("strange.csv", {**columns, "digit": [*range(9), 17]})
+    message = fails(capsys, "predict", model_file, "strange.csv", "--evaluate")
+    assert "line 11, column 'digit': class 17 came; known are '0', '1'" in message
+    del columns["pixel_0_5"]
+    write_csv("missing.csv", columns)
+    assert "no column 'pixel_0_5'; the columns are" in fails(capsys, "predict", model_file, "missing.csv")
+    np.savez("narrow.npz", x=np.zeros((4, 63)))
+    assert "has 63 columns, the model takes 64" in fails(capsys, "predict", model_file, "narrow.npz")
+    assert "absent.csv: No such file" in fails(capsys, "predict", model_file, "absent.csv")
+
+
+def test_files_that_are_no_models(digits_run, capsys):
+    from safetensors.numpy import save_file
+
+    good = (digits_run.folder / "runs/digits/model.safetensors").read_bytes()
+    write_csv("data.csv", digits_columns(np.arange(10)))
+    spoiled = {"empty": b"", "text": b"a,b\n1,2\n", "short": good[:-100], "header": good[:50], "pickle": b"\x80\x04N."}
+    for name, content in spoiled.items():
+        Path(name).write_bytes(content)
+        assert name in fails(capsys, "predict", name, "data.csv")
+    save_file({"weight": np.zeros((2, 2), np.float32)}, "foreign.safetensors")
+    assert "foreign.safetensors" in fails(capsys, "predict", "foreign.safetensors", "data.csv")
+    assert "absent" in fails(capsys, "predict", "absent", "data.csv")
+    nd.nn.Sequential(nd.nn.Linear(64, 10), seed=0).save("bare.safetensors")
+    assert "without the description" in fails(capsys, "predict", "bare.safetensors", "data.csv")
+
+
+# -- bad input to train ------------------------------------------------------------------------
+
+BAD_TRAINING = {
+    "no such file": (["--data", "absent.csv", "--target", "t"], "absent.csv: No such file"),
+    "no target": (["--data", "data.csv"], "no target column named; the columns are 'a', 'b', 'colour', 'sold'"),
+    "missing column": (["--data", "data.csv", "--target", "prize"], "no column 'prize'; the columns are 'a', 'b'"),
+    "NaN": (["--data", "nan.csv", "--target", "t"], "nan.csv, line 3, column 'a': 'nan' came"),
+    "folder": (["--data", "folder.csv", "--target", "t"], "folder.csv"),
+    "ending": (["--data", "data.xlsx", "--target", "t"], "'.xlsx'"),
+    "target without data": (["--target", "sold"], "--target needs --data"),
+    "test fraction without data": (["--test-fraction", "0.5"], "--test-fraction needs --data"),
+    "task": (["--data", "data.csv", "--target", "sold", "--task", "regression"], "column 'sold'"),
+    "task name": (["--task", "ranking"], "invalid choice: 'ranking'"),
+    "activation": (["--activation", "rely"], "rely"),
+    "optimiser": (["--optimizer", "adamm"], "'adamm' came; one of"),
+    "layers": (["--layers", "12,x"], "'x' came; a whole number, 1 or more"),
+    "no units": (["--layers", "12,0"], "'0' came; a whole number, 1 or more"),
+    "dropout": (["--dropout", "1"], "'1' came; a number 0 or more and below 1"),
+    "learning rate": (["--lr", "0"], "'0' came; a number above 0"),
+    "learning rate nan": (["--lr", "nan"], "'nan' came"),
+    "weight decay": (["--weight-decay", "-1"], "'-1' came"),
+    "batch size": (["--batch-size", "0"], "'0' came"),
+    "epochs": (["--epochs", "many"], "'many' came"),
+    "seed": (["--seed", "-1"], "'-1' came"),
+    "fraction": (["--data", "data.csv", "--target", "sold", "--test-fraction", "1"], "'1' came"),
+    "out is a file": (["--out", "data.csv"], "data.csv: is a file"),
+    "model is a folder": (["--model", "folder.csv"], "folder.csv: is a folder"),
+    "out and model": (["--out", "x", "--model", "y"], "not allowed with"),
+    "unknown option": (["--colour", "red"], "unrecognized arguments"),
+}
+
+
+@pytest.mark.parametrize("case", BAD_TRAINING)
+def test_bad_input_stops_before_training(capsys, monkeypatch, tmp_path, case):
+    monkeypatch.setattr(nd.nn.Sequential, "fit", lambda *_, **__: pytest.fail("training began"))
+    write_csv("data.csv", problem("binary")[0])
+    write_csv("nan.csv", {"a": [1, "nan", *range(10)], "t": [0, 1] * 6})
+    (tmp_path / "folder.csv").mkdir()
+    before = files()
+    options, expected = BAD_TRAINING[case]
+    assert expected in fails(capsys, "train", *options)
+    assert files() == before
+
+
+def test_cuda_that_is_not_usable(capsys, monkeypatch):
+    from numbadl import _machine
+
+    monkeypatch.delenv("NUMBA_ENABLE_CUDASIM", raising=False)
+    monkeypatch.setattr(_machine, "cuda", lambda: (False, "no driver"))
+    assert "--device cuda: no driver" in fails(capsys, "train", "--device", "cuda")
+
+
+def test_folder_without_permission(capsys, tmp_path, monkeypatch):
+    import tempfile
+
+    def refused(*_, **__):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(tempfile, "TemporaryFile", refused)
+    assert "cannot be written to (Permission denied)" in fails(capsys, "train")
+
+
+# -- info, help, usage -------------------------------------------------------------------------
+
+
+def test_info_says_what_runs_where(capsys):
+    assert run("info") == 0
+    out = capsys.readouterr().out
+    for name in ("numbadl", "python", "numba", "llvmlite", "numpy", "cpu", "cpu features", "vector width", "threads"):
+        assert f"\n{name} " in f"\n{out}"
+    for name in ("threading layer", "available layers", "blas", "cuda", "kernel cache"):
+        assert f"\n{name} " in out
+
+
+def test_info_without_numba_cuda(capsys, monkeypatch):
+    from importlib import util
+
+    find_spec = util.find_spec
+    monkeypatch.setattr(util, "find_spec", lambda name, *_: None if name == "numba_cuda" else find_spec(name))
+    assert run("info", "--section", "cuda") == 0
+    assert capsys.readouterr().out.strip() == (
+        "cuda  not usable: numba-cuda is not installed (pip install numbadl[cuda])"
+    )
+
+
+def test_help_and_version(capsys):
+    assert run("--help") == 0
+    out = capsys.readouterr().out
+    assert all(command.name in out for command in cli.COMMANDS)
+    for command in cli.COMMANDS:
+        assert run(command.name, "--help") == 0
+    assert run("--version") == 0
+    assert capsys.readouterr().out.splitlines()[-1].startswith("numbadl 0.")
+
+
+def test_usage_errors(capsys):
+    assert "COMMAND" in fails(capsys)
+    assert "'fly'" in fails(capsys, "fly")
+    assert "--section: invalid choice: 'x'" in fails(capsys, "info", "--section", "x")
+
+
+def test_metadata_is_json(digits_run):
+    description = nd.nn.load(digits_run.folder / "runs/digits/model.safetensors").metadata["numbadl_train"]
+    assert json.loads(json.dumps(description)) == description

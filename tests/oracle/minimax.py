@@ -1,0 +1,75 @@
+"""Minimax polynomials whose coefficients are floating-point numbers, found in high precision."""
+
+import numpy as np
+from mpmath import mp, mpf
+from scipy.optimize import linprog
+
+POINTS = 400  # of the grid, dense at both ends; an error curve has at most 25 extrema
+
+
+def fit(function, weight, interval, terms, dtype, fixed=()):
+    """Coefficients c, lowest power first, that minimise max |weight(r) (sum c[k] r**k - function(r))|.
+
+    The best real coefficients are found first. Then the lowest one is rounded to *dtype* and the others are fitted
+    again around it, and so on upwards: each takes up the rounding of those before it, so the result stays much closer
+    to the optimum than rounding all of them at once would. *fixed* gives the first coefficients beforehand. Returns
+    the coefficients (mpf, each representable in *dtype*) and the largest weighted error.
+    """
+    with mp.workdps(60):
+        low, high = mpf(interval[0]), mpf(interval[1])
+        angles = [mp.pi * (k + mpf(1) / 3) / POINTS for k in range(POINTS)]
+        r = [(low + high) / 2 - (high - low) / 2 * mp.cos(a) for a in angles]
+        w = [weight(ri) for ri in r]
+        error = [-wi * function(ri) for wi, ri in zip(w, r, strict=True)]  # of the zero polynomial
+        c = [mpf(0)] * terms
+        for k in range(terms):
+            if k < len(fixed):
+                step = [mpf(0)] * k + [mpf(fixed[k])] + [mpf(0)] * (terms - k - 1)
+            else:
+                for _ in range(6 if k == len(fixed) else 2):  # each pass gains the seven digits that a float64 LP has
+                    step = _improvement(r, w, error, k, terms, low, high)
+                    c, error = _add(c, step, r, w, error)
+                step = [mpf(0)] * terms
+                step[k] = mpf(float(dtype(mp.nstr(c[k], 25)))) - c[k]
+            c, error = _add(c, step, r, w, error)
+        return c, max(abs(e) for e in error)
+
+
+def _add(c, step, r, w, error):
+    value = [wi * mp.polyval(step[::-1], ri) for wi, ri in zip(w, r, strict=True)]
+    return [a + b for a, b in zip(c, step, strict=True)], [a + b for a, b in zip(error, value, strict=True)]
+
+
+def _improvement(r, w, error, first, terms, low, high):
+    """The polynomial r**first * (...) that, added, makes the largest error smallest: a linear program."""
+    size = max(abs(e) for e in error)
+    reach = max(abs(low), abs(high))
+    basis = [[mpf(0)] * first + [(1 / reach) ** k * c for k, c in enumerate(t)] for t in _chebyshev(terms - first)]
+    columns = [[wi * mp.polyval(b[::-1], ri) for wi, ri in zip(w, r, strict=True)] for b in basis]
+    norms = [max(abs(v) for v in column) for column in columns]
+    a = np.array([[float(v / n) for v in column] for column, n in zip(columns, norms, strict=True)]).T
+    e = np.array([float(v / size) for v in error])
+    level = -np.ones((len(e), 1))
+    solution = linprog(
+        np.r_[np.zeros(terms - first), 1],
+        A_ub=np.block([[a, level], [-a, level]]),
+        b_ub=np.r_[-e, e],
+        bounds=[(None, None)] * (terms - first) + [(0, None)],
+        method="highs",
+    )
+    if solution.x is None:
+        return [mpf(0)] * terms
+    step = [mpf(0)] * terms
+    for x, n, b in zip(solution.x, norms, basis, strict=False):
+        for k, bk in enumerate(b):
+            step[k] += mpf(x) * size / n * bk
+    return step
+
+
+def _chebyshev(count):
+    """Coefficients of the Chebyshev polynomials T_0 ... T_(count - 1)."""
+    t = [[mpf(1)], [mpf(0), mpf(1)]]
+    while len(t) < count:
+        twice = [mpf(0)] + [2 * v for v in t[-1]]
+        t.append([a - b for a, b in zip(twice, t[-2] + [mpf(0)] * 2, strict=True)])
+    return t[:count]
