@@ -3,6 +3,7 @@
 import math
 import time
 from pathlib import Path
+from typing import NamedTuple
 
 from . import _machine
 from ._commandline import (
@@ -23,76 +24,75 @@ _EPOCHS = (10, 200)
 _TEST_FRACTION = 0.25
 
 
+class _Data(NamedTuple):
+    """What is trained on and tested with; train and test are pairs (x, y), ready for the network."""
+
+    table: object
+    preprocessor: object
+    train: tuple
+    test: tuple
+
+
 def add_arguments(parser):
     data = parser.add_argument_group("data", "without --data: the handwritten digits that come with the package")
-    data.add_argument("--data", metavar="FILE", help="CSV with a header line, or npz with arrays x and y")
-    data.add_argument("--target", type=name_list, metavar="COLUMN[,COLUMN]", help="what to predict (npz: array, y)")
-    data.add_argument("--ignore", type=name_list, metavar="COLUMN[,COLUMN]", help="columns to leave out")
-    data.add_argument("--task", choices=("auto", *_TASKS), help="auto looks at the target's values (default)")
-    data.add_argument("--test-fraction", type=number(0, 1, False), metavar="P", help="share of rows kept for testing")
+    add = data.add_argument
+    add("--data", metavar="FILE", help="CSV with a header line, or npz with arrays x and y")
+    add("--target", type=name_list, metavar="COLUMN[,COLUMN]", help="what to predict; for npz an array (default y)")
+    add("--ignore", type=name_list, metavar="COLUMN[,COLUMN]", help="columns to leave out")
+    add("--task", choices=("auto", *_TASKS), help="what kind of target it is; auto (default) looks at its values")
+    add("--test-fraction", type=number(0, 1, False), metavar="P", help="share of rows kept for testing (default 0.25)")
 
-    network = parser.add_argument_group("network")
-    network.add_argument("--layers", type=_widths, default=[128], metavar="N[,N]", help="hidden layers (128); or none")
-    network.add_argument("--activation", default="relu", metavar="NAME", help="relu, silu, ... (relu)")
-    network.add_argument("--dropout", type=number(0, 1), default=0.2, metavar="P", help="share of units left out (0.2)")
-    network.add_argument("--no-batch-norm", dest="batch_norm", action="store_false", help="no batch normalisation")
+    add = parser.add_argument_group("network").add_argument
+    add("--layers", type=_widths, default=[128, 128], metavar="N[,N]", help="hidden layers, or none (default 128,128)")
+    add("--activation", default="relu", metavar="NAME", help="between layers: relu (default), silu, ...")
+    add("--dropout", type=number(0, 1), default=0.2, metavar="P", help="share of units left out (default 0.2)")
+    add("--no-batch-norm", dest="batch_norm", action="store_false", help="leave batch normalisation out")
 
-    training = parser.add_argument_group("training")
-    training.add_argument("--optimizer", default="adamw", metavar="NAME", help="adamw, sgd (momentum 0.9), ... (adamw)")
-    training.add_argument("--lr", type=number(0, low_allowed=False), metavar="X", help="learning rate (sgd 0.05)")
-    training.add_argument("--weight-decay", type=number(0), metavar="X", help="weight decay (the optimiser's own)")
-    training.add_argument(
-        "--batch-size", type=_batch_size, default=64, metavar="N", help="rows per update, or full (64)"
-    )
-    training.add_argument(
-        "--epochs", type=whole_number(1), metavar="N", help="passes over the data (about 1000 updates)"
-    )
-    training.add_argument("--seed", type=whole_number(0), default=0, metavar="N", help="for split, weights, order (0)")
-    training.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="auto: CUDA if usable")
+    add = parser.add_argument_group("training").add_argument
+    add("--optimizer", default="adamw", metavar="NAME", help="adamw (default), sgd (with momentum 0.9), ...")
+    add("--lr", type=number(0, low_allowed=False), metavar="X", help="learning rate (default: sgd 0.05, adamw 0.001)")
+    add("--weight-decay", type=number(0), metavar="X", help="weight decay (default: the optimiser's own)")
+    add("--batch-size", type=_batch_size, default=64, metavar="N", help="rows per update, or full (default 64)")
+    add("--epochs", type=whole_number(1), metavar="N", help="passes over the data (default: about 1000 updates)")
+    add("--seed", type=whole_number(0), default=0, metavar="N", help="for split, weights and order (default 0)")
+    add("--device", choices=("auto", "cpu", "cuda"), default="auto", help="auto (default): CUDA if usable")
 
-    output = parser.add_argument_group("output").add_mutually_exclusive_group()
-    output.add_argument("--out", metavar="DIR", help="folder for model and learning curves (runs/<name of the data>)")
-    output.add_argument("--model", metavar="PATH", help="the model's file; the curves go beside it")
-    parser.add_argument("--quiet", action="store_true", help="results only")
+    add = parser.add_argument_group("output").add_mutually_exclusive_group().add_argument
+    add("--out", metavar="DIR", help="folder for model and learning curves (default runs/NAME-OF-THE-DATA)")
+    add("--model", metavar="PATH", help="the model's file; the curves go beside it")
+    parser.add_argument("--quiet", action="store_true", help="print the results only")
 
 
 def run(arguments):
-    import numpy as np
-
-    from ._tasks import LOSSES, evaluate
+    from ._tasks import LOSSES
 
     with user_input():
         model_path, curves_path = _output_paths(arguments)
-        table, train_rows, test_rows, preprocessor = _read(arguments)
-        train, test = (_part(table, preprocessor, rows) for rows in (train_rows, test_rows))
+        data = _read(arguments)
         device = _machine.choose_device(arguments.device)
-        model = _network(arguments, table, train[0].shape[1])
+        model = _network(arguments, data.table, data.train[0].shape[1])
         optimizer = _optimizer(arguments)
         model.to(device)
-    batch_size = min(arguments.batch_size or len(train_rows), len(train_rows))
-    epochs = arguments.epochs or _epochs(len(train_rows), batch_size)
+    batch_size, epochs = _schedule(arguments, len(data.train[0]))
     if not arguments.quiet:
-        print_pairs(_setup(arguments, table, device, len(train_rows), len(test_rows), batch_size, epochs))
-        print(f"\n{model.summary()}\n")
+        print_pairs(_setup(arguments, data, device, batch_size, epochs))
+        print(f"\n{model.summary()}\n", flush=True)
     start = time.perf_counter()
     history = model.fit(
-        *train,
-        loss=LOSSES[table.task],
+        *data.train,
+        loss=LOSSES[data.table.task],
         optimizer=optimizer,
         epochs=epochs,
         batch_size=batch_size,
-        validation_data=test,
+        validation_data=data.test,
         seed=arguments.seed,
         progress=not arguments.quiet,
     )
     seconds = time.perf_counter() - start
-    metrics = {name: evaluate(model, preprocessor, *part) for name, part in (("train", train), ("test", test))}
-    if not np.isfinite(metrics["train"]["loss"]):
-        raise CommandError(f"training diverged: the loss is {metrics['train']['loss']}; try a smaller --lr")
-    print(("" if arguments.quiet else "\n") + metrics_table(**metrics) + "\n")
+    print(("" if arguments.quiet else "\n") + metrics_table(**_metrics(model, data)) + "\n")
     with user_input():
         model_path.parent.mkdir(parents=True, exist_ok=True)
-        model.save(model_path, metadata={"numbadl_train": _description(arguments, table, preprocessor, epochs)})
+        model.save(model_path, metadata={"numbadl_train": _description(arguments, data, epochs)})
     curves = _save_curves(history, curves_path)
     print_pairs([("time", f"{seconds:.1f} s"), ("model", model_path), ("curves", curves)])
     return 0
@@ -124,7 +124,7 @@ def _output_paths(arguments):
 
 
 def _read(arguments):
-    """Table, training rows, test rows and the preprocessor fitted on the training rows."""
+    """The table, split, and preprocessed by what the training rows say."""
     import numpy as np
 
     from .data import Preprocessor, read_table, split
@@ -149,7 +149,9 @@ def _read(arguments):
     else:
         test_rows = table.test_rows
         train_rows = np.delete(np.arange(len(table.x)), test_rows)
-    return table, train_rows, test_rows, Preprocessor.fit(table, train_rows)
+    preprocessor = Preprocessor.fit(table, train_rows)
+    train, test = (_part(table, preprocessor, rows) for rows in (train_rows, test_rows))
+    return _Data(table, preprocessor, train, test)
 
 
 def _part(table, preprocessor, rows):
@@ -191,12 +193,16 @@ def _optimizer(arguments):
     return known[name](**{option: value for option, value in options.items() if value is not None})
 
 
-def _epochs(n_rows, batch_size):
+def _schedule(arguments, n_rows):
+    """Rows per update, and epochs."""
+    batch_size = min(arguments.batch_size or n_rows, n_rows)
     low, high = _EPOCHS
-    return max(low, min(high, math.ceil(_UPDATES / math.ceil(n_rows / batch_size))))
+    epochs = max(low, min(high, math.ceil(_UPDATES / math.ceil(n_rows / batch_size))))
+    return batch_size, arguments.epochs or epochs
 
 
-def _setup(arguments, table, device, n_train, n_test, batch_size, epochs):
+def _setup(arguments, data, device, batch_size, epochs):
+    table = data.table
     kinds = {"regression": f"regression of {', '.join(table.target_names)}"}
     names = ", ".join(table.classes or ())
     task = kinds.get(table.task, f"{table.task}, {len(table.classes or ())} classes: {names}")
@@ -205,20 +211,33 @@ def _setup(arguments, table, device, n_train, n_test, batch_size, epochs):
         ("device", f"{device} ({where})"),
         ("data", f"{table.source}: {len(table.x):,} rows, {table.x.shape[1]} features"),
         ("task", task if len(task) < 100 else task[:96] + " ..."),
-        ("rows", f"{n_train:,} for training, {n_test:,} for testing"),
+        ("rows", f"{len(data.train[0]):,} for training, {len(data.test[0]):,} for testing"),
         ("training", f"{epochs} epochs, {batch_size} rows per update, {arguments.optimizer}, seed {arguments.seed}"),
     ]
 
 
-def _description(arguments, table, preprocessor, epochs):
+def _metrics(model, data):
+    """Metrics on training and test rows; `CommandError` if training has led nowhere."""
+    from ._tasks import evaluate
+
+    metrics = {"train": evaluate(model, data.preprocessor, *data.train)}
+    loss = metrics["train"]["loss"]
+    if not math.isfinite(loss):
+        raise CommandError(f"training diverged: the loss is {loss}; try a smaller --lr")
+    metrics["test"] = evaluate(model, data.preprocessor, *data.test)
+    return metrics
+
+
+def _description(arguments, data, epochs):
     """What `numbadl predict` needs beside the network, and how the model came about."""
+    table = data.table
     options = ("activation", "batch_norm", "batch_size", "dropout", "layers", "lr", "optimizer", "seed", "weight_decay")
     return {
         "task": table.task,
         "classes": table.classes and list(table.classes),
         "target": arguments.target,
         "target_names": list(table.target_names),
-        "preprocessor": preprocessor.to_dict(),
+        "preprocessor": data.preprocessor.to_dict(),
         "source": str(table.source),
         "options": {**{option: getattr(arguments, option) for option in options}, "epochs": epochs},
     }

@@ -9,7 +9,7 @@ import numpy as np
 
 from .compile import function, kernel
 from .pool import parallel
-from .vector import at, elements, spread, vector_accumulate, vector_map, vector_reduce
+from .vector import at, elements, pick, pointers, spread, vector_accumulate, vector_map, vector_reduce
 
 ROWS = 64  # rows added in the arrays' type; blocks are added in float64, in order
 TASK = 1 << 14  # elements of a map task
@@ -17,131 +17,114 @@ TASK = 1 << 14  # elements of a map task
 
 def build(spec):
     """The kernel of a `Channel`: inputs and output (N, C, S), channel inputs, channel outputs (C,), scalars."""
-    by_run, by_row = _build_runs(spec), _build_rows(spec)
-    sums = spec.sums
+    parts = _Parts(spec)
+    by_row, by_run = _build_rows(spec, parts), _build_runs(spec, parts)
 
-    @kernel(spec.name)
     def run(*arguments):
-        n, c, s = arguments[0].shape
-        total = np.zeros((sums, c), np.float64)
-        if n * c * s == 0:
-            return
-        if s == 1:
-            by_row(total, arguments)
-        else:
-            by_run(c, total, arguments)
+        (by_row if arguments[0].shape[2] == 1 else by_run)(*arguments)
 
+    run.dispatchers = (by_row, by_run)
     return run
 
 
-def _operands(spec):
-    """Slices of the arguments: (inputs, output, channel inputs, channel outputs, scalars) as start positions."""
-    output = len(spec.inputs)
-    channel_in = output + (spec.output is not None)
-    channel_out = channel_in + spec.channel_inputs
-    return output, channel_in, channel_out, channel_out + spec.channel_outputs
+class _Parts:
+    """Functions that pick each group of the operands, and `finish`, which fills the channel outputs."""
+
+    def __init__(self, spec):
+        output = len(spec.inputs)
+        channel = output + (spec.output is not None)
+        result = channel + spec.channel_inputs
+        scalar = result + spec.channel_outputs
+        self.inputs, self.output = pick(range(output)), pick(range(output, channel))
+        self.reduce_with = pick(channel + k for k in spec.reduce_with)
+        self.map_with = pick(channel + k for k in spec.map_with)
+        self.finish = self._finisher(
+            spec, pick(range(channel, result)), pick(range(result, scalar)), pick(range(scalar, scalar + len(spec.scalars)))
+        )
+
+    @staticmethod
+    def _finisher(spec, channel_inputs, channel_outputs, scalars):
+        """finish() for *count* channels from channel *c*; the sums come first, and so the arithmetic is in float64."""
+        finish, sums = spec.finish, spec.sums
+
+        @function
+        def run(total, operands, terms, c, count):
+            sources = spread(at(pointers((total,)), c), sums, total.shape[1]) + at(channel_inputs(operands), c)
+            vector_map(finish, count, sources, at(channel_outputs(operands), c), (float(terms),) + scalars(operands))
+
+        return run
 
 
-def _finisher(spec):
-    """finish() for *count* channels from channel *c*; the sums come first and so the arithmetic is in float64."""
-    finish, sums = spec.finish, spec.sums
-    _, channel_in, channel_out, scalars = _operands(spec)
-
-    @function
-    def run(total, arguments, c, count):
-        n, channels, s = arguments[0].shape
-        sources = spread(at((total,), c), sums, channels) + at(arguments[channel_in:channel_out], c)
-        vector_map(finish, count, sources, at(arguments[channel_out:scalars], c), (float(n * s),) + arguments[scalars:])
-
-    return run
-
-
-def _picker(first, which):
-    """A function: arguments -> the arrays at first + k for each k of *which*, as a tuple."""
-
-    @function
-    def nothing(arguments):
-        return ()
-
-    picked = nothing
-    for k in which:
-        picked = _and_one(picked, first + k)
-    return picked
-
-
-def _and_one(before, position):
-    following = position + 1
-
-    @function
-    def picked(arguments):
-        return before(arguments) + arguments[position:following]
-
-    return picked
-
-
-def _build_runs(spec):
+def _build_runs(spec, parts):
     reduce, output, sums = spec.reduce, spec.output, spec.sums
     has_sums, has_output = sums > 0, output is not None
-    out, channel_in, _, _ = _operands(spec)
-    reduce_with, map_with = _picker(channel_in, spec.reduce_with), _picker(channel_in, spec.map_with)
-    finish = _finisher(spec)
+    inputs, target, reduce_with, map_with, finish = (
+        parts.inputs, parts.output, parts.reduce_with, parts.map_with, parts.finish
+    )  # fmt: skip
 
     @parallel
-    def channels(total, arguments, c):
-        n, channels, s = arguments[0].shape
+    def run_channel(total, operands, n, channels, s, c):
         if has_sums:
-            given = elements(at(reduce_with(arguments), c))
+            given = elements(at(reduce_with(operands), c))
             for i in range(n):
-                sources = at(arguments[:out], (i * channels + c) * s)
+                sources = at(inputs(operands), (i * channels + c) * s)
                 found = vector_reduce("sum", reduce, s, sources, (), given)
                 for k in range(sums):
                     total[k, c] += found[k]
-        finish(total, arguments, c, 1)
+        finish(total, operands, n * s, c, 1)
         if has_output:
-            given = elements(at(map_with(arguments), c))
+            given = elements(at(map_with(operands), c))
             for i in range(n):
                 start = (i * channels + c) * s
-                vector_map(output, s, at(arguments[:out], start), at(arguments[out:channel_in], start), given)
+                vector_map(output, s, at(inputs(operands), start), at(target(operands), start), given)
 
-    return channels
+    @kernel(spec.name + ".runs")
+    def run(*arguments):
+        n, c, s = arguments[0].shape
+        total = np.zeros((sums, c), np.float64)
+        if n * s > 0:
+            run_channel(c, total, pointers(arguments), n, c, s)
+
+    return run
 
 
-def _build_rows(spec):
+def _build_rows(spec, parts):
     reduce, output, sums = spec.reduce, spec.output, spec.sums
     has_sums, has_output = sums > 0, output is not None
-    out, channel_in, _, _ = _operands(spec)
-    reduce_with, map_with = _picker(channel_in, spec.reduce_with), _picker(channel_in, spec.map_with)
-    finish = _finisher(spec)
+    inputs, target, reduce_with, map_with, finish = (
+        parts.inputs, parts.output, parts.reduce_with, parts.map_with, parts.finish
+    )  # fmt: skip
 
     @parallel
-    def add_block(partial, arguments, block):
-        n, c, _ = arguments[0].shape
-        accumulators = spread(at((partial,), block * sums * c), sums, c)
-        given = at(reduce_with(arguments), 0)
+    def add_block(partial, operands, n, block):
+        c = partial.shape[2]
+        accumulators = spread(pointers((partial[block],)), sums, c)
         for i in range(block * ROWS, min((block + 1) * ROWS, n)):
-            vector_accumulate(reduce, c, at(arguments[:out], i * c) + given, accumulators, ())
+            vector_accumulate(reduce, c, at(inputs(operands), i * c) + reduce_with(operands), accumulators, ())
 
     @parallel
-    def map_block(rows, arguments, block):
-        n, c, _ = arguments[0].shape
-        given = at(map_with(arguments), 0)
+    def map_block(rows, operands, n, c, block):
         for i in range(block * rows, min((block + 1) * rows, n)):
-            vector_map(output, c, at(arguments[:out], i * c) + given, at(arguments[out:channel_in], i * c), ())
+            sources = at(inputs(operands), i * c) + map_with(operands)
+            vector_map(output, c, sources, at(target(operands), i * c), ())
 
-    @function
-    def run(total, arguments):
+    @kernel(spec.name + ".rows")
+    def run(*arguments):
         n, c, _ = arguments[0].shape
+        operands, total = pointers(arguments), np.zeros((sums, c), np.float64)
+        if n * c == 0:
+            return
         if has_sums:
             blocks = (n + ROWS - 1) // ROWS
             partial = np.zeros((blocks, sums, c), arguments[0].dtype)
-            add_block(blocks, partial, arguments)
+            add_block(blocks, partial, operands, n)
             for b in range(blocks):
                 for k in range(sums):
                     for j in range(c):
                         total[k, j] += partial[b, k, j]
-        finish(total, arguments, 0, c)
+        finish(total, operands, n, 0, c)
         if has_output:
             rows = max(1, TASK // c)
-            map_block((n + rows - 1) // rows, rows, arguments)
+            map_block((n + rows - 1) // rows, rows, operands, n, c)
 
     return run

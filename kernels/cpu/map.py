@@ -7,7 +7,7 @@ from ..scalar.random import BLOCK as RANDOM_BLOCK
 from ..scalar.random import RUN, random_words
 from .compile import function, kernel
 from .pool import parallel
-from .vector import any_equal, at, scratch, shifted, stream_map, vector_map
+from .vector import any_equal, at, pick, pointers, scratch, stream_map, vector_map
 
 CHUNK = 1 << 13  # elements of a task; every chunk starts at a multiple of RANDOM_BLOCK
 LARGE_CHUNK = 1 << 15
@@ -20,59 +20,65 @@ def build(spec):
     return _build_random(spec) if spec.random else _build_plain(spec)
 
 
+def _parts(spec):
+    """Functions that pick the inputs, the outputs and the scalars from the operands."""
+    first_out, first_scalar = len(spec.inputs), len(spec.inputs) + len(spec.outputs)
+    last = first_scalar + len(spec.scalars)
+    return pick(range(first_out)), pick(range(first_out, first_scalar)), pick(range(first_scalar, last))
+
+
 def _build_plain(spec):
-    fn, first_out, first_scalar = spec.function, len(spec.inputs), len(spec.inputs) + len(spec.outputs)
-    streamable = len(spec.outputs) == 1
+    fn, first_out, streamable = spec.function, len(spec.inputs), len(spec.outputs) == 1
+    inputs, outputs, scalars = _parts(spec)
 
     @parallel
-    def chunks(n, chunk, arguments, index):
+    def chunks(n, chunk, operands, index):
         start = index * chunk
-        ins, outs = at(arguments[:first_out], start), at(arguments[first_out:first_scalar], start)
-        vector_map(fn, min(chunk, n - start), ins, outs, arguments[first_scalar:])
+        count = min(chunk, n - start)
+        vector_map(fn, count, at(inputs(operands), start), at(outputs(operands), start), scalars(operands))
 
     @parallel
-    def streamed_chunks(n, chunk, arguments, index):
+    def streamed_chunks(n, chunk, operands, index):
         start = index * chunk
-        ins, outs = at(arguments[:first_out], start), at(arguments[first_out:first_scalar], start)
-        stream_map(fn, min(chunk, n - start), ins, outs, arguments[first_scalar:])
+        count = min(chunk, n - start)
+        stream_map(fn, count, at(inputs(operands), start), at(outputs(operands), start), scalars(operands))
 
     @kernel(spec.name)
     def run(*arguments):
-        out = arguments[first_out:first_scalar][0]
-        n = out.size
+        n, operands = arguments[first_out].size, pointers(arguments)
         if n < PARALLEL_FROM:
-            chunks(1, n, n, arguments)
-        elif streamable and out.nbytes >= STREAM_FROM and not any_equal(at(arguments[:first_out], 0), at((out,), 0)):
-            streamed_chunks((n + LARGE_CHUNK - 1) // LARGE_CHUNK, n, LARGE_CHUNK, arguments)
+            chunks(1, n, n, operands)
+        elif streamable and arguments[first_out].nbytes >= STREAM_FROM and not any_equal(inputs(operands), outputs(operands)):
+            streamed_chunks((n + LARGE_CHUNK - 1) // LARGE_CHUNK, n, LARGE_CHUNK, operands)
         else:
-            chunks((n + CHUNK - 1) // CHUNK, n, CHUNK, arguments)
+            chunks((n + CHUNK - 1) // CHUNK, n, CHUNK, operands)
 
     return run
 
 
 def _build_random(spec):
-    fn, first_out, first_scalar = spec.function, len(spec.inputs), len(spec.inputs) + len(spec.outputs)
-    last = first_scalar + len(spec.scalars)
+    fn, first_out = spec.function, len(spec.inputs)
+    inputs, outputs, scalars = _parts(spec)
 
     @parallel
-    def blocks(n, per_task, arguments, seed, offset, start, index):
+    def blocks(n, per_task, operands, seed, offset, start, index):
         bits = scratch(RANDOM_BLOCK, uint32)
-        first = start // RANDOM_BLOCK
-        for block in range(first + index * per_task, first + (index + 1) * per_task):
+        first = start // RANDOM_BLOCK + index * per_task
+        for block in range(first, first + per_task):
             begin = max(block * RANDOM_BLOCK, start)
             count = min((block + 1) * RANDOM_BLOCK, start + n) - begin
             if count > 0:
                 fill_random(bits[0], block, seed, offset)
-                ins = at(arguments[:first_out], begin - start) + shifted(bits, begin - block * RANDOM_BLOCK)
-                vector_map(fn, count, ins, at(arguments[first_out:first_scalar], begin - start), arguments[first_scalar:])
+                sources = at(inputs(operands), begin - start) + at(bits, begin - block * RANDOM_BLOCK)
+                vector_map(fn, count, sources, at(outputs(operands), begin - start), scalars(operands))
 
     @kernel(spec.name)
     def run(*arguments):
-        n = arguments[first_out:first_scalar][0].size
+        n = arguments[first_out].size
         seed, offset, start = arguments[-3], arguments[-2], arguments[-1]
         count = (start + n + RANDOM_BLOCK - 1) // RANDOM_BLOCK - start // RANDOM_BLOCK
-        per_task = count if n < PARALLEL_FROM // 4 else CHUNK // RANDOM_BLOCK
-        blocks((count + per_task - 1) // per_task, n, per_task, arguments[:last], seed, offset, start)
+        per_task = max(count, 1) if n < PARALLEL_FROM // 4 else CHUNK // RANDOM_BLOCK
+        blocks((count + per_task - 1) // per_task, n, per_task, pointers(arguments), seed, offset, start)
 
     return run
 

@@ -4,7 +4,7 @@ from ..scalar.activations import identity
 from . import blas
 from .compile import function, kernel
 from .pool import parallel
-from .vector import at, vector_map
+from .vector import at, pointers, vector_map
 
 TILE_WORK = 1 << 21  # multiply-adds of a tile: some 40 us, against 2 us for starting the threads
 GRAIN = 16  # tiles are multiples of this, for the sake of BLAS's own inner tiles
@@ -29,31 +29,30 @@ def build(spec):
     blas.load()
     ta, tb, has_bias, gemm, shape = spec.transpose_a, spec.transpose_b, spec.bias, blas.gemm, tile_shape
 
+    copy = identity
+
     @parallel
-    def tiles(height, width, k, a, b, bias, out, index):
-        m, n = out.shape
+    def tiles(height, width, m, n, k, one, operands, index):
         across = (n + width - 1) // width
         i, j = (index // across) * height, (index % across) * width
         rows, columns = min(height, m - i), min(width, n - j)
-        one = out.dtype.type(1)
-        beta = one - one
         if has_bias:
             for r in range(rows):
-                vector_map(identity, columns, at(bias, j), at((out,), (i + r) * n + j), ())
-            beta = one
-        start_a = at((a,), i if ta else i * k)[0]
-        start_b = at((b,), j * k if tb else j)[0]
+                vector_map(copy, columns, at(operands[2:3], j), at(operands[3:], (i + r) * n + j), ())
+        start_a = at(operands[:1], i if ta else i * k)[0]
+        start_b = at(operands[1:2], j * k if tb else j)[0]
         lda, ldb = m if ta else k, k if tb else n
-        target = at((out,), i * n + j)[0]
-        gemm(tb, ta, columns, rows, k, start_b, ldb, start_a, lda, beta, target, n)
+        beta = one if has_bias else one - one
+        gemm(tb, ta, columns, rows, k, start_b, ldb, start_a, lda, beta, at(operands[-1:], i * n + j)[0], n)
 
     @kernel(spec.name)
     def run(*arguments):
-        a, b, bias, out = arguments[0], arguments[1], arguments[2:-1], arguments[-1]
-        m, n = out.shape
+        m, n = arguments[-1].shape
+        k = arguments[0].shape[0] if ta else arguments[0].shape[1]
+        one = arguments[-1].dtype.type(1)
         if m * n > 0:
-            k = a.shape[0] if ta else a.shape[1]
             height, width = shape(m, n, k)
-            tiles(((m + height - 1) // height) * ((n + width - 1) // width), height, width, k, a, b, bias, out)
+            count = ((m + height - 1) // height) * ((n + width - 1) // width)
+            tiles(count, height, width, m, n, k, one, pointers(arguments))
 
     return run

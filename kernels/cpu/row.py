@@ -4,66 +4,51 @@ import numpy as np
 
 from .compile import function, kernel
 from .pool import parallel
-from .vector import at, vector_map, vector_reduce
+from .vector import at, pick, pointers, vector_map, vector_reduce
 
 TASK = 1 << 13  # elements, in whole rows
 
 
 def build(spec):
     """The kernel of a `Row`: inputs, [labels], [output], [values], scalars; 2-D arrays, one row after the other."""
-    inputs = len(spec.inputs)
-    first_scalar = inputs + spec.labelled + (spec.output is not None) + (spec.value is not None)
-    run_row = _row_function(spec, inputs, first_scalar)
+    run_row = _row_function(spec)
 
     @parallel
-    def some_rows(rows, per_task, arguments, index):
+    def some_rows(rows, n, per_task, operands, index):
         for r in range(index * per_task, min((index + 1) * per_task, rows)):
-            run_row(arguments, r)
+            run_row(operands, n, r)
 
     @kernel(spec.name)
     def run(*arguments):
         rows, n = arguments[0].shape
-        if n == 0:
-            return
-        per_task = max(1, TASK // n)
-        some_rows((rows + per_task - 1) // per_task, rows, per_task, arguments)
+        if n > 0:
+            per_task = max(1, TASK // n)
+            some_rows((rows + per_task - 1) // per_task, rows, n, per_task, pointers(arguments))
 
     return run
 
 
-def _row_function(spec, inputs, first_scalar):
+def _row_function(spec):
     """The whole program of one row; stages are chained at build time, so that each compiles to its own loop."""
     labelled, has_output, has_value = spec.labelled, spec.output is not None, spec.value is not None
-    output_at = inputs + labelled
-    value_at = output_at + has_output
-    value_end = value_at + has_value
-    distance = _distance if labelled else _no_distance
-    output, value = spec.output, spec.value
-    stages = _chain(spec.stages)
+    output, value, stages = spec.output, spec.value, _chain(spec.stages)
+    first = np.cumsum([0, len(spec.inputs), labelled, has_output, has_value, len(spec.scalars)])
+    inputs, labels, outputs, values, scalars = (pick(range(*ends)) for ends in zip(first[:-1], first[1:], strict=True))
 
     @function
-    def run_row(arguments, r):
-        n = arguments[0].shape[1]
-        sources = at(arguments[:inputs], r * n) + distance(arguments[inputs:output_at], r)
-        targets = at(arguments[output_at:value_at], r * n)
-        results, sources = stages(n, sources, targets)
+    def run_row(operands, n, r):
+        sources, targets = at(inputs(operands), r * n), at(outputs(operands), r * n)
+        if labelled:
+            distance = np.int32(-labels(operands)[0][r])  # the column's distance from the row's label: a counting operand
+            results, sources = stages(n, sources + (distance,), targets)
+        else:
+            results, sources = stages(n, sources, targets)
         if has_output:
-            vector_map(output, n, sources, targets, results + arguments[first_scalar:])
+            vector_map(output, n, sources, targets, results + scalars(operands))
         if has_value:
-            arguments[value_at:value_end][0][r] = value(*results)
+            values(operands)[0][r] = value(*results)
 
     return run_row
-
-
-@function
-def _distance(labels, r):
-    """The column's distance from the row's label, as a counting operand of the loops."""
-    return (np.int32(-labels[0][r]),)
-
-
-@function
-def _no_distance(labels, r):
-    return ()
 
 
 def _chain(stages):

@@ -5,8 +5,9 @@ A loop written in Python vectorises only while its output cannot alias an input,
 store marked as independent of other iterations (``llvm.loop.parallel_accesses``), which holds for an elementwise
 operation in place, too. They also ask for 512-bit vectors, in the function that contains them and nowhere else.
 
-Operands are tuples of pointers: ``at(arrays, start)`` points to element *start* of each array, ``scratch(n, like)`` to
-uninitialised memory on the stack; an int32 in place of a pointer counts: its element i is the integer plus i. The arrays have to outlive the loop; in kernels they are arguments, which do.
+Operands are tuples of pointers, which are cheap to pass around and to compile (a tuple of arrays costs Numba 0.1 s for
+each function that touches it). `pointers` takes them from a kernel's arguments, which outlive the call; `at` moves them;
+`scratch` points to memory on the stack; an int32 in place of a pointer counts: its element i is the integer plus i.
 """
 
 from llvmlite import ir
@@ -69,18 +70,53 @@ def _independent_loop(builder, count, body, initial=()):
 
 # -- pointers --------------------------------------------------------------------------------------
 @intrinsic
-def at(context, arrays, start):
-    """A pointer to element *start* (counted flat) of each array of a tuple; the arrays are C-contiguous."""
-    result = types.Tuple([types.CPointer(a.dtype) for a in arrays.types])
+def pointers(context, arguments):
+    """A kernel's arguments with a pointer to its first element for each array; the arrays are C-contiguous."""
+
+    def is_array(t):
+        return isinstance(t, types.Array)
+
+    result = types.Tuple([types.CPointer(t.dtype) if is_array(t) else t for t in arguments.types])
 
     def codegen(cx, builder, sig, values):
-        found = []
-        for k, array in enumerate(arrays.types):
-            data = cx.make_array(array)(cx, builder, builder.extract_value(values[0], k)).data
-            found.append(builder.gep(data, [values[1]], inbounds=True))
+        given = cgutils.unpack_tuple(builder, values[0])
+        found = [cx.make_array(t)(cx, builder, v).data if is_array(t) else v for t, v in zip(arguments.types, given)]
         return cx.make_tuple(builder, result, found)
 
-    return result(arrays, types.intp), codegen
+    return result(arguments), codegen
+
+
+def pick(positions):
+    """A compiled function: operands -> those at *positions* (a sequence of integers), as a tuple."""
+    positions = tuple(positions)
+
+    @intrinsic
+    def picked(context, operands):
+        result = types.Tuple([operands.types[k] for k in positions])
+
+        def codegen(cx, builder, sig, values):
+            return cx.make_tuple(builder, result, [builder.extract_value(values[0], k) for k in positions])
+
+        return result(operands), codegen
+
+    return picked
+
+
+def _moved(builder, pointer, by):
+    if isinstance(pointer.type, ir.IntType):
+        return builder.add(pointer, builder.trunc(by, pointer.type))
+    return builder.gep(pointer, [by], inbounds=True)
+
+
+@intrinsic
+def at(context, pointers, start):
+    """Each pointer of a tuple, moved to element *start*."""
+
+    def codegen(cx, builder, sig, values):
+        moved = [_moved(builder, p, values[1]) for p in cgutils.unpack_tuple(builder, values[0])]
+        return cx.make_tuple(builder, pointers, moved)
+
+    return pointers(pointers, types.intp), codegen
 
 
 @intrinsic(prefer_literal=True)
@@ -97,23 +133,6 @@ def scratch(context, count, like):
         return cx.make_tuple(builder, result, [builder.bitcast(space, element.as_pointer())])
 
     return result(count, like), codegen
-
-
-def _moved(builder, pointer, by):
-    if isinstance(pointer.type, ir.IntType):
-        return builder.add(pointer, builder.trunc(by, pointer.type))
-    return builder.gep(pointer, [by], inbounds=True)
-
-
-@intrinsic
-def shifted(context, pointers, by):
-    """Each pointer of a tuple, moved by *by* elements."""
-
-    def codegen(cx, builder, sig, values):
-        moved = [_moved(builder, p, values[1]) for p in cgutils.unpack_tuple(builder, values[0])]
-        return cx.make_tuple(builder, pointers, moved)
-
-    return pointers(pointers, types.intp), codegen
 
 
 @intrinsic(prefer_literal=True)

@@ -43,8 +43,7 @@ def _add(c, step, r, w, error):
 def _improvement(r, w, error, first, terms, low, high):
     """The polynomial r**first * (...) that, added, makes the largest error smallest: a linear program."""
     size = max(abs(e) for e in error)
-    reach = max(abs(low), abs(high))
-    basis = [[mpf(0)] * first + [(1 / reach) ** k * c for k, c in enumerate(t)] for t in _chebyshev(terms - first)]
+    basis = [[mpf(0)] * first + t for t in _chebyshev(terms - first, low, high)]
     columns = [[wi * mp.polyval(b[::-1], ri) for wi, ri in zip(w, r, strict=True)] for b in basis]
     norms = [max(abs(v) for v in column) for column in columns]
     a = np.array([[float(v / n) for v in column] for column, n in zip(columns, norms, strict=True)]).T
@@ -66,10 +65,11 @@ def _improvement(r, w, error, first, terms, low, high):
     return step
 
 
-def _chebyshev(count):
-    """Coefficients of the Chebyshev polynomials T_0 ... T_(count - 1)."""
-    t = [[mpf(1)], [mpf(0), mpf(1)]]
+def _chebyshev(count, low, high):
+    """Coefficients, in powers of r, of the Chebyshev polynomials T_0 ... T_(count - 1) on low <= r <= high."""
+    u = [-(high + low) / (high - low), 2 / (high - low)]  # from r to -1 <= u <= 1
+    t = [[mpf(1)], u]
     while len(t) < count:
-        twice = [mpf(0)] + [2 * v for v in t[-1]]
-        t.append([a - b for a, b in zip(twice, t[-2] + [mpf(0)] * 2, strict=True)])
+        twice = [2 * (u[0] * a + u[1] * b) for a, b in zip([*t[-1], 0], [0, *t[-1]], strict=True)]
+        t.append([a - b for a, b in zip(twice, [*t[-2], 0, 0], strict=True)])
     return t[:count]
