@@ -1,6 +1,7 @@
 """Every kernel of the library by name, derived from the records; what devices build, warm-up compiles and tests check."""
 
 import functools
+import itertools
 
 from .scalar import dropout, normalization, rows
 from .scalar.activations import ACTIVATIONS
@@ -33,9 +34,7 @@ def _loss_kernels(record):
     else:
         value_stages = tuple(s.without_keep() for s in record.stages)
         yield Row(f"{record.name}.value", value_stages, value=record.value, labelled=True)
-        yield Row(
-            f"{record.name}.gradient", record.stages, record.gradient, record.value, scalars="x", labelled=True
-        )
+        yield Row(f"{record.name}.gradient", record.stages, record.gradient, record.value, scalars="x", labelled=True)
 
 
 def _update_kernel(record):
@@ -52,6 +51,16 @@ def square(x):
     return x * x
 
 
+@scalar
+def scaled(x, factor):
+    return x * factor
+
+
+@scalar
+def clipped(x, low, high):
+    return low if x < low else (high if x > high else x)
+
+
 @functools.cache
 def catalog():
     """Name -> declaration of each kernel."""
@@ -60,10 +69,7 @@ def catalog():
     found += [_update_kernel(record) for record in UPDATES.values()]
     found += _records_of(rows, Row) + _records_of(dropout, Map) + _records_of(normalization, Channel)
     found += [Reduce("sum", ACTIVATIONS["identity"].forward), Reduce("sum_of_squares", square)]
-    found += [
-        Matmul("matmul"),
-        Matmul("matmul.ta", transpose_a=True),
-        Matmul("matmul.tb", transpose_b=True),
-        Matmul("matmul.tb.bias", transpose_b=True, bias=True),
-    ]
+    found += [Map("scaled", scaled, scalars="x"), Map("clipped", clipped, scalars="xx")]
+    for ta, tb, bias in itertools.product((False, True), repeat=3):
+        found.append(Matmul("matmul" + ".ta" * ta + ".tb" * tb + ".bias" * bias, ta, tb, bias))
     return {declaration.name: declaration for declaration in found}

@@ -78,16 +78,19 @@ def run(arguments):
         print_pairs(_setup(arguments, data, device, batch_size, epochs))
         print(f"\n{model.summary()}\n", flush=True)
     start = time.perf_counter()
-    history = model.fit(
-        *data.train,
-        loss=LOSSES[data.table.task],
-        optimizer=optimizer,
-        epochs=epochs,
-        batch_size=batch_size,
-        validation_data=data.test,
-        seed=arguments.seed,
-        progress=not arguments.quiet,
-    )
+    try:
+        history = model.fit(
+            *data.train,
+            loss=LOSSES[data.table.task],
+            optimizer=optimizer,
+            epochs=epochs,
+            batch_size=batch_size,
+            validation_data=data.test,
+            seed=arguments.seed,
+            progress=not arguments.quiet,
+        )
+    except FloatingPointError as error:
+        raise CommandError(f"training diverged: {error}; try a smaller --lr") from error
     seconds = time.perf_counter() - start
     print(("" if arguments.quiet else "\n") + metrics_table(**_metrics(model, data)) + "\n")
     with user_input():
@@ -182,8 +185,10 @@ def _network(arguments, table, n_features):
 def _optimizer(arguments):
     from . import optim
 
-    known = {name.lower(): getattr(optim, name) for name in optim.__all__ if name != "Optimizer"}
-    known = {name: kind for name, kind in known.items() if isinstance(kind, type) and issubclass(kind, optim.Optimizer)}
+    known = {name.lower(): kind for name, kind in vars(optim).items() if isinstance(kind, type)}
+    known = {
+        name: kind for name, kind in known.items() if issubclass(kind, optim.Optimizer) and kind is not optim.Optimizer
+    }
     name = arguments.optimizer.lower()
     if name not in known:
         raise CommandError(f"--optimizer {arguments.optimizer!r} came; one of {', '.join(known)} is accepted")
@@ -217,15 +222,10 @@ def _setup(arguments, data, device, batch_size, epochs):
 
 
 def _metrics(model, data):
-    """Metrics on training and test rows; `CommandError` if training has led nowhere."""
+    """Metrics on training and test rows."""
     from ._tasks import evaluate
 
-    metrics = {"train": evaluate(model, data.preprocessor, *data.train)}
-    loss = metrics["train"]["loss"]
-    if not math.isfinite(loss):
-        raise CommandError(f"training diverged: the loss is {loss}; try a smaller --lr")
-    metrics["test"] = evaluate(model, data.preprocessor, *data.test)
-    return metrics
+    return {name: evaluate(model, data.preprocessor, *getattr(data, name)) for name in ("train", "test")}
 
 
 def _description(arguments, data, epochs):

@@ -5,6 +5,7 @@ import functools
 from .. import shapes
 from ..catalog import catalog
 from . import channel, map, matmul, reduce, row
+from .pool import ensure_started
 
 _BUILDERS = {
     shapes.Map: map.build,

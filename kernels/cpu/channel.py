@@ -39,7 +39,10 @@ class _Parts:
         self.reduce_with = pick(channel + k for k in spec.reduce_with)
         self.map_with = pick(channel + k for k in spec.map_with)
         self.finish = self._finisher(
-            spec, pick(range(channel, result)), pick(range(result, scalar)), pick(range(scalar, scalar + len(spec.scalars)))
+            spec,
+            pick(range(channel, result)),
+            pick(range(result, scalar)),
+            pick(range(scalar, scalar + len(spec.scalars))),
         )
 
     @staticmethod

@@ -48,7 +48,11 @@ def _build_plain(spec):
         n, operands = arguments[first_out].size, pointers(arguments)
         if n < PARALLEL_FROM:
             chunks(1, n, n, operands)
-        elif streamable and arguments[first_out].nbytes >= STREAM_FROM and not any_equal(inputs(operands), outputs(operands)):
+        elif (
+            streamable
+            and arguments[first_out].nbytes >= STREAM_FROM
+            and not any_equal(inputs(operands), outputs(operands))
+        ):
             streamed_chunks((n + LARGE_CHUNK - 1) // LARGE_CHUNK, n, LARGE_CHUNK, operands)
         else:
             chunks((n + CHUNK - 1) // CHUNK, n, CHUNK, operands)

@@ -39,7 +39,9 @@ def _row_function(spec):
     def run_row(operands, n, r):
         sources, targets = at(inputs(operands), r * n), at(outputs(operands), r * n)
         if labelled:
-            distance = np.int32(-labels(operands)[0][r])  # the column's distance from the row's label: a counting operand
+            distance = np.int32(
+                -labels(operands)[0][r]
+            )  # the column's distance from the row's label: a counting operand
             results, sources = stages(n, sources + (distance,), targets)
         else:
             results, sources = stages(n, sources, targets)

@@ -275,11 +275,15 @@ def vector_reduce(context, combine, fn, count, sources, kept, scalars):
             if not maximum:
                 return builder.fadd(total, value, flags=("reassoc", "nsz"))
             signature = ir.FunctionType(value.type, [value.type] * 2)
-            return builder.call(builder.module.declare_intrinsic("llvm.maximum", [value.type], signature), [total, value])
+            return builder.call(
+                builder.module.declare_intrinsic("llvm.maximum", [value.type], signature), [total, value]
+            )
 
         def body(i, mark, totals):
             found = element.call(cx, builder, element.load(cx, builder, from_, i, mark) + parameters)
-            element.store(cx, builder, found[: len(keep)], keep, [p.dtype for p in kept.types], i, mark) if keep else None
+            element.store(
+                cx, builder, found[: len(keep)], keep, [p.dtype for p in kept.types], i, mark
+            ) if keep else None
             return [join(t, v) for t, v in zip(totals, found, strict=True)]
 
         initial = [ir.Constant(cx.get_value_type(t), start) for t in element.results]

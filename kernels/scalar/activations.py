@@ -17,6 +17,7 @@ class Activation:
 
     Attributes
     ----------
+    layer : name of the layer class in `numbadl.nn`
     forward, derivative : scalar functions of (x, *parameters)
     formula, derivative_formula : LaTeX
     range : (lowest, highest) value, approached or reached
@@ -28,6 +29,7 @@ class Activation:
     """
 
     name: str
+    layer: str
     forward: Callable
     derivative: Callable
     formula: str
@@ -83,23 +85,23 @@ ACTIVATIONS = {
     record.name: record
     for record in [
         Activation(
-            "identity", identity, identity_derivative, "x", "1", (-inf, inf), "C^inf",
+            "identity", "Identity", identity, identity_derivative, "x", "1", (-inf, inf), "C^inf",
             initialization="lecun", source="the linear activation",
         ),
         Activation(
-            "sigmoid", sigmoid, sigmoid_derivative, r"\frac{1}{1+e^{-x}}", r"\sigma(x)\,\sigma(-x)", (0.0, 1.0), "C^inf",
+            "sigmoid", "Sigmoid", sigmoid, sigmoid_derivative, r"\frac{1}{1+e^{-x}}", r"\sigma(x)\,\sigma(-x)", (0.0, 1.0), "C^inf",
             source="Verhulst 1838, the logistic function",
         ),
         Activation(
-            "tanh", tanh, sech2, r"\tanh x", r"\operatorname{sech}^2 x", (-1.0, 1.0), "C^inf",
+            "tanh", "Tanh", tanh, sech2, r"\tanh x", r"\operatorname{sech}^2 x", (-1.0, 1.0), "C^inf",
             source="LeCun, Bottou, Orr, Müller 1998, Efficient BackProp",
         ),
         Activation(
-            "relu", relu, relu_derivative, r"\max(0, x)", "H(x)", (0.0, inf), "C^0", kinks=(0.0,),
+            "relu", "ReLU", relu, relu_derivative, r"\max(0, x)", "H(x)", (0.0, inf), "C^0", kinks=(0.0,),
             initialization="he", source="Nair, Hinton 2010; f'(0) = 0 as in PyTorch and JAX",
         ),
         Activation(
-            "silu", silu, silu_derivative, r"x\,\sigma(x)", r"\sigma(x)\,(1 + x\,\sigma(-x))",
+            "silu", "SiLU", silu, silu_derivative, r"x\,\sigma(x)", r"\sigma(x)\,(1 + x\,\sigma(-x))",
             (-0.2784645427610738, inf), "C^inf", monotonic=False, initialization="he",
             source="Elfwing, Uchibe, Doya 2018; Ramachandran, Zoph, Le 2017 (swish with beta = 1)",
         ),

@@ -1,4 +1,4 @@
-"""The four operations that Python has no word for: fused multiply-add, the bits of a float, a float from its bits.
+"""The operations that Python has no word for: fused multiply-add, the bits of a float, a float from its bits.
 
 Each is a plain Python function, an LLVM instruction on the CPU and a libdevice call on CUDA.
 """
@@ -26,6 +26,11 @@ def float_bits(x):
 def bits_float(i, like):
     """The float of the type of *like* that has the bits of *i* (its low ones: Numba widens int32 + int32 to int64)."""
     return _INTEGER[type(like)](i).view(type(like))
+
+
+def int_like(i, like):
+    """*i* as a signed integer of the width of the float *like* (Numba widens int32 + int32 to int64)."""
+    return _INTEGER[type(like)](i)
 
 
 def _ir_type(t):
@@ -61,6 +66,18 @@ def _bits_float(context, i, like):
     return like(i, like), codegen
 
 
+@intrinsic
+def _int_like(context, i, like):
+    if not (isinstance(i, types.Integer) and isinstance(like, types.Float) and i.bitwidth >= like.bitwidth):
+        return None
+    to = types.int32 if like == types.float32 else types.int64
+
+    def codegen(cx, builder, sig, args):
+        return builder.trunc(args[0], _ir_type(to)) if i.bitwidth > like.bitwidth else args[0]
+
+    return to(i, like), codegen
+
+
 @overload(fma, target="generic", jit_options={"forceinline": True})
 def _fma_overload(a, b, c):
     return lambda a, b, c: _fma(a, b, c)
@@ -74,3 +91,8 @@ def _float_bits_overload(x):
 @overload(bits_float, target="generic", jit_options={"forceinline": True})
 def _bits_float_overload(i, like):
     return lambda i, like: _bits_float(i, like)
+
+
+@overload(int_like, target="generic", jit_options={"forceinline": True})
+def _int_like_overload(i, like):
+    return lambda i, like: _int_like(i, like)

@@ -38,9 +38,7 @@ def philox(c0: np.uint64, c1: np.uint64, c2: np.uint64, c3: np.uint64, k0: np.ui
 @scalar
 def random_words(counter: np.uint64, seed: np.uint64, offset: np.uint64):
     """The four words of block counter *counter* in the stream (*seed*, *offset*)."""
-    return philox(
-        counter & _LOW, counter >> _HALF, offset & _LOW, offset >> _HALF, seed & _LOW, seed >> _HALF
-    )
+    return philox(counter & _LOW, counter >> _HALF, offset & _LOW, offset >> _HALF, seed & _LOW, seed >> _HALF)
 
 
 @scalar

@@ -70,15 +70,19 @@ class Preprocessor:
 
         Raises `DataError` for a value that `dtype` cannot hold then.
         """
-        names = [name for column in self.columns for name in column.feature_names]
-        return _finite((np.asarray(x, np.float64) - self.mean) / self.scale, names, dtype)
+        return self._transform(x, dtype, lambda row, name: f"row {row} (counted from 0), column {name!r}")
+
+    def _transform(self, x, dtype, where):
+        names = [column.name for column in self.columns for _ in range(column.width)]
+        return _finite((np.asarray(x, np.float64) - self.mean) / self.scale, names, dtype, where)
 
     def transform_target(self, y, dtype=np.float32):
         """Regression targets (N, T), standardised; other targets unchanged."""
         if self.target_mean is None:
             return y
-        names = [f"target {number}" for number in range(len(self.target_mean))]
-        return _finite((np.asarray(y, np.float64) - self.target_mean) / self.target_scale, names, dtype)
+        standardised = (np.asarray(y, np.float64) - self.target_mean) / self.target_scale
+        numbers = range(len(self.target_mean))
+        return _finite(standardised, numbers, dtype, lambda row, number: f"row {row} (counted from 0), target {number}")
 
     def restore_target(self, outputs):
         """A network's outputs (N, T) in the units of the file's targets, as float64."""
@@ -113,7 +117,7 @@ class Preprocessor:
             source = open_source(source)
         if not source.named:
             source.rename([column.name for column in self.columns])
-        return self.transform(encode_features(source, self.columns), dtype)
+        return self._transform(encode_features(source, self.columns), dtype, source.where)
 
     def to_dict(self):
         """Everything as lists, numbers and strings, for JSON. Python's float repr keeps every bit."""
@@ -142,15 +146,14 @@ class Preprocessor:
             raise ValueError(f"values: not what Preprocessor.to_dict wrote ({error!r})") from None
 
 
-def _finite(values, names, dtype):
+def _finite(values, names, dtype, where):
     with np.errstate(over="ignore"):
         cast = values.astype(dtype)
     bad = ~np.isfinite(cast)
     if bad.any():
         row, column = np.argwhere(bad)[0]
         raise DataError(
-            f"row {row} (counted from 0), column {names[column]!r}: {values[row, column]:g} once standardised, "
-            f"beyond the range of {cast.dtype}"
+            f"{where(row, names[column])}: {values[row, column]:g} once standardised, beyond the range of {cast.dtype}"
         )
     return cast
 

@@ -1,0 +1,4 @@
+"""Training: the loop over batches, metrics, history, callbacks."""
+
+from .callbacks import Callback
+from .history import History

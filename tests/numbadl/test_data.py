@@ -423,7 +423,10 @@ NEW_FILES = {
         {**plain(a=replaced(NUMBERS, 2, "x")), "colour": ["red"] * ROWS},
         "line 4, column 'a': 'x' came; a finite",
     ),
-    "too large": ({**plain(a=replaced(NUMBERS, 2, 1e300)), "colour": ["red"] * ROWS}, "column 'a'.*range of float32"),
+    "too large": (
+        {**plain(a=replaced(NUMBERS, 2, 1e300)), "colour": ["red"] * ROWS},
+        "line 4, column 'a'.*range of float32",
+    ),
 }
 
 

@@ -1,0 +1,223 @@
+"""Which device an array is on, what is accepted, and how any layout becomes flat arrays that kernels take."""
+
+import ctypes
+import math
+
+import numpy as np
+
+from .kernels import cpu
+
+DTYPES = (np.dtype(np.float32), np.dtype(np.float64))
+THREADS_FROM = 1 << 14  # elements: kernels with fewer run serially, so the threads need not be started for them
+
+
+class _Cpu:
+    """Arrays in host memory: NumPy's."""
+
+    name = "cpu"
+    kernel = staticmethod(cpu.kernel)
+
+    @staticmethod
+    def empty(shape, dtype):
+        return np.empty(shape, dtype)
+
+    @staticmethod
+    def zeros(shape, dtype):
+        return np.zeros(shape, dtype)
+
+    @staticmethod
+    def from_host(array):
+        return array
+
+    @staticmethod
+    def copy(target, source):
+        np.copyto(target, source)
+
+    @staticmethod
+    def prepare(size):
+        if size >= THREADS_FROM:
+            cpu.ensure_started()
+
+
+class _Cuda:
+    """Arrays in the memory of a GPU, or of the CUDA simulator."""
+
+    name = "cuda"
+
+    @staticmethod
+    def _module():
+        from .kernels import cuda
+
+        return cuda
+
+    def kernel(self, name):
+        return self._module().kernel(name)
+
+    def empty(self, shape, dtype):
+        return self._module().empty(shape, dtype)
+
+    def zeros(self, shape, dtype):
+        return self._module().to_device(np.zeros(shape, dtype))
+
+    def from_host(self, array):
+        return self._module().to_device(np.ascontiguousarray(array))
+
+    def copy(self, target, source):
+        target.copy_to_device(source)
+
+    def prepare(self, size):
+        pass
+
+
+DEVICES = {"cpu": _Cpu(), "cuda": _Cuda()}
+
+
+def device(name="auto"):
+    """The device of that name: "cpu", "cuda", or "auto" for CUDA where it is usable and all CPU cores otherwise."""
+    if name == "auto":
+        name = "cuda" if cuda_is_available() else "cpu"
+    if name not in DEVICES:
+        raise ValueError(f"device: got {name!r}, accepted are 'auto', 'cpu' and 'cuda'")
+    if name == "cuda" and not cuda_is_available():
+        raise ValueError("device: 'cuda' was asked for, but CUDA is not usable here (`numbadl info` says why)")
+    return DEVICES[name]
+
+
+def cuda_is_available():
+    """Whether numba-cuda is installed and finds a GPU (or runs in the simulator)."""
+    try:
+        from .kernels import cuda
+    except ImportError:
+        return False
+    return cuda.is_available()
+
+
+def device_of(array):
+    """The device that *array* is on."""
+    return DEVICES["cpu"] if isinstance(array, np.ndarray) else DEVICES["cuda"]
+
+
+def to_host(array):
+    """*array* as a NumPy array: itself, or a copy of what is on the GPU."""
+    return array if isinstance(array, np.ndarray) else array.copy_to_host()
+
+
+# -- checks ----------------------------------------------------------------------------------------
+def check(**arrays):
+    """All given arrays: of an accepted kind, of one dtype, on one device. Raises TypeError naming the argument."""
+    first = None
+    for name, array in arrays.items():
+        if not (isinstance(array, np.ndarray) or hasattr(array, "__cuda_array_interface__")):
+            raise TypeError(f"{name}: got {_kind(array)}, accepted are numpy.ndarray and CUDA arrays{_hint(array)}")
+        if array.dtype not in DTYPES:
+            raise TypeError(f"{name}: got dtype {array.dtype}, accepted are float32 and float64")
+        if first is None:
+            first = name, array
+        elif array.dtype != first[1].dtype:
+            raise TypeError(f"{name}: got dtype {array.dtype}, but {first[0]} has {first[1].dtype}")
+        elif device_of(array) is not device_of(first[1]):
+            raise TypeError(f"{name}: is on {device_of(array).name}, but {first[0]} on {device_of(first[1]).name}")
+
+
+def check_shape(name, array, shape, why):
+    """Raise ValueError unless *array* has that shape."""
+    if array.shape != tuple(shape):
+        raise ValueError(f"{name}: got shape {array.shape}, expected {tuple(shape)} ({why})")
+
+
+def check_out(out, like, name="out", **inputs):
+    """*out* is writeable, matches *like*, and is an input itself or shares no memory with one."""
+    check(x=like, **{name: out})
+    check_shape(name, out, like.shape, "that of the input")
+    if not isinstance(out, np.ndarray):
+        return
+    if not out.flags.writeable:
+        raise ValueError(f"{name}: is read-only")
+    for other, array in inputs.items():
+        if out is array or not np.may_share_memory(out, array):
+            continue
+        same = out.__array_interface__["data"] == array.__array_interface__["data"] and out.strides == array.strides
+        if not same and np.shares_memory(out, array):
+            raise ValueError(f"{name}: overlaps {other} in part; give the same array or one apart from it")
+
+
+def _kind(value):
+    cls = type(value)
+    return cls.__name__ if cls.__module__ == "builtins" else f"{cls.__module__}.{cls.__name__}"
+
+
+def _hint(value):
+    if getattr(value, "requires_grad", False):
+        return "; a tensor that requires grad needs numbadl.interop.torch"
+    if isinstance(value, (int, float, np.number)):
+        return "; for one number call .scalar"
+    return ""
+
+
+# -- layouts -----------------------------------------------------------------------------------------
+def run_flat(kernel, inputs, output, scalars=()):
+    """Call *kernel* with flat, dense views of arrays of one shape; copies only what is not dense in a common order."""
+    if not isinstance(output, np.ndarray):
+        kernel(*[_device_flat(a) for a in inputs], _device_flat(output), *scalars)
+        return
+    axes = _common_order([*inputs, output])
+    if axes is None:
+        dense = [np.ascontiguousarray(a) for a in inputs]
+        result = output if output.flags.carray else np.empty(output.shape, output.dtype)
+        kernel(*[_flat(a) for a in dense], result.reshape(-1), *scalars)
+        if result is not output:
+            np.copyto(output, result)
+    else:
+        kernel(*[_flat(a, axes) for a in inputs], _flat(output, axes), *scalars)
+
+
+def _common_order(arrays):
+    """() if all are C-contiguous, the order of axes in which they are if there is one, else None."""
+    if all(a.flags.c_contiguous and a.flags.aligned for a in arrays):
+        return ()
+    order = tuple(np.argsort([-s for s in arrays[0].strides], kind="stable"))
+    dense = all(a.transpose(order).flags.c_contiguous and a.flags.aligned for a in arrays)
+    return order if dense else None
+
+
+def _flat(array, order=()):
+    if order:
+        array = array.transpose(order)
+    return writeable(array.reshape(-1))
+
+
+def _device_flat(array):
+    array = array if hasattr(array, "copy_to_host") else DEVICES["cuda"]._module().as_device_array(array)
+    return array.reshape(-1) if array.size else array
+
+
+def writeable(array):
+    """*array*, or a writeable view of a read-only one: a kernel for each combination of both would be compiled.
+
+    No kernel writes to its inputs; ``out`` was checked by `check_out`.
+    """
+    if array.flags.writeable or array.size == 0:
+        return array
+    address = array.__array_interface__["data"][0]
+    buffer = (ctypes.c_char * array.nbytes).from_address(address)
+    return np.frombuffer(buffer, array.dtype).reshape(array.shape)
+
+
+def rows_of(array, axis):
+    """*array* with *axis* moved to the end, as a C-contiguous (rows, n) matrix: a view where that is possible."""
+    moved = np.moveaxis(array, axis, -1) if isinstance(array, np.ndarray) else array
+    n = moved.shape[-1]
+    if isinstance(array, np.ndarray):
+        return writeable(np.require(moved, requirements="CA").reshape(math.prod(moved.shape[:-1]), n))
+    return moved.reshape(math.prod(moved.shape[:-1]), n)
+
+
+def check_axis(axis, ndim):
+    """*axis* as a non-negative integer. Raises ValueError (numpy.exceptions.AxisError is one) if it is out of range."""
+    if ndim == 0:
+        raise ValueError("axis: the array has no axes")
+    if isinstance(axis, bool) or not isinstance(axis, (int, np.integer)):
+        raise TypeError(f"axis: got {_kind(axis)}, accepted is an integer")
+    if not -ndim <= axis < ndim:
+        raise ValueError(f"axis: got {axis}, accepted are {-ndim} to {ndim - 1} for an array of {ndim} dimensions")
+    return int(axis) % ndim

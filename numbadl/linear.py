@@ -1,0 +1,68 @@
+"""Matrix products over arrays, and the parts of a linear layer that are made of them."""
+
+from .arrays import check, check_out, check_shape, device_of, rows_of
+from .kernels.cpu import blas
+
+
+def matmul(a, b, out=None, *, transpose_a=False, transpose_b=False, bias=None):
+    """op(a) @ op(b) (+ bias), where op transposes if asked to; 2-D arrays of one dtype, C-contiguous or copied.
+
+    The result is the same to the bit for any number of threads: tiles depend on the shapes alone.
+
+    Raises
+    ------
+    TypeError, ValueError : dtypes, devices or shapes do not fit
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import numbadl as nd
+    >>> nd.matmul(np.eye(2), np.ones((2, 3))).tolist()
+    [[1.0, 1.0, 1.0], [1.0, 1.0, 1.0]]
+    """
+    check(a=a, b=b, **({} if bias is None else {"bias": bias}))
+    for name, array in (("a", a), ("b", b)):
+        if array.ndim != 2:
+            raise ValueError(f"{name}: got shape {array.shape}, expected a matrix")
+    m, k = a.shape[::-1] if transpose_a else a.shape
+    inner, n = b.shape[::-1] if transpose_b else b.shape
+    if inner != k:
+        raise ValueError(f"b: its inner dimension is {inner}, that of a is {k} (shapes {a.shape} and {b.shape})")
+    if bias is not None:
+        check_shape("bias", bias, (n,), "one value for each column of the result")
+    device = device_of(a)
+    if out is None:
+        out = device.empty((m, n), a.dtype)
+    else:
+        check(a=a, out=out)
+        check_shape("out", out, (m, n), "that of the product")
+        _check_apart(out, a=a, b=b)
+    if m * n == 0:
+        return out
+    name = "matmul" + ".ta" * transpose_a + ".tb" * transpose_b + ".bias" * (bias is not None)
+    operands = [rows_of(a, -1), rows_of(b, -1)] + ([] if bias is None else [bias])
+    device.prepare(m * n * k // 64)
+    if device.name == "cpu":
+        with blas.single_threaded:
+            device.kernel(name)(*operands, out)
+    else:
+        device.kernel(name)(*operands, out)
+    return out
+
+
+def _check_apart(out, **inputs):
+    for name, array in inputs.items():
+        if out is array:
+            raise ValueError(f"out: may not be {name}; a product cannot be computed in place")
+        check_out(out, out, **{name: array})
+
+
+def column_sums(grad, out=None):
+    """The sum of a matrix (N, C) over its rows, (C,): the gradient of a bias."""
+    check(grad=grad)
+    device = device_of(grad)
+    if out is None:
+        out = device.empty((grad.shape[1],), grad.dtype)
+    device.prepare(grad.size)
+    device.kernel("channel_sum")(rows_of(grad, -1).reshape(*grad.shape, 1), out)
+    return out

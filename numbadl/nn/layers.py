@@ -1,0 +1,207 @@
+"""The layers: Linear, BatchNorm, Dropout, Flatten, Softmax, and one for each activation."""
+
+import math
+
+import numpy as np
+
+from .. import functional
+from ..linear import column_sums, matmul
+from ..normalization import batch_norm
+from . import initializers
+from .layer import Layer, positive
+
+
+class Linear(Layer):
+    """y = x W^T + b, x: (N, in_features), W: (out_features, in_features).
+
+    Weights start uniform with the variance that suits the activation behind the layer (`numbadl.nn.initializers`),
+    biases at 0.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import numbadl as nd
+    >>> nd.nn.Linear(3, 2).forward(np.ones((5, 3), np.float32)).shape
+    (5, 2)
+    """
+
+    def __init__(self, in_features, out_features, bias=True):
+        self.in_features, self.out_features = (
+            positive("in_features", in_features),
+            positive("out_features", out_features),
+        )
+        self.bias = bool(bias)
+        super().__init__()
+
+    def shapes(self):
+        weight = {"weight": (self.out_features, self.in_features)}
+        return {**weight, "bias": (self.out_features,)} if self.bias else weight
+
+    def config(self):
+        return {"in_features": self.in_features, "out_features": self.out_features, "bias": self.bias}
+
+    def initialize(self, name, shape):
+        if name == "bias":
+            return np.zeros(shape)
+        rule = self.following.initialization if self.following else "lecun"
+        bound = initializers.limit(rule, self.in_features, self.out_features)
+        return self._uniform(shape, -bound, bound, name)
+
+    def forward(self, x, training=False):
+        if x.ndim != 2 or x.shape[1] != self.in_features:
+            raise ValueError(f"x: got shape {x.shape}, expected (N, {self.in_features}) for {self!r}")
+        if training:
+            self._x = x
+        values = self.parameters()
+        out = self._work("out", (x.shape[0], self.out_features), training)
+        return matmul(x, values["weight"], out, transpose_b=True, bias=values.get("bias"))
+
+    def backward(self, grad, input_gradient=True):
+        gradients = self.gradients()
+        matmul(grad, self._x, gradients["weight"], transpose_a=True)
+        if self.bias:
+            column_sums(grad, gradients["bias"])
+        if not input_gradient:
+            return None
+        return matmul(grad, self.parameters()["weight"], self._work("dx", self._x.shape))
+
+    def output_shape(self, shape):
+        return (self.out_features,)
+
+
+class BatchNorm(Layer):
+    """Batch normalisation of (N, C) or (N, C, *spatial), with running statistics for evaluation.
+
+    momentum=None averages all batches alike (the cumulative mean).
+    """
+
+    def __init__(self, num_features, eps=1e-5, momentum=0.1, affine=True):
+        self.num_features, self.eps, self.momentum = positive("num_features", num_features), eps, momentum
+        self.affine = bool(affine)
+        super().__init__()
+
+    def shapes(self):
+        return {"weight": (self.num_features,), "bias": (self.num_features,)} if self.affine else {}
+
+    def buffers(self):
+        zeros = np.zeros(self.num_features, np.float32)
+        return {"running_mean": zeros, "running_var": zeros + 1, "num_batches_tracked": zeros[:1]}
+
+    def config(self):
+        return {
+            "num_features": self.num_features, "eps": self.eps, "momentum": self.momentum, "affine": self.affine
+        }  # fmt: skip
+
+    def initialize(self, name, shape):
+        return np.ones(shape) if name == "weight" else np.zeros(shape)
+
+    def forward(self, x, training=False):
+        values, state, momentum = self.parameters(), self._buffers, self.momentum
+        out = self._work("out", x.shape, training)
+        if training and momentum is None:
+            count = np.asarray(state["num_batches_tracked"]) + 1
+            self.device.copy(state["num_batches_tracked"], count.astype(self.dtype))
+            momentum = 1 / float(count[0])
+        weight, bias = values.get("weight"), values.get("bias")
+        running = state["running_mean"], state["running_var"]
+        y, saved = batch_norm(x, weight, bias, *running, training, momentum or 0.0, self.eps, out)
+        if training:
+            self._x, self._saved = x, saved
+        return y
+
+    def backward(self, grad, input_gradient=True):
+        dx = self._work("dx", grad.shape)
+        _, dweight, dbias = batch_norm.backward(grad, self._x, self.parameters().get("weight"), self._saved, dx)
+        if self.affine:
+            self.device.copy(self.gradients()["weight"], dweight)
+            self.device.copy(self.gradients()["bias"], dbias)
+        return dx
+
+
+class Dropout(Layer):
+    """Zero a random fraction *p* in training; the identity in evaluation.
+
+    The mask follows from the layer's seed, its stream (its place in the model) and the number of training steps.
+    """
+
+    def __init__(self, p=0.5):
+        if not 0 <= p <= 1:
+            raise ValueError(f"p: got {p}, accepted are probabilities from 0 to 1")
+        self.p, self.steps = float(p), 0
+        super().__init__()
+
+    def config(self):
+        return {"p": self.p}
+
+    def _draw(self):
+        return {"p": self.p, "seed": self.seed, "offset": (self.steps << 16) + self.stream}
+
+    def forward(self, x, training=False):
+        if not training:
+            return x
+        self.steps += 1
+        return functional.dropout(x, out=self._work("out", x.shape), **self._draw())
+
+    def backward(self, grad, input_gradient=True):
+        return functional.dropout.backward(grad, out=self._work("dx", grad.shape), **self._draw())
+
+
+class Flatten(Layer):
+    """(N, ...) to (N, features)."""
+
+    def forward(self, x, training=False):
+        self._shape = x.shape
+        return x.reshape(x.shape[0], math.prod(x.shape[1:]))
+
+    def backward(self, grad, input_gradient=True):
+        return grad.reshape(self._shape)
+
+    def output_shape(self, shape):
+        return (math.prod(shape),)
+
+
+class Softmax(Layer):
+    """Softmax along the last axis. Not to be used before the cross-entropy loss, which takes logits."""
+
+    def forward(self, x, training=False):
+        self._y = functional.softmax(x, out=self._work("out", x.shape, training))
+        return self._y
+
+    def backward(self, grad, input_gradient=True):
+        return functional.softmax.backward(grad, self._y, out=self._work("dx", grad.shape))
+
+
+class ActivationLayer(Layer):
+    """A layer that applies an activation; its subclasses are made from the records."""
+
+    function = None
+
+    def forward(self, x, training=False):
+        if training:
+            self._x = x
+        return self.function(x, out=self._work("out", x.shape, training))
+
+    def backward(self, grad, input_gradient=True):
+        return self.function.backward(grad, self._x, out=self._work("dx", grad.shape))
+
+
+def _activation_class(function):
+    doc = f"The activation f(x) = {function.record.formula} as a layer."
+    return type(function.record.layer, (ActivationLayer,), {"function": function, "__doc__": doc})
+
+
+ACTIVATION_LAYERS = {name: _activation_class(function) for name, function in functional.FUNCTIONS.items()}
+
+
+def activation_layer(name):
+    """A layer that applies the activation of that name.
+
+    Examples
+    --------
+    >>> import numbadl as nd
+    >>> nd.nn.activation_layer("relu")
+    ReLU()
+    """
+    if name not in ACTIVATION_LAYERS:
+        raise ValueError(f"activation: got {name!r}, accepted are {', '.join(ACTIVATION_LAYERS)}")
+    return ACTIVATION_LAYERS[name]()

@@ -1,0 +1,185 @@
+"""Sequential: layers one after the other, with all parameters in one flat buffer and all gradients in another."""
+
+import math
+
+import numpy as np
+
+from .. import arrays
+from ..train import fit as training
+from .layer import Layer
+from .layers import ActivationLayer, BatchNorm, Dropout
+
+LINE = 64  # bytes: every parameter starts at a multiple, padded with zeros
+
+
+class Sequential(Layer):
+    """A model of layers one after the other.
+
+    Parameters
+    ----------
+    *layers : Layer
+    seed : first weights and dropout follow from it
+    dtype : float32 or float64
+
+    Attributes
+    ----------
+    flat_parameters, flat_gradients : 1-D arrays, which the layers' parameters and gradients are views of
+    metadata : JSON-able dict that is saved with the model
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import numbadl as nd
+    >>> model = nd.nn.Sequential(nd.nn.Linear(2, 8), nd.nn.Tanh(), nd.nn.Linear(8, 1))
+    >>> model.predict(np.zeros((3, 2), np.float32)).shape
+    (3, 1)
+    """
+
+    def __init__(self, *layers, seed=0, dtype=np.float32):
+        for position, layer in enumerate(layers):
+            if not isinstance(layer, Layer):
+                raise TypeError(f"layer {position}: got {type(layer).__name__}, accepted are layers of numbadl.nn")
+        if len(set(map(id, layers))) != len(layers):
+            raise ValueError("layers: the same layer stands in two places; make one for each")
+        self.layers, self.metadata, self.loss = list(layers), {}, None
+        super().__init__()
+        self.dtype = np.dtype(dtype)
+        if self.dtype not in arrays.DTYPES:
+            raise TypeError(f"dtype: got {self.dtype}, accepted are float32 and float64")
+        self.reseed(seed)
+        for position, layer in enumerate(layers):
+            layer.following = _activation_behind(layers[position + 1 :])
+        self._place(arrays.DEVICES["cpu"], self.dtype)
+
+    def reseed(self, seed):
+        """Draw dropout masks from *seed*, from the first step on; weights that were initialised stay."""
+        self.seed = seed
+        for position, layer in enumerate(self.layers):
+            layer.seed, layer.stream = seed, position + 1
+            if isinstance(layer, Dropout):
+                layer.steps = 0
+
+    # -- buffers ----------------------------------------------------------------------------------------------
+    def _place(self, device, dtype):
+        """Put parameters and gradients into flat buffers of *dtype* on *device*, and the layers' views on them."""
+        values = {key: arrays.to_host(value) for key, value in self.parameters().items()}
+        align = LINE // dtype.itemsize
+        starts, end = {}, 0
+        for key, value in values.items():
+            starts[key] = end
+            end += -(-value.size // align) * align
+        host = np.zeros(end, dtype)
+        for key, value in values.items():
+            host[starts[key] : starts[key] + value.size] = value.reshape(-1)
+        self.device, self.dtype = device, dtype
+        self.flat_parameters, self.flat_gradients = device.from_host(host), device.zeros(end, dtype)
+        for position, layer in enumerate(self.layers):
+            views = [
+                {
+                    name: flat[starts[f"{position}.{name}"] :][: math.prod(shape)].reshape(shape)
+                    for name, shape in layer.shapes().items()
+                }
+                for flat in (self.flat_parameters, self.flat_gradients)
+            ]
+            layer.bind(*views, device, dtype)
+
+    def to(self, device=None, dtype=None):
+        """Move to a device ("cpu", "cuda", "auto") or a dtype; an optimiser bound to the old buffers then refuses."""
+        device = self.device if device is None else arrays.device(device)
+        self._place(device, self.dtype if dtype is None else np.dtype(dtype))
+        return self
+
+    def parameters(self):
+        """Key such as "0.weight" -> array."""
+        return self._collect(Layer.parameters)
+
+    def gradients(self):
+        """Key such as "0.weight" -> gradient."""
+        return self._collect(Layer.gradients)
+
+    def state(self):
+        """Key -> array of everything that is saved: parameters and running statistics."""
+        return self._collect(Layer.state)
+
+    def _collect(self, method):
+        return {f"{i}.{name}": value for i, layer in enumerate(self.layers) for name, value in method(layer).items()}
+
+    # -- computing --------------------------------------------------------------------------------------------
+    def forward(self, x, training=False):
+        """The output of the last layer. In training it lives in a workspace until the next step."""
+        for position, layer in enumerate(self.layers):
+            try:
+                x = layer.forward(x, training)
+            except ValueError as error:
+                raise ValueError(f"layer {position}, {layer!r}: {error}") from None
+        return x
+
+    def backward(self, grad, input_gradient=False):
+        """Fill all gradients, given that of the output; the input's gradient is computed only if asked for."""
+        for position in range(len(self.layers) - 1, -1, -1):
+            grad = self.layers[position].backward(grad, input_gradient or position > 0)
+        return grad
+
+    # -- training -----------------------------------------------------------------------------------------------
+    def fit(self, x, y, **options):
+        return training.fit(self, x, y, **options)
+
+    def evaluate(self, x, y, loss=None, batch_size=4096):
+        return training.evaluate(self, x, y, loss, batch_size)
+
+    def predict(self, x, batch_size=4096):
+        return training.predict(self, x, batch_size)
+
+    fit.__doc__ = training.fit.__doc__
+    evaluate.__doc__ = training.evaluate.__doc__
+    predict.__doc__ = training.predict.__doc__
+
+    def save(self, path, metadata=None):
+        """Write the model to *path* (safetensors), whole or not at all; *metadata* is a JSON-able dict."""
+        from .files import save
+
+        if metadata is not None:
+            self.metadata = metadata
+        save(self, path)
+
+    def summary(self):
+        """A table of the layers, their outputs' shapes and their numbers of parameters."""
+        shape, rows = None, [("layer", "", "output", "parameters")]
+        for position, layer in enumerate(self.layers):
+            if hasattr(layer, "in_features"):
+                shape = (layer.in_features,)
+            elif isinstance(layer, BatchNorm) and shape is None:
+                shape = (layer.num_features,)
+            shape = None if shape is None else layer.output_shape(shape)
+            count = sum(math.prod(s) for s in layer.shapes().values())
+            rows.append(
+                (
+                    str(position),
+                    repr(layer),
+                    "" if shape is None else f"(N, {', '.join(map(str, shape))})",
+                    f"{count:,}",
+                )
+            )
+        widths = [max(len(row[k]) for row in rows) for k in range(4)]
+        lines = [
+            f"{a:<{widths[0]}}  {b:<{widths[1]}}  {c:<{widths[2]}}  {d:>{widths[3]}}".rstrip() for a, b, c, d in rows
+        ]
+        total = sum(math.prod(s) for layer in self.layers for s in layer.shapes().values())
+        memory = self.flat_parameters.size * self.dtype.itemsize / 1024
+        return "\n".join([*lines, f"{total:,} parameters, {memory:,.1f} KiB of {self.dtype} on {self.device.name}"])
+
+    def config(self):
+        return {}
+
+    def __repr__(self):
+        return f"Sequential({', '.join(map(repr, self.layers))})"
+
+
+def _activation_behind(layers):
+    """The record of the first activation, looking past normalisation and dropout."""
+    for layer in layers:
+        if isinstance(layer, ActivationLayer):
+            return layer.function.record
+        if not isinstance(layer, (BatchNorm, Dropout)):
+            return None
+    return None

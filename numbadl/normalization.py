@@ -1,0 +1,176 @@
+"""Batch norm over arrays: statistics, the normalised output, running averages, and the backward pass."""
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+
+from .arrays import check, check_out, check_shape, device_of, writeable
+
+
+class BatchNormSaved(NamedTuple):
+    """What backward needs: the mean is shift + delta (kept apart, for their sum would lose digits), and 1 / std."""
+
+    shift: object
+    delta: object
+    rstd: object
+    training: bool
+
+
+class BatchNorm:
+    """y, saved = batch_norm(x, weight, bias, running_mean, running_var, training=True, momentum=0.1, eps=1e-5).
+
+    Normalises each channel of x, of shape (N, C) or (N, C, *spatial): y = (x - mean) / sqrt(var + eps) * weight + bias.
+
+    In training, mean and (biased) variance are those of the batch, and the running statistics move towards them in
+    place: new = (1 - momentum) old + momentum batch, with the unbiased variance. In evaluation the running statistics
+    normalise, and stay as they are.
+
+    Parameters
+    ----------
+    x : array (N, C, *spatial) of float32 or float64
+    weight, bias : array (C,), or None for 1 and 0
+    running_mean, running_var : array (C,), updated in place in training, or None (then only training is possible)
+    out : array like x, optional; x itself to work in place (backward then has to be given the old x)
+
+    Returns
+    -------
+    y : array like x
+    saved : what ``batch_norm.backward`` needs
+
+    Raises
+    ------
+    ValueError : fewer than 2 dimensions, a parameter's shape is not (C,), or training with one value per channel
+
+    Source: S. Ioffe, C. Szegedy, "Batch normalization", ICML 2015.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import numbadl as nd
+    >>> x = np.arange(12.0).reshape(4, 3)
+    >>> y, saved = nd.batch_norm(x, None, None, None, None)
+    >>> bool(np.allclose(y.mean(axis=0), 0)), bool(np.allclose(y.std(axis=0), 1, atol=1e-4))
+    (True, True)
+    """
+
+    __name__ = "batch_norm"
+
+    def __call__(
+        self, x, weight, bias, running_mean, running_var, training=True, momentum=0.1, eps=1e-5, out=None
+    ):  # fmt: skip
+        channels = _check_channels(x, weight=weight, bias=bias, running_mean=running_mean, running_var=running_var)
+        if (running_mean is None) != (running_var is None):
+            raise ValueError("running_mean and running_var: give both or neither")
+        _check_values_per_channel(x, training, running_mean)
+        device, dtype = device_of(x), x.dtype.type
+        if out is None:
+            out = device.empty(x.shape, x.dtype)
+        else:
+            check_out(out, x, x=x)
+        c, scratch = channels.constant, channels.scratch
+        weight, bias = c(weight, 1), c(bias, 0)
+        delta, rstd, scale = scratch(), scratch(), scratch()
+        target, write_back = _target(out)
+        device.prepare(x.size)
+        if training:
+            shift = channels.first_values()
+            mean, variance = (scratch(), scratch()) if running_mean is None else (running_mean, running_var)
+            if running_mean is None:
+                device.copy(mean, shift)
+                device.copy(variance, shift)
+            operands = [shift, weight, bias, mean, variance, delta, rstd, scale, mean, variance]
+            device.kernel("batch_norm")(_three(x), target, *operands, dtype(momentum), dtype(eps))
+        else:
+            shift = scratch()
+            device.copy(shift, running_mean)
+            operands = [shift, writeable(running_var), weight, bias, delta, rstd, scale]
+            device.kernel("batch_norm.evaluation")(_three(x), target, *operands, dtype(eps))
+        write_back()
+        return out, BatchNormSaved(shift, delta, rstd, training)
+
+    def backward(self, grad, x, weight, saved, out=None):
+        """The gradients with respect to x, weight and bias.
+
+        Returns
+        -------
+        dx : array like x
+        dweight, dbias : array (C,); (None, None) with *weight* None
+        """
+        channels = _check_channels(x, weight=weight)
+        check(grad=grad, x=x)
+        check_shape("grad", grad, x.shape, "that of x")
+        device = device_of(x)
+        if out is None:
+            out = device.empty(x.shape, x.dtype)
+        else:
+            check_out(out, x, x=x, grad=grad)
+        scratch = channels.scratch
+        dweight, dbias = scratch(), scratch()
+        operands = [saved.shift, saved.delta, saved.rstd, channels.constant(weight, 1), dweight, dbias]
+        target, write_back = _target(out)
+        device.prepare(x.size)
+        if saved.training:
+            name, extra = "batch_norm.backward", [scratch(), scratch(), scratch()]
+        else:
+            name, extra = "batch_norm.evaluation.backward", [scratch()]
+        device.kernel(name)(_three(grad), _three(x), target, *operands, *extra)
+        write_back()
+        return (out, None, None) if weight is None else (out, dweight, dbias)
+
+
+class _check_channels:
+    """Checks x and its parameters; then gives arrays of one value for each channel."""
+
+    def __init__(self, x, **parameters):
+        check(x=x)
+        if x.ndim < 2:
+            raise ValueError(f"x: got shape {x.shape}, expected (N, C) or (N, C, *spatial)")
+        self.x, self.count, self.device = x, x.shape[1], device_of(x)
+        for name, value in parameters.items():
+            if value is not None:
+                check(x=x, **{name: value})
+                check_shape(name, value, (self.count,), "one value for each channel of x")
+                if name.startswith("running") and isinstance(value, np.ndarray) and not value.flags.carray:
+                    raise ValueError(f"{name}: has to be a writeable, C-contiguous array")
+
+    def scratch(self):
+        return self.device.empty((self.count,), self.x.dtype)
+
+    def constant(self, value, default):
+        if value is None:
+            return self.device.from_host(np.full(self.count, default, self.x.dtype))
+        return writeable(np.ascontiguousarray(value)) if isinstance(value, np.ndarray) else value
+
+    def first_values(self):
+        """The first value of each channel, which the sums are shifted by."""
+        shift = self.scratch()
+        first = _three(self.x)[0, :, 0] if self.x.size else np.zeros(self.count, self.x.dtype)
+        self.device.copy(shift, first)
+        return shift
+
+
+def _check_values_per_channel(x, training, running_mean):
+    values = x.shape[0] * math.prod(x.shape[2:])
+    if training and values < 2:
+        raise ValueError(f"x: got shape {x.shape}; training needs at least 2 values per channel, this has {values}")
+    if not training and running_mean is None:
+        raise ValueError("running_mean: evaluation needs running statistics, got None")
+
+
+def _three(x):
+    """x as (N, C, S)."""
+    if isinstance(x, np.ndarray):
+        x = writeable(np.require(x, requirements="CA"))
+    return x.reshape(x.shape[0], x.shape[1], math.prod(x.shape[2:]))
+
+
+def _target(out):
+    """An (N, C, S) array to compute into, and what copies it to *out* if that has another layout."""
+    if not isinstance(out, np.ndarray) or out.flags.carray:
+        return _three(out), lambda: None
+    target = np.empty(out.shape, out.dtype)
+    return _three(target), lambda: np.copyto(out, target)
+
+
+batch_norm = BatchNorm()

@@ -1,0 +1,212 @@
+"""The optimiser classes: parameter groups, state and its saving; the arithmetic is the rule's, in one kernel."""
+
+import math
+
+import numpy as np
+
+from ..arrays import check, check_shape, device_of, to_host
+from ..kernels.scalar.updates import UPDATES
+
+
+class Optimizer:
+    """Base class.
+
+    Parameters
+    ----------
+    params : an array, a list of arrays, a list of groups (dicts with "params" and own hyperparameters), or a model;
+        None leaves the optimiser unbound, until ``fit`` binds it. Arrays are updated in place and have to be C-contiguous.
+    lr : learning rate
+    maximize : climb instead of descend
+
+    Attributes
+    ----------
+    param_groups : list of dicts; change ``group["lr"]`` between steps at will
+    """
+
+    defaults = {}
+
+    def __init__(self, params=None, **hyperparameters):
+        self._check(hyperparameters)
+        self.hyperparameters, self.param_groups, self.steps, self._model = hyperparameters, [], 0, None
+        if params is not None:
+            self.bind(params)
+
+    def rule(self, group):
+        """The `numbadl.kernels.scalar.updates.Update` for a group's hyperparameters."""
+        raise NotImplementedError
+
+    def _check(self, h):
+        for name in ("lr", "eps", "weight_decay", "momentum"):
+            if name in h and not (isinstance(h[name], (int, float, np.number)) and 0 <= h[name] < math.inf):
+                raise ValueError(f"{name}: got {h[name]!r}, accepted are non-negative numbers")
+        if "betas" in h and not (len(h["betas"]) == 2 and all(0 <= b < 1 for b in h["betas"])):
+            raise ValueError(f"betas: got {h['betas']!r}, accepted are two numbers from 0 to below 1")
+
+    # -- binding ----------------------------------------------------------------------------------------------
+    def bind(self, params):
+        """Take parameters (see the class) and start with empty state."""
+        self.steps, self._model = 0, params if hasattr(params, "flat_parameters") else None
+        if self._model is not None:
+            groups = [{"params": [params.flat_parameters]}]
+        elif isinstance(params, (list, tuple)) and params and isinstance(params[0], dict):
+            groups = [dict(group) for group in params]
+        else:
+            groups = [{"params": params}]
+        self.param_groups = []
+        for group in groups:
+            given = group.pop("params")
+            arrays = [given] if hasattr(given, "dtype") else list(given.values() if isinstance(given, dict) else given)
+            unknown = set(group) - set(self.hyperparameters)
+            if unknown:
+                raise ValueError(
+                    f"param group: unknown options {sorted(unknown)}, accepted are {sorted(self.hyperparameters)}"
+                )
+            self._check(group)
+            self.param_groups.append({**self.hyperparameters, **group, "params": [self._checked(a) for a in arrays]})
+        self._state = [[self._zeros(group, p) for p in group["params"]] for group in self.param_groups]
+
+    @property
+    def is_bound(self):
+        return bool(self.param_groups)
+
+    @staticmethod
+    def _checked(array):
+        check(params=array)
+        if isinstance(array, np.ndarray) and not array.flags.carray:
+            raise ValueError("params: have to be writeable, C-contiguous arrays, because they are updated in place")
+        return array
+
+    def _zeros(self, group, array):
+        device = device_of(array)
+        return {name: device.zeros(array.shape, array.dtype) for name in self.rule(group).state}
+
+    # -- steps ------------------------------------------------------------------------------------------------
+    def step(self, grads=None):
+        """One update of all parameters, in place.
+
+        Parameters
+        ----------
+        grads : gradients in the order of the parameters, in the form that these were given in; may be left out for
+            a model, whose own gradients are then taken
+
+        Raises
+        ------
+        RuntimeError : the optimiser is unbound, or the model moved its buffers (`to`) since it was bound
+        TypeError, ValueError : a gradient's number, kind, dtype or shape does not fit; nothing was changed
+        """
+        if not self.is_bound:
+            raise RuntimeError("the optimiser has no parameters yet: give them to the constructor, or let fit bind it")
+        model = self._model
+        if model is not None and model.flat_parameters is not self.param_groups[0]["params"][0]:
+            raise RuntimeError("the model's parameters moved since the optimiser was bound: call bind(model) again")
+        if grads is None:
+            if model is None:
+                raise TypeError("grads: needed, because the optimiser was not bound to a model")
+            grads = model.flat_gradients
+        grads = self._match(grads)
+        self.steps += 1
+        for group, states, gradients in zip(self.param_groups, self._state, grads, strict=True):
+            rule = self.rule(group)
+            hyper = {**group, "scale": -1.0 if group.get("maximize") else 1.0}
+            scalars = rule.scalars(self.steps, hyper)
+            for param, grad, state in zip(group["params"], gradients, states, strict=True):
+                _update(rule, param, grad, state, scalars)
+
+    def _match(self, grads):
+        """The gradients by group, checked against the parameters."""
+        flat = [grads] if hasattr(grads, "dtype") else list(grads.values() if isinstance(grads, dict) else grads)
+        params = [p for group in self.param_groups for p in group["params"]]
+        if len(flat) != len(params):
+            raise ValueError(f"grads: got {len(flat)} arrays for {len(params)} parameters")
+        for k, (param, grad) in enumerate(zip(params, flat, strict=True)):
+            name = f"grads[{k}]"
+            check(**{f"params[{k}]": param, name: grad})
+            check_shape(name, grad, param.shape, "that of the parameter")
+        flat = iter(np.ascontiguousarray(g) if isinstance(g, np.ndarray) else g for g in flat)
+        return [[next(flat) for _ in group["params"]] for group in self.param_groups]
+
+    # -- state ------------------------------------------------------------------------------------------------
+    @property
+    def state_bytes(self):
+        """Bytes of all state buffers."""
+        return sum(a.size * a.dtype.itemsize for group in self._state for s in group for a in s.values())
+
+    def state_dict(self):
+        """Steps, hyperparameters and copies of the state buffers; for `load_state_dict`."""
+        return {
+            "steps": self.steps,
+            "groups": [{k: v for k, v in group.items() if k != "params"} for group in self.param_groups],
+            "state": [[{k: to_host(v).copy() for k, v in s.items()} for s in group] for group in self._state],
+        }
+
+    def load_state_dict(self, saved):
+        """Continue from what `state_dict` gave; the optimiser is bound to parameters of the same shapes."""
+        shapes = [[{k: v.shape for k, v in s.items()} for s in group] for group in self._state]
+        given = [[{k: v.shape for k, v in s.items()} for s in group] for group in saved["state"]]
+        if shapes != given:
+            raise ValueError(f"state: shapes {given} do not fit the parameters' {shapes}")
+        self.steps = saved["steps"]
+        for group, options in zip(self.param_groups, saved["groups"], strict=True):
+            group.update(options)
+        for group, given in zip(self._state, saved["state"], strict=True):
+            for mine, theirs in zip(group, given, strict=True):
+                for name, value in mine.items():
+                    device_of(value).copy(value, theirs[name])
+
+    def __repr__(self):
+        return f"{type(self).__name__}({', '.join(f'{k}={v!r}' for k, v in self.hyperparameters.items())})"
+
+
+def _update(rule, param, grad, state, scalars):
+    if param.size:
+        device = device_of(param)
+        device.prepare(param.size)
+        flat = [a.reshape(-1) for a in (param, *state.values())]
+        values = [param.dtype.type(s) for s in scalars]
+        device.kernel(f"update.{rule.name}")(flat[0], grad.reshape(-1), *flat[1:], *flat, *values)
+
+
+class SGD(Optimizer):
+    """Gradient descent, with momentum and Nesterov's look-ahead if asked for: v = mu v + (1 - dampening) g, w -= lr v.
+
+    State: none without momentum, 4 bytes for each float32 parameter with it. weight_decay is L2: it is added to g.
+    """
+
+    def __init__(
+        self, params=None, *, lr, momentum=0.0, dampening=0.0, weight_decay=0.0, nesterov=False, maximize=False
+    ):  # fmt: skip
+        if nesterov and (momentum <= 0 or dampening != 0):
+            raise ValueError("nesterov: needs a momentum above 0, and no dampening")
+        super().__init__(
+            params, lr=lr, momentum=momentum, dampening=dampening, weight_decay=weight_decay, nesterov=nesterov,
+            maximize=maximize,
+        )  # fmt: skip
+
+    def rule(self, group):
+        return UPDATES["sgd_momentum" if group["momentum"] else "sgd"]
+
+
+class AdamW(Optimizer):
+    """Adam with decoupled weight decay: w *= 1 - lr wd, then w -= lr mhat / (sqrt(vhat) + eps).
+
+    State: 8 bytes for each float32 parameter.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import numbadl as nd
+    >>> w = np.array([1.0, -2.0])
+    >>> optimizer = nd.optim.AdamW(w, lr=0.1, weight_decay=0.0)
+    >>> for _ in range(200):
+    ...     optimizer.step(2 * w)  # the gradient of w**2
+    >>> bool(np.abs(w).max() < 0.01)
+    True
+    """
+
+    def __init__(
+        self, params=None, *, lr=1e-3, betas=(0.9, 0.999), eps=1e-8, weight_decay=1e-2, maximize=False
+    ):  # fmt: skip
+        super().__init__(params, lr=lr, betas=tuple(betas), eps=eps, weight_decay=weight_decay, maximize=maximize)
+
+    def rule(self, group):
+        return UPDATES["adamw"]

@@ -1,0 +1,193 @@
+"""fit, evaluate, predict: batches of rows through a model."""
+
+import contextlib
+import math
+
+import numpy as np
+from tqdm import tqdm
+
+from ..arrays import to_host
+from ..kernels.cpu import blas
+from ..losses import LogitsLoss
+from ..losses import loss as find_loss
+from .history import History
+from .metrics import metrics_for
+
+
+def fit(
+    model, x, y, *, loss, optimizer, epochs=1, batch_size=64, validation_data=None, callbacks=(), seed=0,
+    shuffle=True, progress=True,
+):  # fmt: skip
+    """Train on rows of x with targets y.
+
+    Parameters
+    ----------
+    x : array (N, ...) of the model's dtype; y : labels (N,) for "cross_entropy", else an array like the model's output
+    loss : "cross_entropy", "binary_cross_entropy", "mse"
+    optimizer : an optimiser of `numbadl.optim`; bound to the model if it is not bound yet
+    epochs : passes over the data
+    batch_size : rows for each step: None for all (full batch), 1 (stochastic), or any other number (mini-batch)
+    validation_data : (x, y), evaluated after each epoch
+    callbacks : `numbadl.train.Callback` objects
+    seed : shuffling and dropout follow from it
+    progress : show a progress bar with loss and metrics
+
+    Returns
+    -------
+    History
+
+    Raises
+    ------
+    TypeError, ValueError : before anything is trained, naming the argument
+    FloatingPointError : the loss became NaN or infinite; names the epoch and the step
+    """
+    loss = find_loss(loss)
+    x, y = _checked(model, x, y, loss)
+    if validation_data is not None:
+        validation_data = _checked(model, *validation_data, loss, prefix="validation ")
+    n = len(x)
+    size = n if batch_size is None else _positive("batch_size", batch_size)
+    epochs = _positive("epochs", epochs)
+    if n == 0:
+        raise ValueError("x: has no rows")
+    if not optimizer.is_bound:
+        optimizer.bind(model)
+    model.reseed(seed)
+    model.loss, model.stop_training = loss.__name__, False
+    history, steps = History(), math.ceil(n / min(size, n))
+    bar = tqdm(total=epochs * steps, disable=not progress, unit="step", dynamic_ncols=True)
+    with bar, blas.single_threaded if model.device.name == "cpu" else contextlib.nullcontext():
+        _tell(callbacks, "on_train_begin", model, history)
+        for epoch in range(1, epochs + 1):
+            order = np.random.default_rng([seed, epoch]).permutation(n) if shuffle and size < n else None
+            values = _epoch(model, x, y, loss, optimizer, order, min(size, n), bar, epoch)
+            if validation_data is not None:
+                values |= {f"val_{k}": v for k, v in evaluate(model, *validation_data, loss).items()}
+            history.record(epoch, values)
+            bar.set_postfix({k: f"{v:.4f}" for k, v in values.items()}, refresh=False)
+            _tell(callbacks, "on_epoch_end", model, history)
+            if model.stop_training:
+                break
+        _tell(callbacks, "on_train_end", model, history)
+    return history
+
+
+def _epoch(model, x, y, loss, optimizer, order, size, bar, epoch):
+    """One pass over the data; the metrics of its batches, each before its update."""
+    total, metrics = 0.0, metrics_for(loss.__name__)
+    batches = _Batches(model, x, y, size, order)
+    for step, (xb, yb, host_y) in enumerate(batches, 1):
+        outputs = model.forward(xb, training=True)
+        value, grad = loss.value_and_grad(outputs, yb, out=batches.gradient_for(outputs))
+        if not math.isfinite(value):
+            raise FloatingPointError(
+                f"the loss is {value} in epoch {epoch}, step {step} of {batches.count}: lower the learning rate, or clip"
+            )
+        model.backward(grad)
+        optimizer.step()
+        total += value * len(host_y)
+        for metric in metrics:
+            metric.add(to_host(outputs), host_y)
+        bar.update()
+    return {"loss": total / len(x), **{m.name: m.value() for m in metrics}}
+
+
+class _Batches:
+    """Consecutive batches of rows in a given order, gathered into buffers that are used again."""
+
+    def __init__(self, model, x, y, size, order):
+        self.model, self.x, self.y, self.size, self.order = model, x, y, size, order
+        self.count = math.ceil(len(x) / size)
+        self._held = {}
+
+    def __iter__(self):
+        for start in range(0, len(self.x), self.size):
+            stop = min(start + self.size, len(self.x))
+            if self.order is None:
+                xb, yb = self.x[start:stop], self.y[start:stop]
+            else:
+                rows = self.order[start:stop]
+                xb = np.take(self.x, rows, axis=0, out=self._buffer("x", self.x, len(rows)), mode="clip")
+                yb = np.take(self.y, rows, axis=0, out=self._buffer("y", self.y, len(rows)), mode="clip")
+            device = self.model.device
+            yield device.from_host(xb), yb if yb.dtype.kind in "iu" else device.from_host(yb), yb
+
+    def _buffer(self, name, like, rows):
+        if name not in self._held:
+            self._held[name] = np.empty((self.size, *like.shape[1:]), like.dtype)
+        return self._held[name][:rows]
+
+    def gradient_for(self, outputs):
+        held = self.model._work("loss gradient", outputs.shape)
+        return held
+
+
+def evaluate(model, x, y, loss=None, batch_size=4096):
+    """The loss and its metrics over rows of x with targets y, as a dict.
+
+    The loss is the one that the model was trained with, unless another is named.
+    """
+    loss = find_loss(loss or model.loss or _no_loss())
+    x, y = _checked(model, x, y, loss)
+    total, metrics = 0.0, metrics_for(loss.__name__)
+    for start in range(0, len(x), batch_size):
+        xb, yb = x[start : start + batch_size], y[start : start + batch_size]
+        outputs = model.forward(model.device.from_host(np.ascontiguousarray(xb)))
+        on_device = yb if yb.dtype.kind in "iu" else model.device.from_host(yb)
+        total += loss(outputs, on_device) * len(yb)
+        for metric in metrics:
+            metric.add(to_host(outputs), yb)
+    values = {"loss": total / len(x), **{m.name: m.value() for m in metrics}} if len(x) else {}
+    if loss.__name__ == "mse" and len(x) and np.var(y) > 0:
+        values["r2"] = 1 - values["loss"] / float(np.var(y, dtype=np.float64))
+    return values
+
+
+def _no_loss():
+    raise ValueError("loss: the model was not trained yet; name one")
+
+
+def predict(model, x, batch_size=4096):
+    """The model's outputs for rows of x, as a NumPy array (logits where the loss takes logits)."""
+    x = _rows(model, x, "x")
+    parts = [
+        to_host(model.forward(model.device.from_host(np.ascontiguousarray(x[start : start + batch_size]))))
+        for start in range(0, max(len(x), 1), batch_size)
+    ]
+    return np.array(parts[0]) if len(parts) == 1 else np.concatenate(parts)
+
+
+# -- checks -----------------------------------------------------------------------------------------------------
+def _rows(model, x, name):
+    x = x if isinstance(x, np.ndarray) else np.asarray(x)
+    if x.ndim < 2:
+        raise ValueError(f"{name}: got shape {x.shape}, expected (N, features) or more dimensions")
+    if x.dtype.kind not in "fiub":
+        raise TypeError(f"{name}: got dtype {x.dtype}, accepted are numbers")
+    return x if x.dtype == model.dtype else x.astype(model.dtype)
+
+
+def _checked(model, x, y, loss, prefix=""):
+    """x and y in the types that the model and the loss take, with as many rows."""
+    x = _rows(model, x, f"{prefix}x")
+    y = y if isinstance(y, np.ndarray) else np.asarray(y)
+    if y.ndim == 0 or len(x) != len(y):
+        raise ValueError(f"{prefix}y: got shape {y.shape}, expected one row for each of the {len(x)} rows of x")
+    if isinstance(loss, LogitsLoss):
+        if y.dtype.kind not in "iu" or y.ndim != 1:
+            raise TypeError(f"{prefix}y: got {y.dtype}{y.shape}, {loss.__name__} takes integer labels of shape (N,)")
+        return x, np.ascontiguousarray(y, np.int64)
+    if y.dtype.kind not in "fiub":
+        raise TypeError(f"{prefix}y: got dtype {y.dtype}, accepted are numbers")
+    return x, np.ascontiguousarray(y, model.dtype)
+
+
+def _positive(name, value):
+    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
+        raise ValueError(f"{name}: got {value!r}, accepted are positive integers")
+    return int(value)
+
+
+def _tell(callbacks, event, model, history):
+    for callback in callbacks:
+        getattr(callback, event)(model, history)
