@@ -8,6 +8,7 @@ the order of the declaration: inputs, outputs, scalars. Kinds of operands, one l
 x     of the call's floating type, float32 or float64
 u     uint32
 i     int64
+s     uint64 (seeds)
 b     bool
 ====  =========================================================
 """
@@ -17,12 +18,16 @@ from dataclasses import dataclass
 
 import numpy as np
 
-KINDS = {"u": np.uint32, "i": np.int64, "b": np.bool_}
+KINDS = {"u": np.uint32, "i": np.int64, "s": np.uint64, "b": np.bool_}
 
 
 def dtype_of(kind, dtype):
     """The NumPy type of an operand of *kind* in a kernel for *dtype*."""
     return KINDS.get(kind, dtype)
+
+
+def _operands(kinds, ndim):
+    return [(kind, ndim) for kind in kinds]
 
 
 @dataclass(frozen=True)
@@ -40,6 +45,11 @@ class Map:
     scalars: str = ""
     random: bool = False
 
+    def operands(self):
+        """(kind, number of dimensions) of each operand, in order; scalars have 0."""
+        scalars = self.scalars + ("ssi" if self.random else "")
+        return _operands(self.inputs + self.outputs, 1) + _operands(scalars, 0)
+
 
 @dataclass(frozen=True)
 class Reduce:
@@ -49,6 +59,10 @@ class Reduce:
     function: Callable
     inputs: str = "x"
     scalars: str = ""
+
+    def operands(self):
+        """(kind, number of dimensions) of each operand, in order."""
+        return _operands(self.inputs, 1) + _operands(self.scalars, 0)
 
 
 @dataclass(frozen=True)
@@ -84,6 +98,13 @@ class Row:
     scalars: str = ""
     labelled: bool = False
 
+    def operands(self):
+        """(kind, number of dimensions) of each operand, in order."""
+        has_output, has_value = self.output is not None, self.value is not None
+        labels, output, values = "i" * self.labelled, "x" * has_output, "x" * has_value
+        rows = _operands(self.inputs, 2) + _operands(labels, 1) + _operands(output, 2) + _operands(values, 1)
+        return rows + _operands(self.scalars, 0)
+
 
 @dataclass(frozen=True)
 class Channel:
@@ -109,6 +130,12 @@ class Channel:
     inputs: str = "x"
     scalars: str = ""
 
+    def operands(self):
+        """(kind, number of dimensions) of each operand, in order."""
+        arrays = self.inputs + "x" * (self.output is not None)
+        channels = "x" * (self.channel_inputs + self.channel_outputs)
+        return _operands(arrays, 3) + _operands(channels, 1) + _operands(self.scalars, 0)
+
 
 @dataclass(frozen=True)
 class Matmul:
@@ -121,3 +148,7 @@ class Matmul:
     transpose_a: bool = False
     transpose_b: bool = False
     bias: bool = False
+
+    def operands(self):
+        """(kind, number of dimensions) of each operand, in order."""
+        return _operands("xx", 2) + _operands("x" * self.bias, 1) + _operands("x", 2)

@@ -43,7 +43,7 @@ def add_arguments(parser):
     add("--test-fraction", type=number(0, 1, False), metavar="P", help="share of rows kept for testing (default 0.25)")
 
     add = parser.add_argument_group("network").add_argument
-    add("--layers", type=_widths, default=[128, 128], metavar="N[,N]", help="hidden layers, or none (default 128,128)")
+    add("--layers", type=_widths, default=[256, 256], metavar="N[,N]", help="hidden layers, or none (default 256,256)")
     add("--activation", default="relu", metavar="NAME", help="between layers: relu (default), silu, ...")
     add("--dropout", type=number(0, 1), default=0.2, metavar="P", help="share of units left out (default 0.2)")
     add("--no-batch-norm", dest="batch_norm", action="store_false", help="leave batch normalisation out")
@@ -69,13 +69,13 @@ def run(arguments):
     with user_input():
         model_path, curves_path = _output_paths(arguments)
         data = _read(arguments)
+        _settle(arguments, len(data.train[0]))
         device = _machine.choose_device(arguments.device)
         model = _network(arguments, data.table, data.train[0].shape[1])
         optimizer = _optimizer(arguments)
         model.to(device)
-    batch_size, epochs = _schedule(arguments, len(data.train[0]))
     if not arguments.quiet:
-        print_pairs(_setup(arguments, data, device, batch_size, epochs))
+        print_pairs(_setup(arguments, data, device))
         print(f"\n{model.summary()}\n", flush=True)
     start = time.perf_counter()
     try:
@@ -83,8 +83,8 @@ def run(arguments):
             *data.train,
             loss=LOSSES[data.table.task],
             optimizer=optimizer,
-            epochs=epochs,
-            batch_size=batch_size,
+            epochs=arguments.epochs,
+            batch_size=arguments.batch_size,
             validation_data=data.test,
             seed=arguments.seed,
             progress=not arguments.quiet,
@@ -95,7 +95,7 @@ def run(arguments):
     print(("" if arguments.quiet else "\n") + metrics_table(**_metrics(model, data)) + "\n")
     with user_input():
         model_path.parent.mkdir(parents=True, exist_ok=True)
-        model.save(model_path, metadata={"numbadl_train": _description(arguments, data, epochs)})
+        model.save(model_path, metadata={"numbadl_train": _description(arguments, data)})
     curves = _save_curves(history, curves_path)
     print_pairs([("time", f"{seconds:.1f} s"), ("model", model_path), ("curves", curves)])
     return 0
@@ -198,15 +198,24 @@ def _optimizer(arguments):
     return known[name](**{option: value for option, value in options.items() if value is not None})
 
 
-def _schedule(arguments, n_rows):
-    """Rows per update, and epochs."""
-    batch_size = min(arguments.batch_size or n_rows, n_rows)
+def _settle(arguments, n_rows):
+    """Fill in what the data decides: rows per update, number of epochs, whether batch norm is possible."""
+    arguments.batch_size = size = min(arguments.batch_size or n_rows, n_rows)
+    if size == 1 and arguments.batch_norm and arguments.layers:
+        arguments.batch_norm = False
+        warn("no batch normalisation: updates of one row have no batch statistics")
+    if arguments.batch_norm and arguments.layers:
+        # A last batch of one row has no statistics either.
+        while n_rows % arguments.batch_size == 1:
+            arguments.batch_size += 1
+        if arguments.batch_size != size:
+            warn(f"{arguments.batch_size} rows per update instead of {size}, which would leave a single one over")
     low, high = _EPOCHS
-    epochs = max(low, min(high, math.ceil(_UPDATES / math.ceil(n_rows / batch_size))))
-    return batch_size, arguments.epochs or epochs
+    steps = math.ceil(n_rows / arguments.batch_size)
+    arguments.epochs = arguments.epochs or max(low, min(high, math.ceil(_UPDATES / steps)))
 
 
-def _setup(arguments, data, device, batch_size, epochs):
+def _setup(arguments, data, device):
     table = data.table
     kinds = {"regression": f"regression of {', '.join(table.target_names)}"}
     names = ", ".join(table.classes or ())
@@ -217,7 +226,11 @@ def _setup(arguments, data, device, batch_size, epochs):
         ("data", f"{table.source}: {len(table.x):,} rows, {table.x.shape[1]} features"),
         ("task", task if len(task) < 100 else task[:96] + " ..."),
         ("rows", f"{len(data.train[0]):,} for training, {len(data.test[0]):,} for testing"),
-        ("training", f"{epochs} epochs, {batch_size} rows per update, {arguments.optimizer}, seed {arguments.seed}"),
+        (
+            "training",
+            f"{arguments.epochs} epochs, {arguments.batch_size} rows per update, {arguments.optimizer}, "
+            f"seed {arguments.seed}",
+        ),
     ]
 
 
@@ -228,10 +241,11 @@ def _metrics(model, data):
     return {name: evaluate(model, data.preprocessor, *getattr(data, name)) for name in ("train", "test")}
 
 
-def _description(arguments, data, epochs):
+def _description(arguments, data):
     """What `numbadl predict` needs beside the network, and how the model came about."""
     table = data.table
-    options = ("activation", "batch_norm", "batch_size", "dropout", "layers", "lr", "optimizer", "seed", "weight_decay")
+    options = ("layers", "activation", "dropout", "batch_norm", "optimizer", "lr", "weight_decay", "batch_size")
+    options = (*options, "epochs", "seed")
     return {
         "task": table.task,
         "classes": table.classes and list(table.classes),
@@ -239,7 +253,7 @@ def _description(arguments, data, epochs):
         "target_names": list(table.target_names),
         "preprocessor": data.preprocessor.to_dict(),
         "source": str(table.source),
-        "options": {**{option: getattr(arguments, option) for option in options}, "epochs": epochs},
+        "options": {option: getattr(arguments, option) for option in options},
     }
 
 

@@ -9,6 +9,7 @@ _FEATURES = {  # of the processor, those that change the code LLVM makes for our
     "arm": "neon fp-armv8 fullfp16 bf16 sve sve2",
 }
 _VECTOR_BITS = (("avx512f", 512), ("avx", 256), ("sse2", 128), ("neon", 128))
+_SIMULATED = "the simulator is on (NUMBA_ENABLE_CUDASIM)"
 _THREADING_LAYERS = {"tbb": "tbbpool", "omp": "omppool", "workqueue": "workqueue"}
 
 
@@ -94,20 +95,20 @@ def cuda():
     >>> isinstance(usable, bool), isinstance(text, str)
     (True, True)
     """
-    if importlib.util.find_spec("numba_cuda") is None:
-        return False, "numba-cuda is not installed (pip install numbadl[cuda])"
     # A broken driver or toolkit may raise anything; whatever it is, it is the reason why CUDA is not usable.
     try:
-        from numba import cuda
+        from .kernels.cuda.compile import SIMULATOR, cuda
 
-        if simulated():
-            return False, "the simulator is on (NUMBA_ENABLE_CUDASIM)"
+        if SIMULATOR:
+            return False, _SIMULATED
         if not cuda.is_available():
             return False, " ".join(str(cuda.cuda_error() or "no CUDA device").split())
         device = cuda.get_current_device()
         name = device.name.decode() if isinstance(device.name, bytes) else device.name
         major, minor = device.compute_capability
         return True, f"{name}, compute capability {major}.{minor}"
+    except ImportError as error:
+        return False, str(error)
     except Exception as error:
         return False, f"{type(error).__name__}: {error}"
 
@@ -117,11 +118,7 @@ def choose_device(wanted):
     if wanted == "cpu":
         return "cpu"
     usable, text = cuda()
-    if wanted == "cuda" and not usable and not simulated():
+    # The simulator is good for tests and thousands of times too slow for training: only on request.
+    if wanted == "cuda" and not usable and text != _SIMULATED:
         raise ValueError(f"--device cuda: {text}")
     return "cuda" if usable or wanted == "cuda" else "cpu"
-
-
-def simulated():
-    """Whether numba-cuda's simulator stands in for a GPU: good for tests, thousands of times too slow for training."""
-    return os.environ.get("NUMBA_ENABLE_CUDASIM", "0") not in ("", "0")

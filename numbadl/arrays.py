@@ -7,7 +7,7 @@ import numpy as np
 
 from .kernels import cpu
 
-DTYPES = (np.dtype(np.float32), np.dtype(np.float64))
+DTYPES = _FLOAT32, _FLOAT64 = (np.dtype(np.float32), np.dtype(np.float64))
 THREADS_FROM = 1 << 14  # elements: kernels with fewer run serially, so the threads need not be started for them
 
 
@@ -139,6 +139,25 @@ def check_out(out, like, name="out", **inputs):
         same = out.__array_interface__["data"] == array.__array_interface__["data"] and out.strides == array.strides
         if not same and np.shares_memory(out, array):
             raise ValueError(f"{name}: overlaps {other} in part; give the same array or one apart from it")
+
+
+def is_plain(*arrays):
+    """Whether all are NumPy arrays of one shape and accepted dtype that kernels take as they are: a quick check."""
+    first = arrays[0]
+    for a in arrays:
+        if type(a) is not np.ndarray or not a.flags.carray or a.dtype is not first.dtype or a.shape != first.shape:
+            return False
+    return first.dtype is _FLOAT32 or first.dtype is _FLOAT64  # other objects for the same dtypes take the long way
+
+
+def plain_out(out, *inputs):
+    """*out*, or a new array, if it needs no further check for plain *inputs*; else None."""
+    if out is None:
+        return np.empty_like(inputs[0])
+    for a in inputs:
+        if out is not a and (not is_plain(a, out) or np.may_share_memory(a, out)):
+            return None
+    return out
 
 
 def _kind(value):

@@ -6,6 +6,7 @@ core left when it is called from all of ours: `single_threaded` limits them for 
 """
 
 import functools
+import os
 import threading
 
 import llvmlite.binding
@@ -54,7 +55,17 @@ class _SingleThreaded:
                         lib.set_num_threads(threads)
 
 
+    def reset(self):
+        """Forget what other threads were doing: they do not exist in a forked child."""
+        self._lock, self._depth = threading.Lock(), 0
+        for lib, threads in self._before:
+            lib.set_num_threads(threads)
+        self._before = []
+
+
 single_threaded = _SingleThreaded()
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=single_threaded.reset)
 
 
 @intrinsic

@@ -81,7 +81,7 @@ def _build_runs(spec, parts):
                 start = (i * channels + c) * s
                 vector_map(output, s, at(inputs(operands), start), at(target(operands), start), given)
 
-    @kernel(spec.name + ".runs")
+    @kernel(spec, ".runs")
     def run(*arguments):
         n, c, s = arguments[0].shape
         total = np.zeros((sums, c), np.float64)
@@ -111,7 +111,7 @@ def _build_rows(spec, parts):
             sources = at(inputs(operands), i * c) + map_with(operands)
             vector_map(output, c, sources, at(target(operands), i * c), ())
 
-    @kernel(spec.name + ".rows")
+    @kernel(spec, ".rows")
     def run(*arguments):
         n, c, _ = arguments[0].shape
         operands, total = pointers(arguments), np.zeros((sums, c), np.float64)

@@ -17,13 +17,16 @@ from pathlib import Path
 
 import llvmlite
 import numba
+import numpy as np
 from numba import njit
 from numba.core.caching import _Cache
 from numba.core.compiler import CompileResult
 from numba.core.serialize import dumps
 
 from ..digest import digest
+from ..shapes import KINDS, dtype_of
 
+ELEMENTS = tuple(KINDS.values())
 OPTIONS = {"nogil": True, "error_model": "numpy"}  # no global fastmath: it folds isnan away
 REASSOCIATE = {"reassoc", "nsz", "contract"}  # allowed inside one block of a reduction, nowhere else
 
@@ -35,15 +38,43 @@ def function(fn=None, *, fastmath=False):
     return njit(fastmath=fastmath, **OPTIONS)(fn)
 
 
-def kernel(name):
-    """Decorate a function that Python calls: compiled at its first call, then kept on disk under *name*."""
+def kernel(declaration, part=""):
+    """Decorate a function that Python calls: compiled at its first call, then kept on disk under its name.
+
+    It compiles for the operands that its declaration names, and raises TypeError for all others. So a caller may try
+    it first, at the cost of Numba's own look at the types, and ask questions when it refuses.
+    """
 
     def decorate(fn):
         dispatcher = njit(**OPTIONS)(fn)
-        dispatcher._cache = KernelCache(name, fn)
+        dispatcher._cache = KernelCache(declaration.name + part, fn)
+        compile_for_args = dispatcher._compile_for_args
+
+        def checked(arguments):  # one tuple: every kernel is declared as run(*arguments)
+            _check_operands(declaration, arguments)
+            return compile_for_args(arguments)
+
+        dispatcher._compile_for_args = checked  # what Numba's C code calls when no compiled version fits
         return dispatcher
 
     return decorate
+
+
+def _check_operands(declaration, arguments):
+    operands = declaration.operands()
+    if len(arguments) != len(operands):
+        raise TypeError(f"kernel {declaration.name}: got {len(arguments)} operands, takes {len(operands)}")
+    floats = [a.dtype for a, (kind, ndim) in zip(arguments, operands, strict=True) if kind == "x" and hasattr(a, "dtype")]
+    dtype = floats[0].type if floats else np.float32
+    for position, (argument, (kind, ndim)) in enumerate(zip(arguments, operands, strict=True)):
+        wanted = dtype_of(kind, dtype)
+        if ndim == 0:
+            fits = type(argument) is wanted or (kind == "i" and type(argument) is int)
+        else:
+            fits = isinstance(argument, np.ndarray) and argument.ndim == ndim and argument.flags.carray
+            fits = fits and argument.dtype == np.dtype(wanted) and wanted in (*ELEMENTS, dtype)
+        if not fits or dtype not in (np.float32, np.float64):
+            raise TypeError(f"kernel {declaration.name}: operand {position} has to be a {ndim}-d {np.dtype(wanted)}")
 
 
 class KernelCache(_Cache):

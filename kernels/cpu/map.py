@@ -6,17 +6,23 @@ from numba import carray, uint32
 from ..scalar.random import BLOCK as RANDOM_BLOCK
 from ..scalar.random import RUN, random_words
 from .compile import function, kernel
-from .pool import parallel
-from .vector import any_equal, at, pick, pointers, scratch, stream_map, vector_map
+from .pool import cache_bytes, parallel, pool_is_decided
+from .vector import any_equal, at, equal_sizes, overlap, pick, pointers, scratch, stream_map, vector_map
 
 CHUNK = 1 << 13  # elements of a task; every chunk starts at a multiple of RANDOM_BLOCK
 LARGE_CHUNK = 1 << 15
 PARALLEL_FROM = 1 << 15  # elements: below, starting the threads costs more than they save
-STREAM_FROM = 1 << 22  # bytes of one output: twice what L2 holds here, so that it would leave the cache anyway
+
+
+DONE, REFUSED = 0, 1
 
 
 def build(spec):
-    """The kernel of a `Map`: call it with the inputs, the outputs, the scalars (and seed, offset, start if random)."""
+    """The kernel of a `Map`: call it with the inputs, the outputs, the scalars (and seed, offset, start if random).
+
+    It returns DONE, or REFUSED with nothing written: arrays of unequal sizes, an output that overlaps an input in part,
+    or a size for which the pool should be started first.
+    """
     return _build_random(spec) if spec.random else _build_plain(spec)
 
 
@@ -43,21 +49,31 @@ def _build_plain(spec):
         count = min(chunk, n - start)
         stream_map(fn, count, at(inputs(operands), start), at(outputs(operands), start), scalars(operands))
 
-    @kernel(spec.name)
+    @kernel(spec)
     def run(*arguments):
         n, operands = arguments[first_out].size, pointers(arguments)
+        if not equal_sizes(arguments) or overlap(inputs(operands), outputs(operands), n):
+            return REFUSED
         if n < PARALLEL_FROM:
             chunks(1, n, n, operands)
-        elif (
-            streamable
-            and arguments[first_out].nbytes >= STREAM_FROM
-            and not any_equal(inputs(operands), outputs(operands))
-        ):
+        elif not pool_is_decided():
+            return REFUSED
+        elif streamable and streaming_pays(arguments[first_out], inputs(operands), outputs(operands)):
             streamed_chunks((n + LARGE_CHUNK - 1) // LARGE_CHUNK, n, LARGE_CHUNK, operands)
         else:
             chunks((n + CHUNK - 1) // CHUNK, n, CHUNK, operands)
+        return DONE
 
     return run
+
+
+@function
+def streaming_pays(out, sources, targets):
+    """Whether operands exceed the cache together, so that the output would not stay there anyway.
+
+    Measured, relu, float32, 32 MiB of cache: 1.6 times faster at 16M elements, equal at 4M, and half as fast at 1M.
+    """
+    return out.nbytes * (len(sources) + len(targets)) > cache_bytes() and not any_equal(sources, targets)
 
 
 def _build_random(spec):
@@ -76,7 +92,7 @@ def _build_random(spec):
                 sources = at(inputs(operands), begin - start) + at(bits, begin - block * RANDOM_BLOCK)
                 vector_map(fn, count, sources, at(outputs(operands), begin - start), scalars(operands))
 
-    @kernel(spec.name)
+    @kernel(spec)
     def run(*arguments):
         n = arguments[first_out].size
         seed, offset, start = arguments[-3], arguments[-2], arguments[-1]

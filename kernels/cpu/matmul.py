@@ -45,7 +45,7 @@ def build(spec):
         beta = one if has_bias else one - one
         gemm(tb, ta, columns, rows, k, start_b, ldb, start_a, lda, beta, at(operands[-1:], i * n + j)[0], n)
 
-    @kernel(spec.name)
+    @kernel(spec)
     def run(*arguments):
         m, n = arguments[-1].shape
         k = arguments[0].shape[0] if ta else arguments[0].shape[1]

@@ -25,11 +25,13 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 from numba.np.ufunc import parallel as numba_parallel
 
+from .machine import last_level_cache
 from .compile import OPTIONS, KernelCache, function
 from .vector import prefer_512_bit
 
-_LAUNCHER, _LOCK = 0, 1
-_state = np.zeros(2, np.int64)
+_LAUNCHER, _LOCK, _DECIDED, _CACHE_BYTES = range(4)
+_state = np.zeros(4, np.int64)
+_state[_CACHE_BYTES] = last_level_cache()
 llvmlite.binding.add_symbol("numbadl_pool", _state.ctypes.data)
 
 _I64, _I8P = ir.IntType(64), ir.IntType(8).as_pointer()
@@ -53,6 +55,7 @@ def ensure_started():
         _run_in_threads.compile((types.intp, types.intp, types.intp))
         compiled = _run_in_threads.overloads[(types.intp, types.intp, types.intp)]
         _state[_LAUNCHER] = compiled.library.get_pointer_to_function(compiled.fndesc.llvm_func_name)
+        _state[_DECIDED] = 1
         _started = True
 
 
@@ -65,7 +68,8 @@ def _after_fork_in_child():
     global _broken_by_fork, _starting
     _broken_by_fork = _broken_by_fork or _started or getattr(numba_parallel, "_is_initialized", False)
     _starting = threading.Lock()
-    _state[:] = 0
+    _state[[_LAUNCHER, _LOCK]] = 0
+    _state[_DECIDED] = _broken_by_fork
 
 
 if hasattr(os, "register_at_fork"):
@@ -126,13 +130,31 @@ def _call_task(context, address, bound, index):
 def _word(builder, index):
     """Pointer to a word of the pool's memory, by the symbol that the process resolved."""
     module = builder.module
-    symbol = module.globals.get("numbadl_pool") or ir.GlobalVariable(module, ir.ArrayType(_I64, 2), "numbadl_pool")
+    symbol = module.globals.get("numbadl_pool") or ir.GlobalVariable(
+        module, ir.ArrayType(_I64, _state.size), "numbadl_pool"
+    )
     return builder.gep(symbol, [ir.IntType(32)(0), ir.IntType(32)(index)])
 
 
 @intrinsic
 def _load_launcher(context):
     return types.intp(), lambda cx, builder, sig, args: builder.load_atomic(_word(builder, _LAUNCHER), "acquire", 8)
+
+
+@intrinsic
+def pool_is_decided(context):
+    """Whether `ensure_started` has nothing left to do: the threads run, or never will in this process."""
+
+    def codegen(cx, builder, sig, values):
+        return builder.icmp_signed("!=", builder.load(_word(builder, _DECIDED)), _I64(0))
+
+    return types.boolean(), codegen
+
+
+@intrinsic
+def cache_bytes(context):
+    """Bytes of the last-level cache: what arrays have to exceed before it pays to store past it."""
+    return types.intp(), lambda cx, builder, sig, args: builder.load(_word(builder, _CACHE_BYTES))
 
 
 @intrinsic

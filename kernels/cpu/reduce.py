@@ -22,7 +22,7 @@ def build(spec):
             count = min(BLOCK, n - b * BLOCK)
             partial[b] = vector_reduce("sum", fn, count, at(inputs(operands), b * BLOCK), (), scalars(operands))[0]
 
-    @kernel(spec.name)
+    @kernel(spec)
     def run(*arguments):
         n = arguments[0].size
         partial = np.empty((n + BLOCK - 1) // BLOCK, np.float64)

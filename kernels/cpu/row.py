@@ -18,7 +18,7 @@ def build(spec):
         for r in range(index * per_task, min((index + 1) * per_task, rows)):
             run_row(operands, n, r)
 
-    @kernel(spec.name)
+    @kernel(spec)
     def run(*arguments):
         rows, n = arguments[0].shape
         if n > 0:

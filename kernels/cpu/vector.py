@@ -163,6 +163,45 @@ def elements(context, pointers):
 
 
 @intrinsic
+def equal_sizes(context, arguments):
+    """Whether all arrays among a kernel's arguments have the same number of elements."""
+
+    def codegen(cx, builder, sig, values):
+        given = zip(arguments.types, cgutils.unpack_tuple(builder, values[0]), strict=True)
+        sizes = [cx.make_array(t)(cx, builder, v).nitems for t, v in given if isinstance(t, types.Array)]
+        found = cgutils.true_bit
+        for size in sizes[1:]:
+            found = builder.and_(found, builder.icmp_signed("==", sizes[0], size))
+        return found
+
+    return types.boolean(arguments), codegen
+
+
+@intrinsic
+def overlap(context, sources, targets, count):
+    """Whether *count* elements from a target overlap those of a source in part."""
+
+    def codegen(cx, builder, sig, values):
+        def ranges(pointers, tuple_type):
+            for p, t in zip(cgutils.unpack_tuple(builder, pointers), tuple_type.types, strict=True):
+                start = builder.ptrtoint(p, _I64)
+                size = cx.get_abi_sizeof(cx.get_data_type(t.dtype))
+                yield start, builder.add(start, builder.mul(values[2], _I64(size)))
+
+        found, written = cgutils.false_bit, list(ranges(values[1], targets))
+        for first, end in written:
+            for other, other_end in ranges(values[0], sources):
+                apart = builder.icmp_unsigned("!=", first, other)
+                crossing = builder.and_(
+                    builder.icmp_unsigned("<", first, other_end), builder.icmp_unsigned("<", other, end)
+                )
+                found = builder.or_(found, builder.and_(apart, crossing))
+        return found
+
+    return types.boolean(sources, targets, types.intp), codegen
+
+
+@intrinsic
 def any_equal(context, pointers, others):
     """Whether a pointer of one tuple equals one of the other: an operation in place."""
 

@@ -3,6 +3,7 @@
 import numpy as np
 
 from ..shapes import Map
+from .intrinsics import fma
 from .language import scalar
 
 
@@ -18,8 +19,8 @@ def kept(bits: np.uint32, threshold: np.uint32):
 
 @scalar
 def uniform(bits: np.uint32, low, high):
-    # 24 bits, centred: exact in float32, never low or high itself
-    return low + (high - low) * ((bits >> np.uint32(8)) + 0.5) * 2.0**-24
+    # 23 bits, centred: exact in float32, never 0 or 1 itself; one rounding, and so the same bits on every device
+    return fma(high - low, ((bits >> np.uint32(9)) + 0.5) * 2.0**-23, low)
 
 
 DROPOUT = Map("dropout", dropout, scalars="ux", random=True)  # its own gradient: the same mask times the gradient

@@ -3,6 +3,8 @@
 Each is a plain Python function, an LLVM instruction on the CPU and a libdevice call on CUDA.
 """
 
+from fractions import Fraction
+
 import numpy as np
 from llvmlite import ir
 from numba import types
@@ -12,10 +14,14 @@ _INTEGER = {np.float32: np.int32, np.float64: np.int64}
 
 
 def fma(a, b, c):
-    """a * b + c with one rounding (in plain Python: computed in float64, then rounded to the type of a)."""
+    """a * b + c with one rounding (in plain Python: float32 in float64, which rounds twice in one case of 2**29)."""
     if isinstance(a, np.float32):
         return np.float32(np.float64(a) * np.float64(b) + np.float64(c))
-    return a * b + c
+    try:
+        exact = Fraction(a) * Fraction(b) + Fraction(c)
+        return type(a)(exact) if exact else a * b + c
+    except (OverflowError, ValueError):  # an infinity or NaN, given or to be returned
+        return a * b + c
 
 
 def float_bits(x):

@@ -25,7 +25,7 @@ import numpy as np
 from numba import types
 from numba.extending import overload
 
-from .intrinsics import float_bits, fma
+from .intrinsics import float_bits, fma, int_like
 
 INTEGER_TYPES = frozenset({int, np.int32, np.int64, np.uint32, np.uint64})
 _BIT_OPERATIONS = (ast.LShift, ast.RShift, ast.BitAnd, ast.BitOr, ast.BitXor)
@@ -232,7 +232,7 @@ class _Typer(ast.NodeTransformer):
         if isinstance(node, ast.Name):
             return node.id in self.integers
         if isinstance(node, ast.Call):
-            return self.value(node.func) in INTEGER_TYPES | {len, float_bits}
+            return self.value(node.func) in INTEGER_TYPES | {len, float_bits, int_like}
         if isinstance(node, ast.BinOp):
             if isinstance(node.op, _BIT_OPERATIONS):
                 return True

@@ -4,35 +4,38 @@ import numpy as np
 from mpmath import mp, mpf
 from scipy.optimize import linprog
 
-POINTS = 400  # of the grid, dense at both ends; an error curve has at most 25 extrema
+POINTS = 400  # of the grid, dense at both ends; an error curve here has at most 40 extrema
 
 
-def fit(function, weight, interval, terms, dtype, fixed=()):
+def rounded(value, dtype):
+    """The number of *dtype* nearest to an mpf, as an mpf."""
+    return mpf(float(dtype(mp.nstr(value, 25))))
+
+
+def fit(function, weight, interval, terms, dtype, extended=False):
     """Coefficients c, lowest power first, that minimise max |weight(r) (sum c[k] r**k - function(r))|.
 
     The best real coefficients are found first. Then the lowest one is rounded to *dtype* and the others are fitted
     again around it, and so on upwards: each takes up the rounding of those before it, so the result stays much closer
-    to the optimum than rounding all of them at once would. *fixed* gives the first coefficients beforehand. Returns
-    the coefficients (mpf, each representable in *dtype*) and the largest weighted error.
+    to the optimum than rounding all of them at once would. With *extended* the first is rounded to twice the digits,
+    for a sum with its low part. Returns the coefficients (mpf) and the largest weighted error.
     """
-    with mp.workdps(60):
-        low, high = mpf(interval[0]), mpf(interval[1])
-        angles = [mp.pi * (k + mpf(1) / 3) / POINTS for k in range(POINTS)]
-        r = [(low + high) / 2 - (high - low) / 2 * mp.cos(a) for a in angles]
-        w = [weight(ri) for ri in r]
-        error = [-wi * function(ri) for wi, ri in zip(w, r, strict=True)]  # of the zero polynomial
-        c = [mpf(0)] * terms
-        for k in range(terms):
-            if k < len(fixed):
-                step = [mpf(0)] * k + [mpf(fixed[k])] + [mpf(0)] * (terms - k - 1)
-            else:
-                for _ in range(6 if k == len(fixed) else 2):  # each pass gains the seven digits that a float64 LP has
-                    step = _improvement(r, w, error, k, terms, low, high)
-                    c, error = _add(c, step, r, w, error)
-                step = [mpf(0)] * terms
-                step[k] = mpf(float(dtype(mp.nstr(c[k], 25)))) - c[k]
-            c, error = _add(c, step, r, w, error)
-        return c, max(abs(e) for e in error)
+    low, high = mpf(interval[0]), mpf(interval[1])
+    angles = [mp.pi * (k + mpf(1) / 3) / POINTS for k in range(POINTS)]
+    r = [(low + high) / 2 - (high - low) / 2 * mp.cos(a) for a in angles]
+    w = [weight(ri) for ri in r]
+    error = [-wi * function(ri) for wi, ri in zip(w, r, strict=True)]  # of the zero polynomial
+    c = [mpf(0)] * terms
+    for k in range(terms):
+        for _ in range(8 if k == 0 else 2):  # each pass gains the seven digits that a float64 linear program has
+            c, error = _add(c, _improvement(r, w, error, k, terms, low, high), r, w, error)
+        nearest = rounded(c[k], dtype)
+        if extended and k == 0:
+            nearest += rounded(c[k] - nearest, dtype)
+        step = [mpf(0)] * terms
+        step[k] = nearest - c[k]
+        c, error = _add(c, step, r, w, error)
+    return c, max(abs(e) for e in error)
 
 
 def _add(c, step, r, w, error):
@@ -56,9 +59,9 @@ def _improvement(r, w, error, first, terms, low, high):
         bounds=[(None, None)] * (terms - first) + [(0, None)],
         method="highs",
     )
-    if solution.x is None:
-        return [mpf(0)] * terms
     step = [mpf(0)] * terms
+    if solution.x is None:
+        return step
     for x, n, b in zip(solution.x, norms, basis, strict=False):
         for k, bk in enumerate(b):
             step[k] += mpf(x) * size / n * bk

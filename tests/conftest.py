@@ -1,0 +1,33 @@
+"""What all tests share: random numbers from a seed that a failure prints, and runs with several numbers of threads."""
+
+import os
+import zlib
+
+import numba
+import numpy as np
+import pytest
+
+
+@pytest.fixture
+def rng(request):
+    """A random generator seeded by the test's name, or by NUMBADL_TEST_SEED; a failing test shows the seed."""
+    seed = int(os.environ.get("NUMBADL_TEST_SEED", zlib.crc32(request.node.name.encode())))
+    print(f"random numbers of this test: NUMBADL_TEST_SEED={seed}")
+    return np.random.default_rng(seed)
+
+
+@pytest.fixture
+def on_threads():
+    """on_threads(fn): fn's results with 1, 2 and 4 threads, as far as Numba was started with so many."""
+    before = numba.get_num_threads()
+
+    def run(fn):
+        results = []
+        for count in (1, 2, 4):
+            if count <= numba.config.NUMBA_NUM_THREADS:
+                numba.set_num_threads(count)
+                results.append(fn())
+        return results
+
+    yield run
+    numba.set_num_threads(before)

@@ -1,0 +1,168 @@
+"""Every CUDA kernel against its declaration, spelled out in plain Python: on a GPU, or in numba's simulator.
+
+Which of the two is decided when numba is imported, so test_cuda_simulator.py runs this module in a process of its own.
+"""
+
+import numpy as np
+import pytest
+from declarations import expected, operands, outputs
+from numbadl.kernels import cpu, cuda, shapes
+from numbadl.kernels.catalog import catalog
+from numbadl.kernels.cuda import compile
+
+# In the simulator NumPy computes, and warns of what IEEE arithmetic just does (the root of a negative number).
+import sys; sys.setswitchinterval(0.005)
+pytestmark = pytest.mark.filterwarnings("ignore::RuntimeWarning")
+
+# One element; fewer than threads; several turns of each loop, for grids of two blocks, which have 8 threads in the
+# simulator and 256 on a GPU. A channel's elements lie in runs, or in columns where the last extent is 1.
+SHAPES = {
+    shapes.Map: [(1,), (7,), (70,)],
+    shapes.Reduce: [(1,), (33,), (300,)],
+    shapes.Row: [(1, 1), (3, 33), (21, 3)],
+    shapes.Channel: [(2, 1, 1), (7, 2, 5), (33, 9, 1), (2, 3, 70)],
+    shapes.Matmul: [(1, 1, 1), (3, 0, 2), (9, 13, 17)],
+}
+if not compile.SIMULATOR:
+    SHAPES[shapes.Map] += [(5000,)]
+    SHAPES[shapes.Reduce] += [(20_000,)]
+    SHAPES[shapes.Row] += [(5, 1000), (600, 10)]
+    SHAPES[shapes.Channel] += [(700, 40, 1), (3, 3, 3000)]
+    SHAPES[shapes.Matmul] += [(70, 33, 130), (200, 100, 200)]
+EMPTY = {
+    shapes.Map: (0,),
+    shapes.Reduce: (0,),
+    shapes.Row: (3, 0),
+    shapes.Channel: (0, 3, 2),
+    shapes.Matmul: (0, 3, 4),
+}
+EVERY = [
+    pytest.param(declaration, dtype, id=f"{name}-{np.dtype(dtype).name}")
+    for name, declaration in catalog().items()
+    for dtype in (np.float32, np.float64)
+]
+MAPS = [case for case in EVERY if isinstance(case.values[0], shapes.Map)]
+RANDOM = [case for case in MAPS if case.values[0].random]
+
+
+@pytest.fixture(autouse=True)
+def small_grids(monkeypatch):
+    monkeypatch.setattr(compile, "MOST_BLOCKS", 2)
+
+
+def run(declaration, given):
+    """Call a kernel with the operands -> (what it returns, the operands on the host afterwards)."""
+    on_device = [cuda.to_device(a) if isinstance(a, np.ndarray) else a for a in given]
+    returned = cuda.kernel(declaration.name)(*on_device)
+    pairs = zip(given, on_device, strict=True)
+    return returned, [cuda.to_host(d) if isinstance(a, np.ndarray) else a for a, d in pairs]
+
+
+def check(declaration, given):
+    """Run the kernel; outputs are as expected, and nothing else has changed."""
+    returned, after = run(declaration, given)
+    written, wanted = outputs(declaration), expected(declaration, given)
+    for k, (before, now) in enumerate(zip(given, after, strict=True)):
+        if k not in written:
+            np.testing.assert_array_equal(now, before, err_msg=f"operand {k} is no output")
+    if isinstance(declaration, shapes.Reduce):
+        assert type(returned) is float
+        compare(returned, wanted, given[0].dtype)
+        return
+    for k, want in zip(written, wanted, strict=True):
+        compare(after[k], want, given[0].dtype, exact=is_exact(declaration))
+
+
+def is_exact(declaration):
+    """Whether the reference does the same arithmetic: the simulator calls the same functions of the same numbers."""
+    return isinstance(declaration, shapes.Map) and (compile.SIMULATOR or declaration.random)
+
+
+def compare(got, want, dtype, exact=False):
+    """Equal; if not *exact*, but for some units in the last place of the largest value, since terms may cancel."""
+    if exact or np.asarray(want).dtype.kind != "f":
+        np.testing.assert_array_equal(got, want)
+        return
+    unit = 32 * np.finfo(dtype).eps
+    largest = np.max(np.abs(want), initial=0, where=np.isfinite(want))
+    np.testing.assert_allclose(got, want, rtol=unit, atol=unit * largest)
+
+
+@pytest.mark.parametrize(("declaration", "dtype"), EVERY)
+def test_kernel_computes_what_its_declaration_says(declaration, dtype, rng):
+    for shape in SHAPES[type(declaration)]:
+        check(declaration, operands(declaration, shape, dtype, rng))
+        if isinstance(declaration, shapes.Map):
+            check(declaration, operands(declaration, shape, dtype, rng, positive=True))
+
+
+@pytest.mark.parametrize(("declaration", "dtype"), EVERY)
+def test_empty_arrays_launch_nothing(declaration, dtype, rng, monkeypatch):
+    monkeypatch.setattr(compile.Kernel, "launch", None)
+    given = operands(declaration, EMPTY[type(declaration)], dtype, rng)
+    returned, _ = run(declaration, given)
+    assert returned == (0.0 if isinstance(declaration, shapes.Reduce) else None)
+
+
+@pytest.mark.parametrize(("declaration", "dtype"), [case for case in MAPS if "x" in case.values[0].inputs])
+@pytest.mark.parametrize("skipped", [0, 1])
+def test_map_in_place_and_of_unaligned_arrays(declaration, dtype, skipped, rng):
+    """An output may be an input; arrays that do not begin at 16 bytes take the loop without wide loads."""
+    given = operands(declaration, (70 + skipped,), dtype, rng, positive=True)
+    part = [a[skipped:] if isinstance(a, np.ndarray) else a for a in given]
+    on_device = [cuda.to_device(a)[skipped:] if isinstance(a, np.ndarray) else a for a in given]
+    written = outputs(declaration)
+    on_device[written[0]] = on_device[0]
+    cuda.kernel(declaration.name)(*on_device)
+    for k, want in zip(written, expected(declaration, part), strict=True):
+        compare(cuda.to_host(on_device[k]), want, dtype, exact=is_exact(declaration))
+
+
+@pytest.mark.parametrize(("declaration", "dtype"), RANDOM)
+@pytest.mark.parametrize("start", [0, 1000, 2**40 + 5])
+def test_random_kernels_draw_what_the_cpu_draws(declaration, dtype, start, rng):
+    given = operands(declaration, (70,), dtype, rng)
+    given[-1] = np.int64(start)
+    _, after = run(declaration, given)
+    cpu.kernel(declaration.name)(*given)
+    for k in outputs(declaration):
+        np.testing.assert_array_equal(after[k], given[k])
+
+
+@pytest.mark.parametrize("name", ["softmax", "sum", "batch_norm", "matmul"])
+def test_two_runs_give_the_same_bits(name, rng):
+    declaration = catalog()[name]
+    given = operands(declaration, SHAPES[type(declaration)][-1], np.float32, rng)
+    first, second = run(declaration, given), run(declaration, given)
+    assert first[0] == second[0]
+    for a, b in zip(first[1], second[1], strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_maximum_of_a_row_with_nan_is_nan():
+    x = np.array([[1, np.nan, 2, 3], [np.inf, 1, 2, 3], [0, 1, 2, 3]], np.float32)
+    _, (_, y) = run(catalog()["softmax"], [x, np.zeros_like(x)])
+    assert np.isnan(y[:2]).all()
+    np.testing.assert_allclose(y[2].sum(), 1, rtol=1e-6)
+
+
+def test_arrays_of_more_dimensions_are_taken_as_they_lie_in_memory():
+    x = cuda.to_device(np.arange(-3.0, 3.0).reshape(1, 2, 3))
+    out = cuda.empty((1, 2, 3), np.float64)
+    cuda.kernel("relu")(x, out)
+    np.testing.assert_array_equal(cuda.to_host(out), np.maximum(0, np.arange(-3.0, 3.0)).reshape(1, 2, 3))
+
+
+def test_kernels_and_copies_use_the_stream_of_the_context(monkeypatch):
+    used, launch = [], compile._configured
+
+    def configured(dispatcher, blocks, stream, shared):
+        used.append(stream)
+        return launch(dispatcher, blocks, stream, shared)
+
+    monkeypatch.setattr(compile, "_configured", configured)
+    stream = compile.cuda.stream()
+    with cuda.use_stream(stream):
+        assert cuda.kernel("sum")(cuda.to_device(np.ones(5))) == 5
+    assert cuda.kernel("sum")(cuda.to_device(np.ones(5))) == 5
+    assert used == [stream, 0]

@@ -1,0 +1,78 @@
+"""What the compiler made of the kernels: no float64 arithmetic for float32, wide vectors, no calls of libm."""
+
+import platform
+import re
+
+import llvmlite.binding
+import pytest
+from numba import types
+
+from numbadl.kernels import cpu, shapes
+from numbadl.kernels.catalog import catalog
+
+pytestmark = pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64"), reason="reads x86-64 assembly")
+
+KINDS = {"u": types.uint32, "i": types.int64, "s": types.uint64, "b": types.boolean}
+FLOAT64 = re.compile(r"\bv?(?:add|sub|mul|div|sqrt|max|min|rndscale|scalef|fn?m(?:add|sub)\d+)[ps]d\b|\bv?cvt\w*[ps]d\w*")
+ADD_PARTIAL_SUMS = {"vaddsd", "addsd", "vcvtss2sd", "cvtss2sd"}
+LIBM = re.compile(r"\$_*(?:exp|expm1|log|log1p|tanh|sinh|cosh|sin|cos|atan|erf|erfc|pow|sqrt|fma)[f0-9]*\b")
+
+
+def argument_types(declaration, dtype):
+    """The Numba types of a kernel's arguments."""
+    found = []
+    for kind, ndim in declaration.operands():
+        element = KINDS.get(kind, dtype)
+        found.append(types.Array(element, ndim, "C") if ndim else element)
+    return (types.Tuple(found) if len(set(found)) > 1 else types.UniTuple(found[0], len(found)),)
+
+
+def assembly(declaration, dtype=types.float32):
+    built = cpu.build(declaration)
+    text = []
+    for dispatcher in getattr(built, "dispatchers", (built,)):
+        dispatcher._cache.disable()  # what comes from the disk has no assembly to look at
+        dispatcher.compile(argument_types(declaration, dtype))
+        text += dispatcher.inspect_asm().values()
+    return "\n".join(text)
+
+
+def element_functions(declaration):
+    """The element functions of a `Channel` as `Map` declarations: its own kernel finishes statistics in float64."""
+    if declaration.reduce:
+        inputs = declaration.inputs + "x" * len(declaration.reduce_with)
+        yield shapes.Map(declaration.name + ".reduce", declaration.reduce, inputs, "x" * declaration.sums)
+    if declaration.output:
+        yield shapes.Map(declaration.name + ".output", declaration.output, declaration.inputs + "x" * len(declaration.map_with))
+
+
+DECLARATIONS = [
+    part
+    for declaration in catalog().values()
+    for part in (element_functions(declaration) if isinstance(declaration, shapes.Channel) else [declaration])
+]
+
+
+@pytest.mark.parametrize("declaration", DECLARATIONS, ids=lambda d: d.name)
+def test_float32_kernels_compute_in_float32(declaration):
+    text = assembly(declaration)
+    found = set(FLOAT64.findall(text))
+    if isinstance(declaration, shapes.Reduce):  # blocks of 4096 elements are added up in float64
+        found -= ADD_PARTIAL_SUMS
+    assert not found, f"{declaration.name}: {found}"
+    assert not LIBM.search(text), LIBM.search(text)
+    if isinstance(declaration, (shapes.Map, shapes.Row)):
+        features = llvmlite.binding.get_host_cpu_features()
+        widest = "zmm" if features.get("avx512f") else "ymm" if features.get("avx2") else "xmm"
+        assert widest in text, f"{declaration.name}: no {widest} register in its assembly"
+
+
+def test_the_check_can_fail():
+    from numbadl.kernels.scalar.language import scalar
+
+    @scalar
+    def widened(x, factor: float):  # the annotation does not keep a parameter from being cast; an array would
+        return x * factor
+
+    text = assembly(shapes.Map("widened", widened, "xx"), types.float64)
+    assert FLOAT64.search(text)

@@ -1,0 +1,132 @@
+"""What the compiler made of the CUDA kernels, on a machine without a GPU: PTX for sm_80 and sm_90, and its assembly."""
+
+import re
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from declarations import operands
+from numbadl.kernels import shapes
+from numbadl.kernels.catalog import catalog
+from numbadl.kernels.scalar.language import scalar
+
+pytest.importorskip("numba_cuda", reason="numba-cuda is not installed: pip install 'numbadl[cuda]'")
+
+from numbadl.kernels import cuda
+from numbadl.kernels.cuda import compile
+
+if compile.SIMULATOR:
+    pytest.skip("the simulator compiles nothing", allow_module_level=True)
+
+from numba.cuda import dispatcher, types
+from numba.cuda.cudadrv import devices, nvvm
+from numba.np.numpy_support import from_dtype
+
+if not nvvm.is_available():
+    pytest.skip("libNVVM is not installed: pip install 'numbadl[cuda]'", allow_module_level=True)
+
+TARGETS = [(8, 0), (9, 0)]
+FLOAT64 = re.compile(r"\.f64\b")
+SPILLS = re.compile(r"(\d+) bytes stack frame, (\d+) bytes spill stores, (\d+) bytes spill loads")
+SHAPE = {shapes.Map: (9,), shapes.Reduce: (9,), shapes.Row: (3, 5), shapes.Channel: (3, 2, 4), shapes.Matmul: (2, 3, 4)}
+
+
+class StandIn:
+    """An array that has a type and a shape and no elements."""
+
+    def __init__(self, shape, dtype):
+        self.shape, self.dtype, self.ndim = shape, np.dtype(dtype), len(shape)
+        self.size = int(np.prod(shape))
+        self._numba_type_ = types.Array(from_dtype(self.dtype), self.ndim, "C")
+
+    def reshape(self, size):
+        return StandIn((self.size,), self.dtype)
+
+    def copy_to_host(self, stream=0):
+        return np.zeros(self.shape, self.dtype)
+
+
+@pytest.fixture
+def launches(monkeypatch):
+    """Kernels are not run: this list holds what they would be launched with. The GPU is a stand-in, too."""
+    recorded, device = [], SimpleNamespace(compute_capability=TARGETS[0], id=0)
+    monkeypatch.setattr(compile.Kernel, "launch", lambda self, blocks, given, shared=0: recorded.append((self, given)))
+    monkeypatch.setattr(compile.cuda, "device_array", lambda n, dtype, stream=0: StandIn((n,), dtype))
+    monkeypatch.setattr(dispatcher, "get_current_device", lambda: device)
+    monkeypatch.setattr(devices, "get_context", lambda: SimpleNamespace(device=device))
+    monkeypatch.setattr(dispatcher._Kernel, "bind", lambda self: None)
+    return recorded
+
+
+def compiled(declaration, dtype, launches):
+    """(kernel, target, PTX) of everything that the kernel of a declaration launches."""
+    given = operands(declaration, SHAPE[type(declaration)], dtype, np.random.default_rng(0))
+    cuda.build(declaration)(*[StandIn(a.shape, a.dtype) if isinstance(a, np.ndarray) else a for a in given])
+    for kernel, arguments in launches:
+        signature = tuple(kernel.dispatcher.typeof_pyval(a) for a in arguments)
+        kernel.dispatcher.compile(signature)
+        for target in TARGETS:
+            yield kernel, target, kernel.dispatcher.overloads[signature].inspect_asm(target)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, pytest.param(np.float64, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("declaration", catalog().values(), ids=catalog())
+def test_kernel_compiles_for_every_target(declaration, dtype, launches):
+    for kernel, target, ptx in compiled(declaration, dtype, launches):
+        assert f".target sm_{target[0]}{target[1]}" in ptx
+        assert ".extern .func" not in ptx, "calls what is not there"
+        assert ".local" not in ptx.replace(".locals", ""), "arrays that were meant for registers are in memory"
+        if dtype is np.float32 and not kernel.float64:
+            assert not FLOAT64.search(ptx), f"{kernel.name}: {FLOAT64.search(ptx)}"
+        check_wide_access(declaration, dtype, ptx)
+        check_registers(ptx, target)
+        if kernel.float64:  # few threads, one for each channel
+            assert isinstance(declaration, shapes.Channel)
+            assert kernel.name == declaration.name + ".finish"
+
+
+def check_wide_access(declaration, dtype, ptx):
+    """Maps load and store 16 bytes at once; matmul reads shared memory so."""
+    vector = ".v4.f32" if dtype is np.float32 else ".v2.f64"
+    if isinstance(declaration, shapes.Map) and not declaration.random:
+        assert f"ld.global{vector}" in ptx
+        assert f"st.global{vector}" in ptx
+    if isinstance(declaration, shapes.Matmul):
+        assert f"ld.shared{vector}" in ptx
+
+
+def check_registers(ptx, target):
+    """No thread keeps numbers in memory for want of registers, says nvJitLink, where it is installed."""
+    try:
+        from cuda.bindings import nvjitlink
+    except ImportError:
+        return
+    handle = nvjitlink.create(2, [f"-arch=sm_{target[0]}{target[1]}", "-verbose"])
+    try:
+        code = ptx.encode()
+        nvjitlink.add_data(handle, nvjitlink.InputType.PTX, code, len(code), "kernel")
+        nvjitlink.complete(handle)
+        log = bytearray(nvjitlink.get_info_log_size(handle))
+        nvjitlink.get_info_log(handle, log)
+    finally:
+        nvjitlink.destroy(handle)
+    found = SPILLS.findall(log.decode())
+    assert found, log.decode()
+    assert set(found) == {("0", "0", "0")}
+
+
+def test_the_check_for_float64_can_fail(launches):
+    @scalar
+    def widened(x):
+        return np.float64(x) * x * x  # with one product less, LLVM finds out that float32 would do
+
+    ptx = [ptx for *_, ptx in compiled(shapes.Map("widened", widened), np.float32, launches)]
+    assert all(FLOAT64.search(p) for p in ptx)
+
+
+def test_arrays_of_any_shape_share_one_compilation(launches):
+    run = cuda.build(catalog()["relu"])
+    for shape in [(9,), (3, 3), (1, 1, 1)]:
+        run(StandIn(shape, np.float32), StandIn(shape, np.float32))
+    kernel = launches[0][0]
+    assert len({tuple(kernel.dispatcher.typeof_pyval(a) for a in given) for _, given in launches}) == 1

@@ -1,0 +1,157 @@
+"""Threads: concurrent callers, forked children, every threading layer; results never depend on them."""
+
+import importlib.util
+import os
+import subprocess
+import sys
+
+import pytest
+
+COMMON = """
+import os, threading
+import numpy as np
+import numba
+import numbadl as nd
+from numbadl.kernels.cpu import pool
+
+x = np.linspace(-4, 4, 1 << 20, dtype=np.float32)
+w = np.linspace(-1, 1, 512 * 512, dtype=np.float32).reshape(512, 512)
+
+def work():
+    y = nd.silu(x)
+    total = nd.losses.mse(y, x)
+    return y.tobytes(), total, nd.matmul(w, w).tobytes(), nd.dropout(x, seed=3).tobytes()
+
+def layer():
+    return numba.threading_layer()
+"""
+
+TWO_THREADS = """
+expected = work()
+assert pool.started(), "the pool should have been started by large arrays"
+results = {}
+def caller(k):
+    for _ in range(10):
+        results[k] = work()
+        assert results[k] == expected
+threads = [threading.Thread(target=caller, args=(k,)) for k in range(3)]
+[t.start() for t in threads]
+[t.join() for t in threads]
+assert len(results) == 3 and all(r == expected for r in results.values())
+print("ok", layer())
+"""
+
+FORK_AFTER = """
+expected = work()
+child = os.fork()
+if child == 0:
+    ok = work() == expected and not pool.started()
+    os._exit(0 if ok else 1)
+_, status = os.waitpid(child, 0)
+assert os.waitstatus_to_exitcode(status) == 0, status
+assert work() == expected and pool.started()
+print("ok", layer())
+"""
+
+FORK_BEFORE = """
+assert not pool.started()
+child = os.fork()
+if child == 0:
+    work()
+    os._exit(0 if pool.started() else 1)
+_, status = os.waitpid(child, 0)
+assert os.waitstatus_to_exitcode(status) == 0, status
+work()
+assert pool.started()
+print("ok", layer())
+"""
+
+FORK_WHILE_ANOTHER_THREAD_COMPUTES = """
+expected = work()
+stop = threading.Event()
+def busy():
+    while not stop.is_set():
+        work()
+thread = threading.Thread(target=busy)
+thread.start()
+for _ in range(3):
+    child = os.fork()
+    if child == 0:
+        os._exit(0 if work() == expected else 1)
+    _, status = os.waitpid(child, 0)
+    assert os.waitstatus_to_exitcode(status) == 0, status
+stop.set()
+thread.join()
+print("ok", layer())
+"""
+
+IMPORT_STARTS_NOTHING = """
+from numba.np.ufunc import parallel
+assert not parallel._is_initialized
+nd.relu(x[:100])
+assert not parallel._is_initialized and not pool.started()
+import sys
+assert "scipy.linalg" not in sys.modules, "BLAS is loaded at the first matmul, not before"
+numba.get_num_threads()
+print("ok", layer())
+"""
+
+
+def _available(layer):
+    module = {"omp": "omppool", "tbb": "tbbpool", "workqueue": "workqueue"}[layer]
+    if importlib.util.find_spec(f"numba.np.ufunc.{module}") is None:
+        return False
+    code = f"import numba.np.ufunc.{module}"  # fails where the library behind it is missing
+    return subprocess.run([sys.executable, "-c", code], capture_output=True).returncode == 0
+
+
+LAYERS = [layer for layer in ("omp", "workqueue", "tbb") if _available(layer)]
+
+
+def run(script, layer, threads=None):
+    env = {**os.environ, "NUMBA_THREADING_LAYER": layer}
+    if threads:
+        env["NUMBA_NUM_THREADS"] = str(threads)
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore:.*fork.*:DeprecationWarning", "-c", COMMON + script],
+        env=env, capture_output=True, text=True, timeout=300,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.split() == ["ok", layer]
+
+
+@pytest.mark.parametrize("layer", LAYERS)
+@pytest.mark.parametrize("threads", [2, 4])
+def test_threads_that_call_kernels_at_once(layer, threads):
+    run(TWO_THREADS, layer, threads)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+@pytest.mark.parametrize("layer", LAYERS)
+@pytest.mark.parametrize("script", [FORK_AFTER, FORK_BEFORE, FORK_WHILE_ANOTHER_THREAD_COMPUTES], ids=["after", "before", "busy"])
+def test_a_forked_child_calls_kernels(layer, script):
+    run(script, layer)
+
+
+@pytest.mark.parametrize("layer", LAYERS)
+def test_import_and_small_arrays_start_no_threads(layer):
+    run(IMPORT_STARTS_NOTHING, layer)
+
+
+SAME_BITS = """
+import hashlib, sys
+digest = hashlib.sha256()
+for part in work():
+    digest.update(part if isinstance(part, bytes) else repr(part).encode())
+print(digest.hexdigest())
+"""
+
+
+def test_results_are_the_same_for_any_number_of_threads():
+    digests = set()
+    for threads in (1, 2, 4):
+        env = {**os.environ, "NUMBA_NUM_THREADS": str(threads)}
+        done = subprocess.run([sys.executable, "-c", COMMON + SAME_BITS], env=env, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        digests.add(done.stdout)
+    assert len(digests) == 1, digests

@@ -1,0 +1,367 @@
+"""Activations over arrays: values against high precision, layouts, sizes, threads and errors, for every record."""
+
+import numpy as np
+import pytest
+import references as ref
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from mpmath import mp, mpf
+
+import numbadl as nd
+from numbadl.kernels import cpu
+
+OPERATIONS = ("forward", "derivative", "backward")
+ULPS = {"forward": 2, "derivative": 2, "backward": 3}  # backward multiplies, which rounds once more
+IN_FLOAT64 = {"silu"}  # float64 kernels of the others are compiled in the slow part only
+
+
+def each(*dtypes):
+    return [
+        pytest.param(
+            name, operation, dtype, id=f"{name}-{operation}-{np.dtype(dtype)}",
+            marks=[pytest.mark.slow] if dtype is np.float64 and name not in IN_FLOAT64 else [],
+        )
+        for name in nd.ACTIVATIONS for operation in OPERATIONS for dtype in dtypes
+    ]  # fmt: skip
+
+
+def run(name, operation, x, grad=None, out=None):
+    function = getattr(nd, name)
+    if operation == "backward":
+        return function.backward(grad, x, out=out)
+    return (function if operation == "forward" else function.derivative)(x, out=out)
+
+
+def check(name, operation, actual, x, grad=None, ulps=8):
+    """*actual* against the reference; accuracy itself is tested in `test_values`, and elsewhere by a wider *ulps*."""
+    order = int(operation != "forward")
+    expected = ref.activation(name, order, x, grad if operation == "backward" else None)
+    scale = 1.0 if operation != "backward" else np.maximum(np.abs(grad.astype(np.float64)), 1)
+    error = expected.ulps(actual, scale)
+    bad = error > ulps
+    if bad.any():  # beside a zero crossing away from the origin, 2 ULP of 1.0 are asked for
+        with np.errstate(invalid="ignore"):
+            distance = np.abs(actual.astype(np.float64) - expected.high)
+        bad &= ~((distance <= 2 * np.finfo(x.dtype).eps * scale) & ref.crosses_zero(name, order, x))
+    if bad.any():
+        k = np.unravel_index(np.argmax(np.where(bad, error, -1)), x.shape)
+        pytest.fail(f"x = {x[k]!r}: got {actual[k]!r}, expected {expected.high[k]!r}, {error[k]:.3g} ULP")
+
+
+def same_bits(a, b):
+    return a.dtype == b.dtype and a.shape == b.shape and a.tobytes() == b.tobytes()
+
+
+def special_values(dtype):
+    info = np.finfo(dtype)
+    edges = [0.0, info.smallest_subnormal, info.tiny / 2, info.tiny, 1e-30, 1e-3, 0.5, 1, 2, 17.5, 19, 40, 86, 87.5, 88.8, 104]
+    edges += [700, 709.5, 745, 750, 1e4, 1e30, info.max]
+    values = np.array([s * v for v in edges for s in (1.0, -1.0)] + [np.inf, -np.inf, np.nan], dtype)
+    near = [np.nextafter(v, dtype(t)) for v in dtype([-1, 0, 1, 2]) for t in (-9, 9)]
+    return np.concatenate([values, np.array(near, dtype)])
+
+
+def sample(dtype, rng, n=150):
+    """Special values, values of every magnitude, and the range in which activations bend."""
+    signs = rng.choice([-1, 1], n)
+    return np.concatenate([special_values(dtype), (signs * 10 ** rng.uniform(-36, 36, n)), rng.uniform(-12, 12, n)]).astype(
+        dtype
+    )
+
+
+# -- values --------------------------------------------------------------------------------------------------
+def test_every_record_has_a_reference():
+    assert set(nd.ACTIVATIONS) == set(ref.ACTIVATIONS) == set(ref.LIMITS), "add its formula to tests/oracle/references.py"
+    for name, record in nd.ACTIVATIONS.items():
+        assert record.kinks == ref.KINKS.get(name, ())
+
+
+@pytest.mark.parametrize("name", ref.ACTIVATIONS)
+def test_reference_derivative_is_that_of_the_reference(name, rng):
+    f, derivative = ref.ACTIVATIONS[name]
+    with mp.workdps(ref.DIGITS):
+        for x in map(mpf, rng.uniform(-6, 6, 20)):
+            if all(abs(x - k) > 1e-3 for k in ref.KINKS.get(name, ())):
+                assert abs(mp.diff(f, x) - derivative(x)) < mpf(10) ** -20
+
+
+@pytest.mark.parametrize(("name", "operation", "dtype"), each(np.float32, np.float64))
+def test_values(name, operation, dtype, rng):
+    x = sample(dtype, rng)
+    grad = rng.normal(size=x.size).astype(dtype)
+    check(name, operation, run(name, operation, x, grad), x, grad, ULPS[operation])
+
+
+@pytest.mark.parametrize("name", nd.ACTIVATIONS)
+def test_backward_is_grad_times_derivative(name, rng):
+    x = sample(np.float32, rng)
+    grad = rng.permutation(sample(np.float32, rng))
+    with np.errstate(all="ignore"):
+        expected = grad * getattr(nd, name).derivative(x)
+    np.testing.assert_allclose(getattr(nd, name).backward(grad, x), expected, rtol=3e-7, atol=1.2e-38, equal_nan=True)
+
+
+@pytest.mark.parametrize("name", nd.ACTIVATIONS)
+def test_sign_of_zero(name, rng):
+    f = getattr(nd, name)
+    x = rng.uniform(0, 5, 50).astype(np.float32)
+    result = f(np.array([0.0, -0.0], np.float32))
+    if np.array_equal(f(-x), -f(x)):  # an odd function
+        assert np.signbit(result).tolist() == [False, True]
+    else:
+        assert result[0] == result[1] and not np.signbit(result[0])
+
+
+@pytest.mark.parametrize(("name", "operation", "dtype"), [p for p in each(np.float64) if p.values[1] == "derivative"])
+def test_derivative_is_the_slope(name, operation, dtype, rng):
+    f, kinks = getattr(nd, name), nd.ACTIVATIONS[name].kinks
+    x = rng.uniform(-8, 8, 500)
+    x = x[np.all([np.abs(x - k) > 1e-3 for k in kinks], axis=0)] if kinks else x
+    slope = (f(x + 1e-5) - f(x - 1e-5)) / 2e-5
+    np.testing.assert_allclose(f.derivative(x), slope, rtol=1e-6, atol=2e-9)
+
+
+@pytest.mark.parametrize("name", [name for name, record in nd.ACTIVATIONS.items() if record.kinks])
+def test_kinks(name):
+    f = getattr(nd, name)
+    for kink in np.float32(nd.ACTIVATIONS[name].kinks):
+        around = np.array([kink - np.float32(1e-3), kink, kink + np.float32(1e-3)], np.float32)
+        below, at, above = f.derivative(around)
+        assert below != above
+        assert at == float(ref.ACTIVATIONS[name][1](mpf(float(kink))))
+
+
+# -- layouts ---------------------------------------------------------------------------------------------------
+def unaligned(v):
+    buffer = np.zeros(v.nbytes + 1, np.uint8)
+    x = buffer[1:].view(v.dtype).reshape(v.shape)
+    x[...] = v
+    return x
+
+
+def read_only(v):
+    x = v.copy()
+    x.flags.writeable = False
+    return x
+
+
+def strided(v):
+    x = np.full((*v.shape[:-1], 2 * v.shape[-1]), 7, v.dtype)[..., ::2]
+    x[...] = v
+    return x
+
+
+LAYOUTS = {
+    "C": np.copy,
+    "F": lambda v: np.array(v, order="F"),
+    "permuted": lambda v: np.array(v.transpose(2, 0, 1), order="C").transpose(1, 2, 0),
+    "transposed matrix": lambda v: np.array(v[0].T, order="C").T,
+    "strided": strided,
+    "rows left out": lambda v: np.repeat(v, 2, axis=0)[::2],
+    "negative strides": lambda v: np.array(v[::-1, :, ::-1], order="C")[::-1, :, ::-1],
+    "reversed": lambda v: np.array(v.reshape(-1)[::-1], order="C")[::-1],
+    "broadcast": lambda v: np.broadcast_to(v[:, :1], v.shape),
+    "axes of one element": lambda v: v.reshape(1, -1, 1).copy(),
+    "0-d": lambda v: np.array(v[0, 1, 2]),
+    "empty": lambda v: v[:, :0].copy(),
+    "empty and strided": lambda v: v[:0, :, ::2],
+    "read-only": read_only,
+    "read-only F": lambda v: read_only(v).transpose(1, 0, 2).T,
+    "unaligned": unaligned,
+}
+OUTS = {
+    "none": lambda x: None,
+    "C": lambda x: np.full(x.shape, 9, x.dtype),
+    "F": lambda x: np.full(x.shape, 9, x.dtype, order="F"),
+    "strided": lambda x: np.full((*x.shape, 2), 9, x.dtype)[..., 0],
+    "unaligned": lambda x: unaligned(np.full(x.shape, 9, x.dtype)),
+    "in place": lambda x: x,
+}
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize(("name", "operation", "dtype"), each(np.float32, np.float64))
+def test_layouts(name, operation, dtype, layout):
+    values = np.linspace(-7, 8, 24).astype(dtype).reshape(2, 3, 4)
+    for grad_layout in (np.asarray, np.ascontiguousarray):
+        for kind, make_out in OUTS.items():
+            x = LAYOUTS[layout](values)
+            grad = grad_layout(LAYOUTS[layout](np.cos(values)))
+            grad = grad.reshape(x.shape)  # ascontiguousarray makes 0-d 1-d
+            before, grad_before = x.copy(), grad.copy()
+            out = make_out(x)
+            if out is not None and not out.flags.writeable:
+                with pytest.raises(ValueError, match="read-only"):
+                    run(name, operation, x, grad, out)
+                assert same_bits(x, before)
+                continue
+            result = run(name, operation, x, grad, out)
+            assert type(result) is np.ndarray and result.dtype == dtype and result.shape == x.shape
+            assert out is None or result is out
+            assert kind == "in place" or same_bits(x, before)
+            assert same_bits(grad, grad_before)
+            if kind == "strided" and x.ndim:
+                assert np.all(out.base.reshape(*x.shape, 2)[..., 1] == 9)
+            check(name, operation, result, before, grad_before)
+
+
+@pytest.mark.parametrize("name", nd.ACTIVATIONS)
+def test_backward_into_grad(name):
+    x, grad = np.linspace(-3, 3, 30, dtype=np.float32), np.linspace(2, -1, 30, dtype=np.float32)
+    expected = getattr(nd, name).backward(grad, x)
+    assert getattr(nd, name).backward(grad, x, out=grad) is grad
+    assert same_bits(grad, expected)
+
+
+def test_a_dtype_compiles_once_whatever_the_layout():
+    values = np.linspace(-7, 8, 24).astype(np.float32).reshape(2, 3, 4)
+    for layout in LAYOUTS.values():
+        for make_out in OUTS.values():
+            x = layout(values)
+            out = make_out(x)
+            if out is None or out.flags.writeable:
+                nd.relu(x, out=out)
+                nd.relu.backward(layout(values), x, out=out)
+    for name in ("relu", "relu.backward"):
+        dtypes = [signature[0].dtype.name for signature in cpu.kernel(name).signatures]
+        assert len(dtypes) == len(set(dtypes)), f"{name} was compiled several times for one dtype: {dtypes}"
+
+
+@st.composite
+def views(draw):
+    """An array of 1 to 4 dimensions with its axes in any order, any steps, and elements left out at the ends."""
+    shape = draw(st.lists(st.integers(1, 5), min_size=1, max_size=4))
+    steps = draw(st.tuples(*[st.sampled_from([1, 1, 2, -1, -2]) for _ in shape]))
+    order = draw(st.permutations(range(len(shape))))
+    base = np.arange(np.prod(shape), dtype=np.float32).reshape(shape) / 7 - 3
+    return base[tuple(slice(None, None, s) for s in steps)].transpose(order)
+
+
+@settings(max_examples=60, deadline=None, derandomize=True)
+@given(views(), views())
+def test_any_view(x, other):
+    dense = nd.silu(x.copy())
+    assert np.array_equal(nd.silu(x), dense)
+    out = np.empty_like(x)  # of x's order, or of another one that NumPy thinks close
+    assert np.array_equal(nd.silu.backward(x[..., ::-1], x, out=out), nd.silu.backward(x[..., ::-1].copy(), x.copy()))
+    if other.size >= x.size:
+        target = other.copy().reshape(-1)[: x.size].reshape(x.shape[::-1]).T
+        assert np.array_equal(nd.silu(x, out=target), dense)
+
+
+# -- sizes and threads -------------------------------------------------------------------------------------------
+SIZES = [0, 1, 15, 16, 17, 63, 64, 65, 8191, 8192, 8193, 32767, 32768, 32769, 2**20 + 3]
+
+
+@pytest.mark.parametrize(("name", "operation", "dtype"), each(np.float32, np.float64))
+def test_sizes(name, operation, dtype):
+    """An element's value does not depend on its place: not on the chunk, the vector lane or the way it is stored."""
+    period = np.linspace(-9, 9, 61).astype(dtype)
+    grad = np.sin(period).astype(dtype)
+    once = run(name, operation, period, grad)
+    check(name, operation, once, period, grad)
+    for n in SIZES:
+        for x_from, out_from in [(0, None), (3, None), (0, 1), (3, 15), (0, 16)]:
+            x = np.concatenate([np.empty(x_from, dtype), np.resize(period, n)])[x_from:]
+            held = None if out_from is None else np.full(out_from + n + 70, 5, dtype)
+            out = None if held is None else held[out_from : out_from + n]
+            result = run(name, operation, x, np.resize(grad, n), out)
+            assert same_bits(result, np.resize(once, n)), f"n = {n}, x starts at {x_from}, out at {out_from}"
+            if held is not None:
+                assert np.all(held[:out_from] == 5) and np.all(held[out_from + n :] == 5), f"n = {n}: wrote outside"
+        x = np.resize(period, n)
+        assert same_bits(run(name, operation, x, np.resize(grad, n), x), np.resize(once, n)), f"n = {n} in place"
+
+
+@pytest.mark.parametrize("n", [40_001, 2**20 + 77])
+@pytest.mark.parametrize(("name", "operation", "dtype"), each(np.float32))
+def test_threads(name, operation, dtype, n, on_threads, rng):
+    x, grad = rng.normal(0, 5, (2, n)).astype(dtype)
+    results = on_threads(lambda: run(name, operation, x, grad))
+    slices = [slice(k, k + 1000) for k in range(0, n, 1000)]
+    serial = np.concatenate([run(name, operation, x[s], grad[s]) for s in slices])
+    assert all(same_bits(result, serial) for result in results)
+    assert same_bits(run(name, operation, x, grad), serial), "another run, other bits"
+
+
+# -- errors --------------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        [1.0, 2.0], 1.0, np.float32(1), None, "x", np.arange(3), np.zeros(3, np.float16), np.zeros(3, np.longdouble),
+        np.zeros(3, np.complex64), np.zeros(3, bool), np.zeros(3, object), np.zeros(3, np.dtype(np.float32).newbyteorder()),
+    ],
+    ids=repr,
+)  # fmt: skip
+def test_wrong_arrays(wrong):
+    right = np.zeros(3, np.float32)
+    with pytest.raises(TypeError, match="^x: got .*accepted"):
+        nd.relu(wrong)
+    with pytest.raises(TypeError, match="^x: got .*accepted"):
+        nd.relu.derivative(wrong)
+    with pytest.raises(TypeError, match="^x: got "):
+        nd.relu.backward(right, wrong)
+    with pytest.raises(TypeError, match="^grad: got "):
+        nd.relu.backward(wrong, right)
+    if wrong is not None:
+        with pytest.raises(TypeError, match="^out: got "):
+            nd.relu(right, out=wrong)
+
+
+def test_hint_for_one_number():
+    with pytest.raises(TypeError, match="scalar"):
+        nd.relu(1.5)
+
+
+@pytest.mark.parametrize("name", nd.ACTIVATIONS)
+def test_wrong_outs(name):
+    held = np.linspace(-1, 1, 12, dtype=np.float32)
+    before = held.copy()
+    x = held[:8]
+    wrong = {
+        "shape": (np.zeros(7, np.float32), ValueError, "out: got shape"),
+        "other shape of the size": (np.zeros((8, 1), np.float32), ValueError, "out: got shape"),
+        "dtype": (np.zeros(8), TypeError, "out: got dtype float64"),
+        "read-only": (read_only(x), ValueError, "out: is read-only"),
+        "partial overlap": (held[2:10], ValueError, "out: overlaps x in part"),
+        "reversed": (x[::-1], ValueError, "out: overlaps x in part"),
+    }
+    for out, error, message in wrong.values():
+        kept = out.copy()
+        for operation in OPERATIONS:
+            with pytest.raises(error, match=message):
+                run(name, operation, x, np.ones(8, np.float32), out)
+        assert same_bits(out, kept)
+    assert same_bits(held, before)
+    with pytest.raises(ValueError, match="out: overlaps grad in part"):
+        run(name, "backward", np.ones(8, np.float32), x, held[4:])
+    assert same_bits(held, before)
+
+
+def test_interleaved_out_is_no_overlap():
+    held = np.arange(-8, 8, dtype=np.float32)
+    expected = nd.silu(held[::2].copy())
+    assert np.array_equal(nd.silu(held[::2], out=held[1::2]), expected)
+    assert np.array_equal(held[::2], np.arange(-8, 8, 2))
+
+
+def test_in_place_through_another_view():
+    x = np.arange(-4, 4, dtype=np.float32)
+    assert np.array_equal(nd.relu(x, out=x[:]), [0, 0, 0, 0, 0, 1, 2, 3])
+    column = np.arange(-4, 4, dtype=np.float32)[:, None]  # an axis of one element may have any stride
+    again = np.lib.stride_tricks.as_strided(column, column.shape, (4, 400))
+    assert np.array_equal(nd.relu(column, out=again)[:, 0], [0, 0, 0, 0, 0, 1, 2, 3])
+
+
+def test_shapes_of_backward():
+    with pytest.raises(ValueError, match="shape"):
+        nd.relu.backward(np.ones(3, np.float32), np.ones((3, 1), np.float32))
+    with pytest.raises(TypeError, match="float64"):
+        nd.relu.backward(np.ones(3, np.float64), np.ones(3, np.float32))
+
+
+def test_public_names():
+    for name, record in nd.ACTIVATIONS.items():
+        function = getattr(nd, name)
+        assert function.scalar is record.forward and function.scalar_derivative is record.derivative
+        assert record.formula in repr(function) and record.formula in function.__doc__

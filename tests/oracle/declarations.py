@@ -1,0 +1,165 @@
+"""What a kernel's declaration means, spelled out element by element in plain Python: the reference for every device.
+
+`operands` makes random operands for any declaration of the catalog, `expected` computes what its kernel has to write. A
+new record is covered by both without a change here.
+"""
+
+import numpy as np
+from numbadl.kernels import shapes
+from numbadl.kernels.scalar.random import random_bits
+
+
+def operands(declaration, shape, dtype, rng, positive=False):
+    """Random operands in the order of the declaration; arrays to be written are filled with NaN.
+
+    *shape* is (n,) for a map or a reduction, (rows, n) for rows, (N, C, S) for channels, (m, k, n) for a product. For
+    the sake of roots, scalars and channel arrays (eps, variances) are positive, with *positive* all are.
+    """
+    extents = _extents(declaration, shape)
+    found = [_operand(kind, extent, dtype, rng, positive or extent != shape) for kind, extent in extents]
+    if getattr(declaration, "labelled", False):
+        found[len(declaration.inputs)] = rng.integers(0, max(shape[1], 1), shape[0])
+    for k in outputs(declaration):
+        found[k].fill(np.nan if found[k].dtype.kind == "f" else 0)
+    return found
+
+
+def outputs(declaration):
+    """Positions of the operands that are written."""
+    if isinstance(declaration, shapes.Matmul):
+        return [2 + declaration.bias]
+    first = len(declaration.inputs)
+    if isinstance(declaration, shapes.Map):
+        return list(range(first, first + len(declaration.outputs)))
+    if isinstance(declaration, shapes.Row):
+        first += declaration.labelled
+        return list(range(first, first + (declaration.output is not None) + (declaration.value is not None)))
+    if isinstance(declaration, shapes.Channel):
+        results = first + (declaration.output is not None) + declaration.channel_inputs
+        return list(range(first, first + (declaration.output is not None))) + list(
+            range(results, results + declaration.channel_outputs)
+        )
+    return []
+
+
+def expected(declaration, given):
+    """What the kernel writes, one array for each of `outputs`; for a reduction what it returns.
+
+    A map is computed in the operands' own type, and so to the bit; everything else in float64.
+    """
+    with np.errstate(all="ignore"):
+        return _MEANINGS[type(declaration)](declaration, given)
+
+
+def _extents(declaration, shape):
+    """(kind, shape) of each operand."""
+    if isinstance(declaration, shapes.Matmul):
+        m, k, n = shape
+        a, b = (k, m) if declaration.transpose_a else (m, k), (n, k) if declaration.transpose_b else (k, n)
+        return [("x", extent) for extent in [a, b, *[(n,)] * declaration.bias, (m, n)]]
+    single = {shapes.Row: shape[:1], shapes.Channel: shape[1:2]}.get(type(declaration), shape)
+    return [
+        (kind, () if ndim == 0 else shape if ndim == len(shape) else single) for kind, ndim in declaration.operands()
+    ]
+
+
+def _operand(kind, extent, dtype, rng, positive):
+    wanted = np.dtype(shapes.dtype_of(kind, dtype))
+    if wanted.kind == "f":
+        value = rng.uniform(0.25, 2, extent) if positive else rng.normal(0, 2, extent)
+    elif wanted.kind == "b":
+        value = rng.integers(0, 2, extent)
+    else:
+        value = rng.integers(0, 2 ** (8 * wanted.itemsize - 2), extent)
+    return np.asarray(value).astype(wanted)[()]
+
+
+# -- what each loop shape means ------------------------------------------------------------------------------
+def _tuple(value):
+    return value if isinstance(value, tuple) else (value,)
+
+
+def _wide(given):
+    """Operands with floats in float64."""
+    return [v.astype(np.float64) if v.dtype.kind == "f" else v for v in given]
+
+
+def _map(declaration, given):
+    first, last = len(declaration.inputs), len(declaration.inputs) + len(declaration.outputs)
+    scalars = given[last : last + len(declaration.scalars)]
+    results = [np.empty_like(a) for a in given[first:last]]
+    for i in range(results[0].size):
+        elements = [a[i] for a in given[:first]]
+        if declaration.random:
+            seed, offset, start = given[-3:]
+            elements.append(random_bits(np.uint64(start + i), seed, offset))
+        for result, value in zip(results, _tuple(declaration.function(*elements, *scalars)), strict=True):
+            result[i] = value
+    return results
+
+
+def _reduce(declaration, given):
+    count = len(declaration.inputs)
+    given = _wide(given)
+    return sum(float(declaration.function(*elements, *given[count:])) for elements in zip(*given[:count], strict=True))
+
+
+def _row(declaration, given):
+    given = _wide(given)
+    count = len(declaration.inputs)
+    arrays, scalars = given[:count], given[len(given) - len(declaration.scalars) :]
+    rows, n = arrays[0].shape
+    output, values = np.empty((rows, n)), np.empty(rows)
+    for r in range(rows):
+        columns = [[a[r, j] for a in arrays] for j in range(n)]
+        distance = [(np.int32(j - given[count][r]),) if declaration.labelled else () for j in range(n)]
+        results = []
+        for stage in declaration.stages:
+            found = [stage.function(*columns[j], *distance[j], *results) for j in range(n)]
+            if stage.keep:
+                columns = [[value, *column[1:]] for value, column in zip(found, columns, strict=True)]
+            results.append(np.max(found) if stage.combine == "max" else np.sum(found))
+        if declaration.output is not None:
+            output[r] = [declaration.output(*columns[j], *distance[j], *results, *scalars) for j in range(n)]
+        if declaration.value is not None:
+            values[r] = declaration.value(*results)
+    return [output] * (declaration.output is not None) + [values] * (declaration.value is not None)
+
+
+def _channel(declaration, given):
+    given = _wide(given)
+    count = len(declaration.inputs)
+    arrays, has_output = given[:count], declaration.output is not None
+    per_channel = given[count + has_output :]
+    scalars = per_channel[declaration.channel_inputs + declaration.channel_outputs :]
+    n, channels, s = arrays[0].shape
+    results, output = np.empty((declaration.channel_outputs, channels)), np.empty((n, channels, s))
+    for c in range(channels):
+        elements = list(zip(*[a[:, c].ravel() for a in arrays], strict=True))
+        known = [a[c] for a in per_channel[: declaration.channel_inputs]]
+        sums = []
+        if declaration.sums:
+            given_to_reduce = [known[k] for k in declaration.reduce_with]
+            terms = [_tuple(declaration.reduce(*e, *given_to_reduce)) for e in elements]
+            sums = list(np.sum(terms, axis=0))
+        known += _tuple(declaration.finish(*sums, *known, np.float64(n * s), *scalars))
+        results[:, c] = known[declaration.channel_inputs :]
+        if has_output:
+            given_to_map = [known[k] for k in declaration.map_with]
+            output[:, c] = np.reshape([declaration.output(*e, *given_to_map) for e in elements], (n, s))
+    return [output] * has_output + list(results)
+
+
+def _matmul(declaration, given):
+    a, b, *bias = _wide(given)[:-1]
+    product = (a.T if declaration.transpose_a else a) @ (b.T if declaration.transpose_b else b)
+    return [product + bias[0] if bias else product]
+
+
+_MEANINGS = {
+    shapes.Map: _map,
+    shapes.Reduce: _reduce,
+    shapes.Row: _row,
+    shapes.Channel: _channel,
+    shapes.Matmul: _matmul,
+}

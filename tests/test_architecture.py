@@ -1,0 +1,71 @@
+"""What binds: imports point one way, nothing outside kernels/ compiles, kernels/ cannot be imported by another name."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import numbadl
+from numbadl import kernels
+
+PUBLIC, COMPILED = Path(numbadl.__file__).parent, Path(kernels.__file__).parent
+FILES = sorted(p for root in (PUBLIC, COMPILED) for p in root.rglob("*.py") if "__pycache__" not in p.parts)
+
+
+def _package_of(path):
+    root, name = (COMPILED, "numbadl.kernels") if path.is_relative_to(COMPILED) else (PUBLIC, "numbadl")
+    return ".".join([name, *path.relative_to(root).parent.parts])
+
+
+def imported(path):
+    """Absolute names of the modules that a file imports."""
+    package = _package_of(path)
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = package.rsplit(".", node.level - 1)[0] if node.level else ""
+            module = ".".join(filter(None, [base, node.module]))
+            yield module
+            yield from (f"{module}.{alias.name}" for alias in node.names)
+
+
+def _allowed(path):
+    if not path.is_relative_to(COMPILED):
+        return ("numbadl",)
+    part = path.relative_to(COMPILED).parts[0]
+    below = ("numbadl.kernels.shapes", "numbadl.kernels.scalar", "numbadl.kernels.catalog", "numbadl.kernels.digest")
+    return {
+        "scalar": ("numbadl.kernels.scalar", "numbadl.kernels.shapes"),
+        "cpu": (*below, "numbadl.kernels.cpu"),
+        "cuda": (*below, "numbadl.kernels.cuda"),
+    }.get(part, below)
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: f"{_package_of(p)}.{p.stem}")
+def test_imports_point_one_way(path):
+    for name in imported(path):
+        if name.startswith("numbadl.") and name not in ("numbadl.kernels",):
+            assert name.startswith(_allowed(path)), f"{path.name} imports {name}"
+
+
+@pytest.mark.parametrize("path", [p for p in FILES if not p.is_relative_to(COMPILED)], ids=lambda p: p.stem)
+def test_nothing_is_compiled_outside_kernels(path):
+    if "interop" not in path.parts:
+        used = {n.id for n in ast.walk(ast.parse(path.read_text())) if isinstance(n, ast.Name)}
+        assert not used & {"njit", "jit", "vectorize", "guvectorize", "cfunc", "prange"}
+
+
+def test_numba_cuda_is_imported_in_one_module():
+    users = [p for p in FILES if any(n.startswith(("numba.cuda", "numba_cuda")) for n in imported(p))]
+    assert [p.relative_to(COMPILED).as_posix() for p in users] == ["cuda/compile.py"]
+
+
+def test_kernels_under_another_name_are_refused(tmp_path):
+    (tmp_path / "kernels").symlink_to(COMPILED, target_is_directory=True)
+    done = subprocess.run([sys.executable, "-c", "import kernels"], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode != 0
+    assert "ImportError" in done.stderr
+    assert "pip install -e ." in done.stderr
