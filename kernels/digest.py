@@ -4,6 +4,7 @@ A function of this package is identified by the text of its module and of every 
 package; anybody else's function (a user's own activation) by its code, its constants and the functions that it calls.
 """
 
+import dataclasses
 import functools
 import hashlib
 import importlib.util
@@ -17,37 +18,69 @@ PACKAGE = __package__
 _IMPORT = re.compile(r"^\s*from\s+(\.+)([\w.]*)\s+import\s+(\([^)]*\)|[^\n]*)", re.MULTILINE)
 
 
-def digest(*functions):
-    """A hexadecimal digest over everything that the compiled code of *functions* depends on."""
+def digest(*values):
+    """A hexadecimal digest over everything that code compiled from *values*, functions and declarations, depends on."""
     parts = set()
-    for fn in functions:
-        _collect(fn, parts)
+    for value in values:
+        _collect(value, parts)
     return hashlib.sha256("\n".join(sorted(parts)).encode()).hexdigest()[:32]
 
 
-def _collect(fn, parts):
-    fn = getattr(fn, "py_func", fn)
-    if fn.__module__ and (fn.__module__ + ".").startswith(PACKAGE + "."):
-        for module in _dependencies(fn.__module__):
-            parts.add(f"{module} {_text_digest(module)}")
-    else:
+def identity(value):
+    """A short hexadecimal name for a function, with its code and what it closes over, or for a declaration of some.
+
+    Numba names machine code by a function's qualified name, its types, and a count of what the process compiled before.
+    Two closures of one factory, compiled by two processes, can get the same name; a third one that loads both
+    from the disk would then run one of them in place of the other (sigmoid gave tanh). So the identity goes
+    into the qualified name of every function that is made by a factory.
+    """
+    return hashlib.sha256(repr(_describe(value)).encode()).hexdigest()[:8]
+
+
+def _describe(value):
+    if _is_function(value):
+        fn = getattr(value, "py_func", value)
         code = fn.__code__
-        parts.add(f"{fn.__module__}.{fn.__qualname__} {code.co_code.hex()} {code.co_consts!r} {code.co_names!r}")
-    for name, value in _referenced(fn).items():
-        if isinstance(value, types.FunctionType) or hasattr(value, "py_func"):
-            if f"visited {id(value)}" not in parts:
-                parts.add(f"visited {id(value)}")
-                _collect(value, parts)
-                parts.discard(f"visited {id(value)}")
-        elif isinstance(value, (int, float, str, tuple)):
-            parts.add(f"{name} {value!r}")
+        cells = [cell.cell_contents for cell in fn.__closure__ or () if cell.cell_contents is not fn]
+        constants = [c for c in code.co_consts if not isinstance(c, types.CodeType)]
+        return (fn.__module__, fn.__qualname__, code.co_code, repr(constants), code.co_names, _describe(cells))
+    if dataclasses.is_dataclass(value):
+        return [_describe(getattr(value, field.name)) for field in dataclasses.fields(value)]
+    if isinstance(value, (list, tuple)):
+        return [_describe(v) for v in value]
+    return repr(value) if isinstance(value, (int, float, str, bytes, type(None))) else type(value).__name__
 
 
-def _referenced(fn):
-    """Closure values; for a function from outside the package the globals that it names, too."""
-    found = inspect.getclosurevars(fn)
-    outside = not (fn.__module__ or "").startswith(PACKAGE)
-    return {**found.nonlocals, **(found.globals if outside else {})}
+def _is_function(value):
+    return isinstance(value, types.FunctionType) or hasattr(value, "py_func")
+
+
+def _collect(value, parts):
+    """Add what identifies *value* to *parts*, a set of lines, and follow what it refers to."""
+    if dataclasses.is_dataclass(value) or isinstance(value, (list, tuple)):
+        inner = vars(value).values() if dataclasses.is_dataclass(value) else value
+        for part in inner:
+            _collect(part, parts)
+        return
+    if not _is_function(value):
+        parts.add(repr(value))
+        return
+    fn = getattr(value, "py_func", value)
+    if (fn.__module__ or "").startswith(PACKAGE + "."):
+        parts.update(f"{module} {_text_digest(module)}" for module in _dependencies(fn.__module__))
+        followed = inspect.getclosurevars(fn).nonlocals
+    else:
+        line = f"{fn.__module__}.{fn.__qualname__} {identity(fn)}"
+        if line in parts:
+            return
+        parts.add(line)
+        found = inspect.getclosurevars(fn)
+        followed = {**found.nonlocals, **found.globals}
+    for name, inner in followed.items():
+        if _is_function(inner) and inner is not value:
+            _collect(inner, parts)
+        elif isinstance(inner, (int, float, str)):
+            parts.add(f"{name} {inner!r}")
 
 
 @functools.cache

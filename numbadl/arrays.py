@@ -136,9 +136,14 @@ def check_out(out, like, name="out", **inputs):
     for other, array in inputs.items():
         if out is array or not np.may_share_memory(out, array):
             continue
-        same = out.__array_interface__["data"] == array.__array_interface__["data"] and out.strides == array.strides
-        if not same and np.shares_memory(out, array):
+        if not _same_elements(out, array) and np.shares_memory(out, array):
             raise ValueError(f"{name}: overlaps {other} in part; give the same array or one apart from it")
+
+
+def _same_elements(a, b):
+    """Whether two arrays have the same elements of memory in the same places; strides of axes of one element are idle."""
+    same = a.shape == b.shape and a.__array_interface__["data"][0] == b.__array_interface__["data"][0]
+    return same and all(n == 1 or s == t for n, s, t in zip(a.shape, a.strides, b.strides, strict=True))
 
 
 def is_plain(*arrays):
@@ -215,8 +220,10 @@ def writeable(array):
 
     No kernel writes to its inputs; ``out`` was checked by `check_out`.
     """
-    if array.flags.writeable or array.size == 0:
+    if array.flags.writeable:
         return array
+    if array.size == 0:
+        return np.empty(array.shape, array.dtype)
     address = array.__array_interface__["data"][0]
     buffer = (ctypes.c_char * array.nbytes).from_address(address)
     return np.frombuffer(buffer, array.dtype).reshape(array.shape)

@@ -4,6 +4,7 @@ import numpy as np
 
 from .arrays import (
     DEVICES,
+    DTYPES,
     THREADS_FROM,
     check,
     check_axis,
@@ -18,6 +19,9 @@ from .arrays import (
 from .kernels.cpu.map import DONE
 from .kernels.scalar.activations import ACTIVATIONS
 
+_FLOAT32, _FLOAT64 = DTYPES
+
+
 class ActivationFunction:
     """An activation over arrays: ``f(x)``, ``f.derivative(x)``, ``f.backward(grad, x)``, and ``f.scalar`` for kernels."""
 
@@ -31,13 +35,14 @@ class ActivationFunction:
         self._derivative, self._backward = f"{record.name}.derivative", f"{record.name}.backward"
 
     def __call__(self, x, out=None):
-        if type(x) is np.ndarray and x.ndim == 1:
+        if type(x) is np.ndarray and x.ndim == 1 and (x.dtype is _FLOAT32 or x.dtype is _FLOAT64):
             # One compiled call that refuses what it does not take, so that 16 elements cost half a microsecond.
             result = np.empty_like(x) if out is None else out
             try:
-                if self._kernel(x, result) == DONE:
+                # Numba's dispatch does not look at byte orders: it would take a foreign one for its own.
+                if result.dtype is x.dtype and self._kernel(x, result) == DONE:
                     return result
-            except TypeError:
+            except (AttributeError, TypeError):
                 pass  # the long way finds out what is wrong, or copies
         return _elementwise(self.__name__, out, x=x)
 

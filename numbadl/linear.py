@@ -1,5 +1,7 @@
 """Matrix products over arrays, and the parts of a linear layer that are made of them."""
 
+import numpy as np
+
 from .arrays import check, check_out, check_shape, device_of, rows_of
 from .kernels.cpu import blas
 
@@ -36,25 +38,29 @@ def matmul(a, b, out=None, *, transpose_a=False, transpose_b=False, bias=None):
     else:
         check(a=a, out=out)
         check_shape("out", out, (m, n), "that of the product")
-        _check_apart(out, a=a, b=b)
+        _check_apart(out, a=a, b=b, **({} if bias is None else {"bias": bias}))
     if m * n == 0:
         return out
     name = "matmul" + ".ta" * transpose_a + ".tb" * transpose_b + ".bias" * (bias is not None)
-    operands = [rows_of(a, -1), rows_of(b, -1)] + ([] if bias is None else [bias])
+    operands = [rows_of(a, -1), rows_of(b, -1)] + ([] if bias is None else [rows_of(bias, -1).reshape(-1)])
+    direct = device.name == "cuda" or out.flags.carray
+    target = out if direct else device.empty(out.shape, out.dtype)
     device.prepare(m * n * k // 64)
     if device.name == "cpu":
-        with blas.single_threaded:
-            device.kernel(name)(*operands, out)
+        with blas.single_threaded, blas.calling:
+            device.kernel(name)(*operands, target)
     else:
-        device.kernel(name)(*operands, out)
+        device.kernel(name)(*operands, target)
+    if not direct:
+        device.copy(out, target)
     return out
 
 
 def _check_apart(out, **inputs):
+    check_out(out, out)
     for name, array in inputs.items():
-        if out is array:
-            raise ValueError(f"out: may not be {name}; a product cannot be computed in place")
-        check_out(out, out, **{name: array})
+        if out is array or (isinstance(out, np.ndarray) and np.shares_memory(out, array)):
+            raise ValueError(f"out: may not share memory with {name}; a product cannot be computed in place")
 
 
 def column_sums(grad, out=None):
@@ -63,6 +69,9 @@ def column_sums(grad, out=None):
     device = device_of(grad)
     if out is None:
         out = device.empty((grad.shape[1],), grad.dtype)
+    if grad.size == 0:
+        device.copy(out, device.zeros(out.shape, out.dtype))
+        return out
     device.prepare(grad.size)
     device.kernel("channel_sum")(rows_of(grad, -1).reshape(*grad.shape, 1), out)
     return out

@@ -15,6 +15,7 @@ class BatchNormSaved(NamedTuple):
     delta: object
     rstd: object
     training: bool
+    has_bias: bool
 
 
 class BatchNorm:
@@ -63,11 +64,16 @@ class BatchNorm:
         if (running_mean is None) != (running_var is None):
             raise ValueError("running_mean and running_var: give both or neither")
         _check_values_per_channel(x, training, running_mean)
-        device, dtype = device_of(x), x.dtype.type
+        _check_number("momentum", momentum)
+        _check_number("eps", eps)
+        if training:
+            channels.check_writeable(running_mean=running_mean, running_var=running_var)
+        device, dtype, has_bias = device_of(x), x.dtype.type, bias is not None
         if out is None:
             out = device.empty(x.shape, x.dtype)
         else:
-            check_out(out, x, x=x)
+            given = dict(weight=weight, bias=bias, running_mean=running_mean, running_var=running_var)
+            check_out(out, x, x=x, **{name: value for name, value in given.items() if value is not None})
         c, scratch = channels.constant, channels.scratch
         weight, bias = c(weight, 1), c(bias, 0)
         delta, rstd, scale = scratch(), scratch(), scratch()
@@ -84,10 +90,10 @@ class BatchNorm:
         else:
             shift = scratch()
             device.copy(shift, running_mean)
-            operands = [shift, writeable(running_var), weight, bias, delta, rstd, scale]
+            operands = [shift, c(running_var, 1), weight, bias, delta, rstd, scale]
             device.kernel("batch_norm.evaluation")(_three(x), target, *operands, dtype(eps))
         write_back()
-        return out, BatchNormSaved(shift, delta, rstd, training)
+        return out, BatchNormSaved(shift, delta, rstd, training, has_bias)
 
     def backward(self, grad, x, weight, saved, out=None):
         """The gradients with respect to x, weight and bias.
@@ -95,11 +101,13 @@ class BatchNorm:
         Returns
         -------
         dx : array like x
-        dweight, dbias : array (C,); (None, None) with *weight* None
+        dweight, dbias : array (C,); None for what forward had as None
         """
         channels = _check_channels(x, weight=weight)
         check(grad=grad, x=x)
         check_shape("grad", grad, x.shape, "that of x")
+        check(x=x, saved=saved.shift)
+        check_shape("saved", saved.shift, (channels.count,), "one value for each channel of x")
         device = device_of(x)
         if out is None:
             out = device.empty(x.shape, x.dtype)
@@ -116,7 +124,10 @@ class BatchNorm:
             name, extra = "batch_norm.evaluation.backward", [scratch()]
         device.kernel(name)(_three(grad), _three(x), target, *operands, *extra)
         write_back()
-        return (out, None, None) if weight is None else (out, dweight, dbias)
+        if x.size == 0:
+            for total in (dweight, dbias):
+                device.copy(total, device.zeros(total.shape, total.dtype))
+        return out, None if weight is None else dweight, dbias if saved.has_bias else None
 
 
 class _check_channels:
@@ -131,8 +142,11 @@ class _check_channels:
             if value is not None:
                 check(x=x, **{name: value})
                 check_shape(name, value, (self.count,), "one value for each channel of x")
-                if name.startswith("running") and isinstance(value, np.ndarray) and not value.flags.carray:
-                    raise ValueError(f"{name}: has to be a writeable, C-contiguous array")
+
+    def check_writeable(self, **statistics):
+        for name, value in statistics.items():
+            if isinstance(value, np.ndarray) and not value.flags.carray:
+                raise ValueError(f"{name}: has to be a writeable, C-contiguous array, because training updates it in place")
 
     def scratch(self):
         return self.device.empty((self.count,), self.x.dtype)
@@ -140,7 +154,7 @@ class _check_channels:
     def constant(self, value, default):
         if value is None:
             return self.device.from_host(np.full(self.count, default, self.x.dtype))
-        return writeable(np.ascontiguousarray(value)) if isinstance(value, np.ndarray) else value
+        return writeable(np.require(value, requirements="CA")) if isinstance(value, np.ndarray) else value
 
     def first_values(self):
         """The first value of each channel, which the sums are shifted by."""
@@ -156,6 +170,11 @@ def _check_values_per_channel(x, training, running_mean):
         raise ValueError(f"x: got shape {x.shape}; training needs at least 2 values per channel, this has {values}")
     if not training and running_mean is None:
         raise ValueError("running_mean: evaluation needs running statistics, got None")
+
+
+def _check_number(name, value):
+    if isinstance(value, bool) or not isinstance(value, (int, float, np.number)) or not 0 <= value < math.inf:
+        raise ValueError(f"{name}: got {value!r}, accepted are non-negative numbers")
 
 
 def _three(x):

@@ -38,7 +38,7 @@ def _allowed(path):
     part = path.relative_to(COMPILED).parts[0]
     below = ("numbadl.kernels.shapes", "numbadl.kernels.scalar", "numbadl.kernels.catalog", "numbadl.kernels.digest")
     return {
-        "scalar": ("numbadl.kernels.scalar", "numbadl.kernels.shapes"),
+        "scalar": ("numbadl.kernels.scalar", "numbadl.kernels.shapes", "numbadl.kernels.digest"),
         "cpu": (*below, "numbadl.kernels.cpu"),
         "cuda": (*below, "numbadl.kernels.cuda"),
     }.get(part, below)

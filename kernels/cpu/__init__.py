@@ -5,6 +5,7 @@ import functools
 from .. import shapes
 from ..catalog import catalog
 from . import channel, map, matmul, reduce, row
+from .compile import building, cache_folder
 from .pool import ensure_started
 
 _BUILDERS = {
@@ -18,7 +19,8 @@ _BUILDERS = {
 
 def build(declaration):
     """The kernel of a declaration from `numbadl.kernels.shapes`."""
-    return _BUILDERS[type(declaration)](declaration)
+    with building(declaration):
+        return _BUILDERS[type(declaration)](declaration)
 
 
 @functools.cache

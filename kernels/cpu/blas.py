@@ -64,8 +64,17 @@ class _SingleThreaded:
 
 
 single_threaded = _SingleThreaded()
+calling = threading.Lock()  # held during a product
+
+
+def _after_fork_in_child():
+    single_threaded.reset()
+    calling.release()
+
+
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=single_threaded.reset)
+    # OpenBLAS stops its own threads before a fork, and waits for ever if another thread is inside a product then.
+    os.register_at_fork(before=calling.acquire, after_in_parent=calling.release, after_in_child=_after_fork_in_child)
 
 
 @intrinsic

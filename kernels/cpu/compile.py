@@ -23,19 +23,31 @@ from numba.core.caching import _Cache
 from numba.core.compiler import CompileResult
 from numba.core.serialize import dumps
 
-from ..digest import digest
+from ..digest import digest, identity
 from ..shapes import KINDS, dtype_of
 
 ELEMENTS = tuple(KINDS.values())
 OPTIONS = {"nogil": True, "error_model": "numpy"}  # no global fastmath: it folds isnan away
-REASSOCIATE = {"reassoc", "nsz", "contract"}  # allowed inside one block of a reduction, nowhere else
 
 
-def function(fn=None, *, fastmath=False):
+@contextlib.contextmanager
+def building(declaration):
+    """While a kernel is built: every function made for it is named after it (see `numbadl.kernels.digest.identity`)."""
+    global _prefix
+    before, _prefix = _prefix, f"{declaration.name}.{identity(declaration)}."
+    try:
+        yield
+    finally:
+        _prefix = before
+
+
+_prefix = ""
+
+
+def function(fn):
     """Compile *fn* as a part of kernels: inlined or called by them, never cached by itself."""
-    if fn is None:
-        return functools.partial(function, fastmath=fastmath)
-    return njit(fastmath=fastmath, **OPTIONS)(fn)
+    fn.__qualname__ = _prefix + fn.__qualname__
+    return njit(**OPTIONS)(fn)
 
 
 def kernel(declaration, part=""):
@@ -46,8 +58,9 @@ def kernel(declaration, part=""):
     """
 
     def decorate(fn):
+        fn.__qualname__ = _prefix + fn.__qualname__
         dispatcher = njit(**OPTIONS)(fn)
-        dispatcher._cache = KernelCache(declaration.name + part, fn)
+        dispatcher._cache = KernelCache(declaration.name + part, fn, declaration)
         compile_for_args = dispatcher._compile_for_args
 
         def checked(arguments):  # one tuple: every kernel is declared as run(*arguments)
@@ -80,8 +93,8 @@ def _check_operands(declaration, arguments):
 class KernelCache(_Cache):
     """One file for each (kernel, argument types, machine, versions); it holds the digest of its sources."""
 
-    def __init__(self, name, fn):
-        self.name, self._fn, self._enabled = name, fn, True
+    def __init__(self, name, *sources):
+        self.name, self._sources, self._enabled = name, sources, True
 
     @property
     def cache_path(self):
@@ -89,7 +102,7 @@ class KernelCache(_Cache):
 
     @functools.cached_property
     def _digest(self):
-        return digest(self._fn)
+        return digest(*self._sources)
 
     def _file(self, signature, codegen):
         what = (str(signature), codegen.magic_tuple(), numba.__version__, llvmlite.__version__, sys.version)

@@ -25,6 +25,7 @@ import numpy as np
 from numba import types
 from numba.extending import overload
 
+from ..digest import identity
 from .intrinsics import float_bits, fma, int_like
 
 INTEGER_TYPES = frozenset({int, np.int32, np.int64, np.uint32, np.uint64})
@@ -79,11 +80,11 @@ def scalar(fn):
     return fn
 
 
-def elementary(python, cuda):
+def elementary(python, cuda=None):
     """Decorate the CPU body of an elementary function: plain Python calls *python* instead, CUDA compiles *cuda*.
 
     Plain Python must neither raise where IEEE arithmetic gives inf or nan, nor warn, so *python* (NumPy's function)
-    runs under ``errstate``. The result has the argument's type.
+    runs under ``errstate``. The result has the argument's type. Without *cuda* CUDA compiles the CPU's body.
     """
 
     def decorate(body):
@@ -97,7 +98,8 @@ def elementary(python, cuda):
         function.__signature__ = inspect.signature(body)
         function.body = body
         register(function, body, target="cpu")
-        register(function, cuda if isinstance(cuda, pytypes.FunctionType) else _forward(cuda), target="cuda")
+        on_cuda = body if cuda is None else cuda if isinstance(cuda, pytypes.FunctionType) else _forward(cuda)
+        register(function, on_cuda, target="cuda")
         return function
 
     return decorate
@@ -158,6 +160,7 @@ def typed(fn, dtype):
     exec(compile(ast.fix_missing_locations(tree), fn.__code__.co_filename, "exec"), namespace)
     result = namespace[fn.__name__]
     result.__defaults__ = fn.__defaults__
+    result.__qualname__ = f"{fn.__qualname__}.{identity(fn)}"
     return result
 
 
@@ -175,6 +178,7 @@ def _typed_constants(fn, dtype, namespace):
         if isinstance(value, float):
             namespace[name] = dtype(value)
     result = pytypes.FunctionType(code, namespace, fn.__name__, fn.__defaults__, fn.__closure__)
+    result.__qualname__ = f"{fn.__qualname__}.{identity(fn)}"
     return result
 
 

@@ -3,6 +3,8 @@
 Which of the two is decided when numba is imported, so test_cuda_simulator.py runs this module in a process of its own.
 """
 
+import sys
+
 import numpy as np
 import pytest
 from declarations import expected, operands, outputs
@@ -44,6 +46,15 @@ MAPS = [case for case in EVERY if isinstance(case.values[0], shapes.Map)]
 RANDOM = [case for case in MAPS if case.values[0].random]
 
 
+@pytest.fixture(autouse=True, scope="module")
+def eager_threads():
+    """The simulator spins while its threads work; Python lets it do so for 5 ms at a time."""
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(0.0005)
+    yield
+    sys.setswitchinterval(before)
+
+
 @pytest.fixture(autouse=True)
 def small_grids(monkeypatch):
     monkeypatch.setattr(compile, "MOST_BLOCKS", 2)
@@ -66,10 +77,10 @@ def check(declaration, given):
             np.testing.assert_array_equal(now, before, err_msg=f"operand {k} is no output")
     if isinstance(declaration, shapes.Reduce):
         assert type(returned) is float
-        compare(returned, wanted, given[0].dtype)
+        compare(returned, wanted, given)
         return
     for k, want in zip(written, wanted, strict=True):
-        compare(after[k], want, given[0].dtype, exact=is_exact(declaration))
+        compare(after[k], want, given, exact=is_exact(declaration))
 
 
 def is_exact(declaration):
@@ -77,13 +88,14 @@ def is_exact(declaration):
     return isinstance(declaration, shapes.Map) and (compile.SIMULATOR or declaration.random)
 
 
-def compare(got, want, dtype, exact=False):
-    """Equal; if not *exact*, but for some units in the last place of the largest value, since terms may cancel."""
+def compare(got, want, given, exact=False):
+    """Equal; if not *exact*, but for some units in the last place of the largest number involved: terms may cancel."""
     if exact or np.asarray(want).dtype.kind != "f":
         np.testing.assert_array_equal(got, want)
         return
-    unit = 32 * np.finfo(dtype).eps
-    largest = np.max(np.abs(want), initial=0, where=np.isfinite(want))
+    unit = 32 * np.finfo(given[0].dtype).eps
+    floats = [np.asarray(v) for v in (want, *given) if np.asarray(v).dtype.kind == "f"]
+    largest = max(np.max(np.abs(v), initial=0, where=np.isfinite(v)) for v in floats)
     np.testing.assert_allclose(got, want, rtol=unit, atol=unit * largest)
 
 
@@ -114,7 +126,7 @@ def test_map_in_place_and_of_unaligned_arrays(declaration, dtype, skipped, rng):
     on_device[written[0]] = on_device[0]
     cuda.kernel(declaration.name)(*on_device)
     for k, want in zip(written, expected(declaration, part), strict=True):
-        compare(cuda.to_host(on_device[k]), want, dtype, exact=is_exact(declaration))
+        compare(cuda.to_host(on_device[k]), want, part, exact=is_exact(declaration))
 
 
 @pytest.mark.parametrize(("declaration", "dtype"), RANDOM)

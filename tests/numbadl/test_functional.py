@@ -9,6 +9,7 @@ from mpmath import mp, mpf
 
 import numbadl as nd
 from numbadl.kernels import cpu
+from numbadl.kernels.cpu import pool
 
 OPERATIONS = ("forward", "derivative", "backward")
 ULPS = {"forward": 2, "derivative": 2, "backward": 3}  # backward multiplies, which rounds once more
@@ -250,11 +251,20 @@ def test_any_view(x, other):
 
 
 # -- sizes and threads -------------------------------------------------------------------------------------------
-SIZES = [0, 1, 15, 16, 17, 63, 64, 65, 8191, 8192, 8193, 32767, 32768, 32769, 2**20 + 3]
+SIZES = [0, 1, 15, 16, 17, 63, 64, 65, 8191, 8192, 8193, 32767, 32768, 32769, 200_003, 2**20 + 3]
+
+
+@pytest.fixture(params=["cached", "streamed"])
+def store(request):
+    """Large results stay in the cache, or are stored past it, as they are where they exceed it."""
+    before = pool._state[pool._CACHE_BYTES]
+    pool._state[pool._CACHE_BYTES] = 1 << (50 if request.param == "cached" else 17)
+    yield
+    pool._state[pool._CACHE_BYTES] = before
 
 
 @pytest.mark.parametrize(("name", "operation", "dtype"), each(np.float32, np.float64))
-def test_sizes(name, operation, dtype):
+def test_sizes(name, operation, dtype, store):
     """An element's value does not depend on its place: not on the chunk, the vector lane or the way it is stored."""
     period = np.linspace(-9, 9, 61).astype(dtype)
     grad = np.sin(period).astype(dtype)
@@ -273,9 +283,9 @@ def test_sizes(name, operation, dtype):
         assert same_bits(run(name, operation, x, np.resize(grad, n), x), np.resize(once, n)), f"n = {n} in place"
 
 
-@pytest.mark.parametrize("n", [40_001, 2**20 + 77])
+@pytest.mark.parametrize("n", [40_001, 400_077])
 @pytest.mark.parametrize(("name", "operation", "dtype"), each(np.float32))
-def test_threads(name, operation, dtype, n, on_threads, rng):
+def test_threads(name, operation, dtype, n, on_threads, rng, store):
     x, grad = rng.normal(0, 5, (2, n)).astype(dtype)
     results = on_threads(lambda: run(name, operation, x, grad))
     slices = [slice(k, k + 1000) for k in range(0, n, 1000)]
@@ -295,6 +305,7 @@ def test_threads(name, operation, dtype, n, on_threads, rng):
 )  # fmt: skip
 def test_wrong_arrays(wrong):
     right = np.zeros(3, np.float32)
+    nd.relu(right), nd.relu.derivative(right), nd.relu.backward(right, right)  # a compiled kernel must not be lured
     with pytest.raises(TypeError, match="^x: got .*accepted"):
         nd.relu(wrong)
     with pytest.raises(TypeError, match="^x: got .*accepted"):

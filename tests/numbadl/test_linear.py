@@ -1,0 +1,163 @@
+"""Matrix products: every transposition, shape and layout, with and without bias, on any number of threads."""
+
+import itertools
+
+import numpy as np
+import pytest
+
+import numbadl as nd
+from numbadl.linear import column_sums
+
+KINDS = list(itertools.product((False, True), repeat=3))  # transpose_a, transpose_b, with a bias
+EDGES = (0, 1, 2, 5, 16, 17, 33)
+DTYPES = [np.float32, pytest.param(np.float64, marks=pytest.mark.slow)]
+
+
+def operands(m, k, n, ta, tb, has_bias, dtype, rng):
+    a = rng.normal(size=(k, m) if ta else (m, k)).astype(dtype)
+    b = rng.normal(size=(n, k) if tb else (k, n)).astype(dtype)
+    return a, b, {"transpose_a": ta, "transpose_b": tb, "bias": rng.normal(size=n).astype(dtype) if has_bias else None}
+
+
+def check(a, b, options, actual):
+    """The error of a sum of k products: k eps times the sum of their sizes, at most."""
+    wide = [(v.T if options[key] else v).astype(np.longdouble) for v, key in ((a, "transpose_a"), (b, "transpose_b"))]
+    bias = 0 if options["bias"] is None else options["bias"]
+    expected, size = wide[0] @ wide[1] + bias, np.abs(wide[0]) @ np.abs(wide[1]) + np.abs(bias)
+    assert actual.dtype == a.dtype and actual.shape == expected.shape
+    bound = (wide[0].shape[1] + 2) * np.finfo(a.dtype).eps * size
+    assert np.all(np.abs(actual - expected) <= bound)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(("ta", "tb", "has_bias"), KINDS)
+def test_small_shapes(ta, tb, has_bias, dtype, rng):
+    for m, k, n in itertools.product(EDGES, repeat=3):
+        a, b, options = operands(m, k, n, ta, tb, has_bias, dtype, rng)
+        kept = a.copy(), b.copy()
+        held = np.full(m * n + 2, 77, dtype)
+        out = held[1:-1].reshape(m, n)
+        assert nd.matmul(a, b, out, **options) is out
+        check(a, b, options, out)
+        assert held[0] == held[-1] == 77, f"{m} x {k} x {n}: wrote outside"
+        assert np.array_equal(nd.matmul(a, b, **options), out)
+        assert np.array_equal(a, kept[0]) and np.array_equal(b, kept[1])
+
+
+@pytest.mark.parametrize(("m", "k", "n"), [(300, 310, 290), (1, 5000, 700), (3000, 64, 1), (17, 3, 20_011), (513, 257, 129)])
+@pytest.mark.parametrize(("ta", "tb", "has_bias"), KINDS)
+def test_several_tiles(ta, tb, has_bias, m, k, n, on_threads, rng):
+    a, b, options = operands(m, k, n, ta, tb, has_bias, np.float32, rng)
+    first, *others = on_threads(lambda: nd.matmul(a, b, **options))
+    check(a, b, options, first)
+    others.append(nd.matmul(a, b, **options))
+    assert all(np.array_equal(first, other) for other in others)
+
+
+def test_nothing_is_added_to_what_out_held():
+    out = np.full((3, 4), np.nan, np.float32)
+    ones = np.ones((3, 3), np.float32)
+    assert np.array_equal(nd.matmul(ones, np.ones((3, 4), np.float32), out), np.full((3, 4), 3))
+    out[...] = np.nan
+    bias = np.arange(4, dtype=np.float32)
+    assert np.array_equal(nd.matmul(ones, np.ones((3, 4), np.float32), out, bias=bias), np.full((3, 4), 3) + bias)
+
+
+def test_special_values():
+    a = np.array([[1, 0], [np.inf, 0], [np.nan, 0]], np.float32)
+    b = np.array([[2, 1], [0, 1]], np.float32)
+    np.testing.assert_array_equal(nd.matmul(a, b), [[2, 1], [np.inf, np.inf], [np.nan, np.nan]])
+
+
+# -- layouts -----------------------------------------------------------------------------------------------------------
+def views(x):
+    """The same values in other layouts."""
+    wide = np.full((*x.shape, 2), 9, x.dtype)
+    wide[..., 0] = x
+    frozen = x.copy()
+    frozen.flags.writeable = False
+    shifted = np.zeros(x.nbytes + 1, np.uint8)[1:].view(x.dtype).reshape(x.shape)
+    shifted[...] = x
+    return {
+        "C": x.copy(), "F": np.array(x, order="F"), "strided": wide[..., 0], "read-only": frozen, "unaligned": shifted,
+        "reversed": x[::-1].copy()[::-1],
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(("ta", "tb", "has_bias"), KINDS)
+def test_layouts(ta, tb, has_bias, rng):
+    a, b, options = operands(7, 5, 6, ta, tb, has_bias, np.float32, rng)
+    expected = nd.matmul(a, b, **options)
+    for (name, left), (other, right) in itertools.product(views(a).items(), views(b).items()):
+        assert np.array_equal(nd.matmul(left, right, **options), expected), f"{name}, {other}"
+    if has_bias:
+        for name, bias in views(options["bias"]).items():
+            assert np.array_equal(nd.matmul(a, b, **{**options, "bias": bias}), expected), name
+    for name, out in views(np.zeros_like(expected)).items():
+        if name == "read-only":
+            with pytest.raises(ValueError, match="out: is read-only"):
+                nd.matmul(a, b, out, **options)
+            continue
+        assert nd.matmul(a, b, out, **options) is out
+        assert np.array_equal(out, expected), name
+        if name == "strided":
+            assert np.all(out.base.reshape(*expected.shape, 2)[..., 1] == 9)
+
+
+def test_the_same_matrix_twice(rng):
+    a = rng.normal(size=(20, 20)).astype(np.float32)
+    np.testing.assert_allclose(nd.matmul(a, a, transpose_b=True), a.astype(np.float64) @ a.T, atol=1e-5)
+
+
+# -- errors --------------------------------------------------------------------------------------------------------------
+def test_wrong_arguments():
+    a, b = np.ones((3, 4), np.float32), np.ones((4, 5), np.float32)
+    cases = [
+        ({"a": a[0]}, ValueError, r"a: got shape \(4,\), expected a matrix"),
+        ({"b": b[None]}, ValueError, "b: got shape .* expected a matrix"),
+        ({"a": b}, ValueError, r"b: its inner dimension is 4, that of a is 5"),
+        ({"transpose_b": True}, ValueError, "inner dimension"),
+        ({"a": a.tolist()}, TypeError, "a: got list"),
+        ({"b": b.astype(np.float64)}, TypeError, "b: got dtype float64, but a has float32"),
+        ({"a": a.astype(int)}, TypeError, "a: got dtype int64"),
+        ({"bias": np.ones(4, np.float32)}, ValueError, "bias: got shape"),
+        ({"bias": np.ones((1, 5), np.float32)}, ValueError, "bias: got shape"),
+        ({"bias": np.ones(5)}, TypeError, "bias: got dtype float64"),
+        ({"out": np.zeros((5, 3), np.float32)}, ValueError, "out: got shape"),
+        ({"out": np.zeros((3, 5))}, TypeError, "out: got dtype float64"),
+        ({"out": [[0] * 5] * 3}, TypeError, "out: got list"),
+    ]
+    for change, error, message in cases:
+        with pytest.raises(error, match=message):
+            nd.matmul(**{"a": a, "b": b, **change})
+    assert np.all(a == 1) and np.all(b == 1)
+
+
+def test_out_apart_from_the_operands():
+    held = np.ones((8, 4), np.float32)
+    square, other, bias = held[:4], np.full((4, 4), 2, np.float32), np.ones(4, np.float32)
+    overlapping = [square, square[:], held[1:5], square.T, square[::-1]]
+    for out, name in itertools.product(overlapping, ("a", "b")):
+        a, b = (square, other) if name == "a" else (other, square)
+        with pytest.raises(ValueError, match=f"^out: .*{name}"):
+            nd.matmul(a, b, out)
+    out = np.zeros((4, 4), np.float32)
+    with pytest.raises(ValueError, match="^out: .*bias"):
+        nd.matmul(square, other, out, bias=out[1])
+    assert np.all(held == 1) and np.all(other == 2) and np.all(bias == 1) and np.all(out == 0)
+
+
+# -- column sums -----------------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize("shape", [(0, 3), (1, 1), (5, 3), (64, 3), (65, 17), (3000, 40), (2, 0)])
+def test_column_sums(shape, on_threads, rng):
+    grad = rng.normal(size=shape).astype(np.float32)
+    expected = grad.sum(axis=0, dtype=np.float64)
+    for _ in range(20):
+        np.full(shape[1], np.nan, np.float32)  # memory that was never written would show
+    out = np.full(shape[1], np.nan, np.float32)
+    first, *others = on_threads(lambda: column_sums(grad))
+    np.testing.assert_allclose(first, expected, atol=1e-6 * (1 + np.sqrt(shape[0])))
+    assert all(np.array_equal(first, other) for other in others)
+    assert column_sums(grad, out) is out and np.array_equal(out, first)
+    for name, view in views(grad).items():
+        assert np.array_equal(column_sums(view), first), name

@@ -1,0 +1,360 @@
+"""Optimisers: a hundred steps of every rule, their state, groups, saving, and errors that leave everything as it was."""
+
+import numpy as np
+import optimizer_rules as rules
+import pytest
+
+import numbadl as nd
+from numbadl.kernels.scalar.updates import UPDATES
+
+STEPS = 100
+CASES = pytest.mark.parametrize("case", rules.CASES, ids=rules.label)
+EACH_STATE = [rules.CASES[0], rules.CASES[3], rules.CASES[7]]  # one for each kernel
+
+
+def make(case, params=None):
+    name, arguments, _, _ = case
+    return getattr(nd.optim, name)(params, **arguments)
+
+
+def problem(rng, shape=(37,), dtype=np.float64):
+    """Parameters and a hundred gradients of very different sizes."""
+    sizes = 10 ** rng.uniform(-4, 1, shape)
+    return rng.normal(size=shape).astype(dtype), [(rng.normal(size=shape) * sizes).astype(dtype) for _ in range(STEPS)]
+
+
+def test_every_rule_has_a_case():
+    used = set()
+    for case in rules.CASES:
+        optimizer = make(case, np.zeros(1))
+        used.add(optimizer.rule(optimizer.param_groups[0]).name)
+    assert used == set(UPDATES), "add a rule and cases to tests/oracle/optimizer_rules.py"
+    classes = {name for name, value in vars(nd.optim).items() if isinstance(value, type) and name != "Optimizer"}
+    assert classes == {name for name, *_ in rules.CASES}
+
+
+# -- trajectories -------------------------------------------------------------------------------------------------
+@CASES
+def test_trajectory(case, rng):
+    start, gradients = problem(rng)
+    w = start.copy()
+    optimizer = make(case, w)
+    for step, (g, expected) in enumerate(zip(gradients, case[2](start, gradients, **case[1]), strict=True), 1):
+        kept = g.copy()
+        optimizer.step(g)
+        np.testing.assert_allclose(w, expected, rtol=1e-12, atol=1e-12, err_msg=f"step {step}")
+        assert np.array_equal(g, kept)
+    assert optimizer.steps == STEPS
+    assert np.abs(w - start).max() > 1e-3
+
+
+@CASES
+def test_trajectory_float32(case, rng):
+    start, gradients = problem(rng, dtype=np.float32)
+    wide = [g.astype(np.float64) for g in gradients]
+    w = start.copy()
+    optimizer = make(case, w)
+    for g, expected in zip(gradients, case[2](start.astype(np.float64), wide, **case[1]), strict=True):
+        optimizer.step(g)
+        np.testing.assert_allclose(w, expected, rtol=2e-5, atol=2e-5)
+    assert w.dtype == np.float32
+    assert optimizer.state_bytes == case[3] * w.size
+
+
+@pytest.mark.parametrize("case", EACH_STATE, ids=rules.label)
+def test_sizes_and_threads(case, on_threads, rng):
+    """An element's update does not depend on its place."""
+    period, gradients = problem(rng, (61,), np.float32)
+
+    def run(n):
+        w = np.resize(period, n)
+        optimizer = make(case, w)
+        for g in gradients[:3]:
+            optimizer.step(np.resize(g, n))
+        return w
+
+    expected = run(61)
+    for n in (1, 16, 17, 8193, 32_769, 400_003):
+        for w in on_threads(lambda n=n: run(n)):
+            assert w.tobytes() == np.resize(expected, n).tobytes(), f"n = {n}"
+
+
+@pytest.mark.parametrize("case", EACH_STATE, ids=rules.label)
+def test_nan_stays_where_it_is(case, rng):
+    start, gradients = problem(rng, dtype=np.float32)
+    w, clean = start.copy(), start.copy()
+    optimizer, other = make(case, w), make(case, clean)
+    for g in gradients[:3]:
+        other.step(g)
+        optimizer.step(np.where(np.arange(g.size) == 5, np.float32(np.nan), g))
+    assert np.isnan(w[5])
+    w[5] = clean[5]
+    assert np.array_equal(w, clean)
+
+
+@pytest.mark.parametrize("case", EACH_STATE, ids=rules.label)
+def test_a_zero_gradient_leaves_padding_at_zero(case):
+    w = np.zeros(20, np.float32)
+    optimizer = make(case, w)
+    for _ in range(10):
+        optimizer.step(np.zeros(20, np.float32))
+    assert np.array_equal(w, np.zeros(20))
+
+
+# -- forms of parameters -----------------------------------------------------------------------------------------------
+def test_forms_of_parameters(rng):
+    start, gradients = problem(rng, (6,))
+    whole = start.copy()
+    optimizer = nd.optim.AdamW(whole)
+    parts = {
+        "list": lambda a: [a[:2], a[2:3], a[3:].reshape(3, 1)],
+        "tuple": lambda a: (a[:2], a[2:3], a[3:].reshape(3, 1)),
+        "dict": lambda a: {"x": a[:2], "y": a[2:3], "z": a[3:].reshape(3, 1)},
+        "groups": lambda a: [{"params": [a[:2], a[2:3]]}, {"params": a[3:].reshape(3, 1)}],
+    }
+    others = {form: start.copy() for form in parts}
+    bound = {form: nd.optim.AdamW(parts[form](w)) for form, w in others.items()}
+    for g in gradients[:5]:
+        optimizer.step(g)
+        for form in parts:
+            split = parts["dict" if form == "dict" else "list"](g)
+            bound[form].step(split)
+    for form, w in others.items():
+        assert np.array_equal(w, whole), form
+        assert bound[form].state_bytes == optimizer.state_bytes == 16 * w.size
+
+
+@pytest.mark.parametrize("shape", [(), (0,), (3, 0), (2, 3, 4)])
+def test_any_shape(shape, rng):
+    start, gradients = problem(rng, shape)
+    start, gradients = np.asarray(start), [np.asarray(g) for g in gradients]
+    w = start.copy()
+    optimizer = nd.optim.SGD(w, lr=0.1)
+    optimizer.step(gradients[0])
+    np.testing.assert_allclose(w, start - 0.1 * gradients[0], rtol=1e-15)
+
+
+def test_gradients_of_any_layout(rng):
+    start, (g, *_) = problem(rng, (4, 5), np.float32)
+    expected = start.copy()
+    nd.optim.AdamW(expected).step(g)
+    frozen = g.copy()
+    frozen.flags.writeable = False
+    shifted = np.zeros(g.nbytes + 1, np.uint8)[1:].view(np.float32).reshape(g.shape)
+    shifted[...] = g
+    for view in (np.array(g, order="F"), np.repeat(g, 2, axis=1)[:, ::2], g[::-1].copy()[::-1], frozen, shifted):
+        w = start.copy()
+        nd.optim.AdamW(w).step(view)
+        assert np.array_equal(w, expected)
+
+
+def test_groups(rng):
+    a, gradients = problem(rng, (5,))
+    b = rng.normal(size=3)
+    start_a, start_b = a.copy(), b.copy()
+    optimizer = nd.optim.AdamW(
+        [{"params": a, "lr": 0.1, "betas": (0.5, 0.6)}, {"params": [b], "weight_decay": 0.0}], lr=0.01
+    )
+    assert [group["lr"] for group in optimizer.param_groups] == [0.1, 0.01]
+    of_a = rules.adamw(start_a, gradients, lr=0.1, betas=(0.5, 0.6))
+    of_b = rules.adamw(start_b, [g[:3] for g in gradients], lr=0.01, weight_decay=0.0)
+    for g, expected_a, expected_b in zip(gradients, of_a, of_b, strict=True):
+        optimizer.step([g, g[:3].copy()])
+        np.testing.assert_allclose(a, expected_a, rtol=1e-12, atol=1e-12)
+        np.testing.assert_allclose(b, expected_b, rtol=1e-12, atol=1e-12)
+
+
+def test_learning_rate_changed_between_steps(rng):
+    start, gradients = problem(rng)
+    w = start.copy()
+    optimizer = nd.optim.SGD(w, lr=0.1)
+    optimizer.step(gradients[0])
+    optimizer.param_groups[0]["lr"] = 0.5
+    optimizer.step(gradients[1])
+    np.testing.assert_allclose(w, start - 0.1 * gradients[0] - 0.5 * gradients[1], rtol=1e-13, atol=1e-14)
+
+
+# -- saving -------------------------------------------------------------------------------------------------------
+@CASES
+@pytest.mark.parametrize("dtype", [np.float32])
+def test_state_continues_to_the_bit(case, dtype, rng):
+    start, gradients = problem(rng, dtype=dtype)
+    w = start.copy()
+    optimizer = make(case, [w[:20], w[20:]])
+    for g in gradients[:7]:
+        optimizer.step([g[:20], g[20:]])
+    saved, halfway = optimizer.state_dict(), w.copy()
+    for g in gradients[7:]:  # what was saved is a copy
+        optimizer.step([g[:20], g[20:]])
+    again = getattr(nd.optim, case[0])([halfway[:20], halfway[20:]], lr=123.0)
+    if case[3] != again.state_bytes // w.size:
+        again = make(case, [halfway[:20], halfway[20:]])
+    again.load_state_dict(saved)
+    assert again.steps == 7
+    for g in gradients[7:]:
+        again.step([g[:20], g[20:]])
+    assert halfway.tobytes() == w.tobytes()
+
+
+def test_state_that_does_not_fit(rng):
+    start, gradients = problem(rng)
+    optimizer = nd.optim.AdamW(start.copy())
+    optimizer.step(gradients[0])
+    before = optimizer.state_dict()
+    for other in (
+        nd.optim.SGD(start.copy(), lr=0.1),
+        nd.optim.AdamW(start[:5].copy()),
+        nd.optim.AdamW([start.copy(), start.copy()]),
+        nd.optim.AdamW([{"params": start.copy()}, {"params": start.copy()}]),
+    ):
+        with pytest.raises(ValueError, match="state: "):
+            optimizer.load_state_dict(other.state_dict())
+    after = optimizer.state_dict()
+    assert before["steps"] == after["steps"] and before["groups"] == after["groups"]
+    for name, value in before["state"][0][0].items():
+        assert np.array_equal(value, after["state"][0][0][name])
+
+
+# -- errors -------------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize(
+    ("name", "arguments", "message"),
+    [
+        ("SGD", {"lr": -1}, "lr: got -1"),
+        ("SGD", {"lr": np.nan}, "lr: got nan"),
+        ("SGD", {"lr": np.inf}, "lr: got inf"),
+        ("SGD", {"lr": "0.1"}, "lr: got '0.1'"),
+        ("SGD", {"lr": 0.1, "momentum": -0.5}, "momentum: got -0.5"),
+        ("SGD", {"lr": 0.1, "weight_decay": -1}, "weight_decay: got -1"),
+        ("SGD", {"lr": 0.1, "nesterov": True}, "nesterov: "),
+        ("SGD", {"lr": 0.1, "nesterov": True, "momentum": 0.9, "dampening": 0.1}, "nesterov: "),
+        ("AdamW", {"lr": None}, "lr: got None"),
+        ("AdamW", {"betas": (0.9, 1.0)}, "betas: got "),
+        ("AdamW", {"betas": (-0.1, 0.9)}, "betas: got "),
+        ("AdamW", {"betas": (0.9,)}, "betas: got "),
+        ("AdamW", {"eps": -1e-8}, "eps: got "),
+    ],
+)
+def test_wrong_hyperparameters(name, arguments, message):
+    with pytest.raises(ValueError, match=message):
+        getattr(nd.optim, name)(np.zeros(3), **arguments)
+    group = {"params": np.zeros(3), **arguments}
+    if "nesterov" not in arguments:
+        with pytest.raises(ValueError, match=message):
+            getattr(nd.optim, name)([group], lr=0.1)
+
+
+def test_wrong_parameters():
+    frozen = np.zeros(3)
+    frozen.flags.writeable = False
+    for wrong, error, message in [
+        (np.arange(3), TypeError, "params: got dtype int64"),
+        ([np.zeros(3), [1.0]], TypeError, "params: got list"),
+        (np.zeros(3, np.float16), TypeError, "params: got dtype float16"),
+        (frozen, ValueError, "params: have to be writeable"),
+        (np.zeros((3, 4)).T, ValueError, "params: have to be .*C-contiguous"),
+        ([{"params": np.zeros(3), "learning_rate": 1.0}], ValueError, "unknown options .*learning_rate"),
+    ]:
+        with pytest.raises(error, match=message):
+            nd.optim.AdamW(wrong)
+
+
+def test_unbound():
+    with pytest.raises(RuntimeError, match="no parameters"):
+        nd.optim.AdamW().step(np.zeros(3))
+
+
+@pytest.mark.parametrize("case", EACH_STATE, ids=rules.label)
+def test_wrong_gradients_change_nothing(case, rng):
+    start, gradients = problem(rng, dtype=np.float32)
+    w, b = start.copy(), start[:4].copy()
+    optimizer = make(case, [w, b])
+    right = [gradients[0], gradients[0][:4].copy()]
+    for wrong, error, message in [
+        (right[:1], ValueError, "grads: got 1 arrays for 2 parameters"),
+        (gradients[0], ValueError, "grads: got 1 arrays"),
+        ([*right, right[0]], ValueError, "grads: got 3 arrays"),
+        ([right[0], right[0]], ValueError, r"grads\[1\]: got shape"),
+        ([right[0], right[1].astype(np.float64)], TypeError, r"grads\[1\]: got dtype float64"),
+        ([right[0], right[1].tolist()], TypeError, r"grads\[1\]: got list"),
+        ([right[0], None], TypeError, r"grads\[1\]: got NoneType"),
+        (None, TypeError, "grads: needed"),
+    ]:
+        with pytest.raises(error, match=message):
+            optimizer.step(wrong)
+        assert np.array_equal(w, start) and np.array_equal(b, start[:4]) and optimizer.steps == 0
+    assert not any(a.any() for s in optimizer.state_dict()["state"][0] for a in s.values())
+
+
+# -- clipping --------------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("form", ["array", "list", "dict"])
+def test_clip_norm(dtype, form, rng):
+    for n, max_norm in [(1, 0.5), (100, 1.0), (100_003, 2.5), (100, 1e6)]:
+        whole = rng.normal(size=n + 7).astype(dtype)
+        parts = [whole] if form == "array" else [whole[:n], whole[n:]]
+        norm, expected = rules.clip_norm(parts, max_norm)
+        given = {"array": whole, "list": parts, "dict": dict(enumerate(parts))}[form]
+        found = nd.clip_grad_norm_(given, max_norm)
+        rtol = 20 * np.finfo(dtype).eps
+        assert type(found) is float and abs(found - norm) <= rtol * norm
+        for actual, want in zip(parts, expected, strict=True):
+            np.testing.assert_allclose(actual, want, rtol=rtol)
+
+
+def test_clip_norm_leaves_small_gradients_alone(rng):
+    g = rng.normal(size=50).astype(np.float32)
+    kept = g.copy()
+    assert nd.clip_grad_norm_(g, 100.0) < 100
+    assert g.tobytes() == kept.tobytes()
+    assert nd.clip_grad_norm_([], 1.0) == 0.0 and nd.clip_grad_norm_(np.zeros(0, np.float32), 1.0) == 0.0
+
+
+def test_clip_norm_of_nan_and_infinity():
+    g = np.array([1, np.nan], np.float32)
+    assert np.isnan(nd.clip_grad_norm_(g, 1.0)) and np.isnan(g).all()
+    g = np.array([1, np.inf], np.float32)
+    assert nd.clip_grad_norm_(g, 1.0) == np.inf and g[0] == 0 and np.isnan(g[1])
+
+
+def test_clip_norm_threads(on_threads, rng):
+    g = rng.normal(size=500_001).astype(np.float32)
+
+    def run():
+        mine = g.copy()
+        return nd.clip_grad_norm_(mine, 1.0), mine.tobytes()
+
+    first, *others = on_threads(run)
+    assert all(other == first for other in others)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_clip_value(dtype, rng):
+    for n in (1, 63, 40_001):
+        g = rng.normal(size=n).astype(dtype)
+        g[:1] = np.inf
+        expected = np.clip(g, dtype(-0.3), dtype(0.3))
+        assert nd.clip_grad_value_([g], 0.3) is None
+        assert np.array_equal(g, expected)
+    g = np.array([np.nan, -np.inf, 0.1], dtype)
+    nd.clip_grad_value_(g, 0.5)
+    np.testing.assert_array_equal(g, np.array([np.nan, -0.5, 0.1], dtype))
+
+
+@pytest.mark.parametrize("clip", [nd.clip_grad_norm_, nd.clip_grad_value_])
+def test_clip_errors_change_nothing(clip):
+    right = np.full(3, 9, np.float32)
+    frozen = np.zeros(3, np.float32)
+    frozen.flags.writeable = False
+    for wrong, error, message in [
+        (np.arange(3), TypeError, r"grads\[1\]: got dtype int64"),
+        ([1.0], TypeError, r"grads\[1\]: got list"),
+        (frozen, ValueError, r"grads\[1\]: has to be a writeable"),
+        (np.zeros((3, 4), np.float32).T, ValueError, r"grads\[1\]: has to be .*C-contiguous"),
+    ]:
+        with pytest.raises(error, match=message):
+            clip([right, wrong], 1.0)
+        assert np.all(right == 9)
+    for limit in (0, -1.0, np.nan):
+        with pytest.raises(ValueError, match="got "):
+            clip(right, limit)
+    assert np.all(right == 9)
