@@ -75,7 +75,7 @@ DEVICES = {"cpu": _Cpu(), "cuda": _Cuda()}
 def device(name="auto"):
     """The device of that name: "cpu", "cuda", or "auto" for CUDA where it is usable and all CPU cores otherwise."""
     if name == "auto":
-        name = "cuda" if cuda_is_available() else "cpu"
+        name = "cuda" if cuda_is_available(simulator=False) else "cpu"
     if name not in DEVICES:
         raise ValueError(f"device: got {name!r}, accepted are 'auto', 'cpu' and 'cuda'")
     if name == "cuda" and not cuda_is_available():
@@ -83,13 +83,13 @@ def device(name="auto"):
     return DEVICES[name]
 
 
-def cuda_is_available():
-    """Whether numba-cuda is installed and finds a GPU (or runs in the simulator)."""
+def cuda_is_available(simulator=True):
+    """Whether numba-cuda is installed and finds a GPU (or, if that is enough, runs in the simulator)."""
     try:
         from .kernels import cuda
     except ImportError:
         return False
-    return cuda.is_available()
+    return cuda.is_available() and (simulator or not cuda.SIMULATOR)
 
 
 def device_of(array):
@@ -102,12 +102,17 @@ def to_host(array):
     return array if isinstance(array, np.ndarray) else array.copy_to_host()
 
 
+def is_cuda(array):
+    """Whether *array* is in a GPU's memory (or the simulator's, whose arrays have numba's methods only)."""
+    return hasattr(array, "__cuda_array_interface__") or hasattr(array, "copy_to_host")
+
+
 # -- checks ----------------------------------------------------------------------------------------
 def check(**arrays):
     """All given arrays: of an accepted kind, of one dtype, on one device. Raises TypeError naming the argument."""
     first = None
     for name, array in arrays.items():
-        if not (isinstance(array, np.ndarray) or hasattr(array, "__cuda_array_interface__")):
+        if not (isinstance(array, np.ndarray) or is_cuda(array)):
             raise TypeError(f"{name}: got {_kind(array)}, accepted are numpy.ndarray and CUDA arrays{_hint(array)}")
         if array.dtype not in DTYPES:
             raise TypeError(f"{name}: got dtype {array.dtype}, accepted are float32 and float64")
@@ -232,10 +237,10 @@ def writeable(array):
 def rows_of(array, axis):
     """*array* with *axis* moved to the end, as a C-contiguous (rows, n) matrix: a view where that is possible."""
     moved = np.moveaxis(array, axis, -1) if isinstance(array, np.ndarray) else array
-    n = moved.shape[-1]
+    *leading, n = moved.shape  # not shape[-1], which the simulator's shapes do not know
     if isinstance(array, np.ndarray):
-        return writeable(np.require(moved, requirements="CA").reshape(math.prod(moved.shape[:-1]), n))
-    return moved.reshape(math.prod(moved.shape[:-1]), n)
+        return writeable(np.require(moved, requirements="CA").reshape(math.prod(leading), n))
+    return moved.reshape(math.prod(leading), n)
 
 
 def check_axis(axis, ndim):

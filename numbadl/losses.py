@@ -14,7 +14,7 @@ Examples
 
 import numpy as np
 
-from .arrays import check, check_out, check_shape, device_of, rows_of, run_flat, to_host
+from .arrays import check, check_out, check_shape, device_of, is_cuda, rows_of, run_flat, to_host
 from .kernels.scalar.losses import LOSSES as RECORDS
 from .kernels.scalar.losses import ElementLoss
 
@@ -108,7 +108,7 @@ class LogitsLoss:
 
 def check_labels(labels, n, classes, device):
     """Labels as int64 on *device*; integers from 0 to classes - 1, one for each row."""
-    host = to_host(labels) if hasattr(labels, "__cuda_array_interface__") else np.asarray(labels)
+    host = to_host(labels) if is_cuda(labels) else np.asarray(labels)
     if host.dtype.kind not in "iu":
         raise TypeError(f"labels: got dtype {host.dtype}, accepted are integers")
     check_shape("labels", host, (n,), "one label for each row of the logits")

@@ -10,7 +10,7 @@ import functools
 from .. import shapes
 from ..catalog import catalog
 
-_FROM_COMPILE = ("as_device_array", "empty", "synchronize", "to_device", "to_host", "use_stream")
+_FROM_COMPILE = ("SIMULATOR", "as_device_array", "empty", "synchronize", "to_device", "to_host", "use_stream")
 
 
 @functools.cache

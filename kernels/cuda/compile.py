@@ -112,4 +112,4 @@ def as_device_array(array):
 def flat(arrays):
     """C-contiguous arrays of any kind and shape as a tuple of 1-D device arrays: one compilation for all shapes."""
     found = (as_device_array(a) for a in arrays)
-    return tuple(a if a.ndim == 1 else a.reshape(-1) for a in found)
+    return tuple(a if a.ndim == 1 or a.size == 0 else a.reshape(-1) for a in found)

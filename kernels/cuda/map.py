@@ -11,15 +11,16 @@ def build(spec):
     """The kernel of a `Map`: call it with the inputs, the outputs, the scalars (and seed, offset, start if random)."""
     grid = _random_grid(spec) if spec.random else _plain_grid(spec)
     first_out, first_scalar = len(spec.inputs), len(spec.inputs) + len(spec.outputs)
-    elements_per_block = BLOCK if spec.random else WIDTH * THREADS
-    one_more = spec.random  # block: a part of the random stream may begin inside one
+    last = first_scalar + len(spec.scalars)
 
     def run(*arguments):
         inputs, outputs = flat(arguments[:first_out]), flat(arguments[first_out:first_scalar])
-        n, last = outputs[0].size, first_scalar + len(spec.scalars)
-        if n > 0:
-            blocks = (n + elements_per_block - 1) // elements_per_block + one_more
-            grid.launch(blocks, (n, inputs, outputs, tuple(arguments[first_scalar:last]), *arguments[last:]))
+        n, stream = outputs[0].size, arguments[last:]
+        if n == 0:
+            return
+        per_block, skipped = (BLOCK, int(stream[2]) % BLOCK) if spec.random else (WIDTH * THREADS, 0)
+        blocks = (skipped + n + per_block - 1) // per_block
+        grid.launch(blocks, (n, inputs, outputs, tuple(arguments[first_scalar:last]), *stream))
 
     return run
 

@@ -14,6 +14,7 @@ SQUARE = WIDTH * WIDTH  # elements of a thread's part of the tile, which it hold
 ACROSS = 4 if SIMULATOR else 16  # threads of a block in the direction of the columns
 ROWS, COLUMNS = WIDTH * THREADS // ACROSS, WIDTH * ACROSS  # of a tile
 DEPTH = 4 if SIMULATOR else 16  # of a strip
+ALIGNMENT = None if SIMULATOR else 16  # of shared memory, for wide loads
 PITCH = WIDTH  # elements between the rows of a strip: fewer bank conflicts, and wide loads stay aligned
 
 
@@ -74,7 +75,7 @@ def _grid(spec):
 
     @kernel(spec)
     def run(m, n, k, a, b, bias, out):
-        shared = cuda.shared.array(0, out.dtype)
+        shared = cuda.shared.array(0, out.dtype, ALIGNMENT)
         strip_a, strip_b = shared[: DEPTH * (ROWS + PITCH)], shared[DEPTH * (ROWS + PITCH) :]
         sums = cuda.local.array(SQUARE, out.dtype)
         row, column = cuda.threadIdx.x // ACROSS, cuda.threadIdx.x % ACROSS

@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 
-from ..arrays import check, check_shape, device_of, to_host
+from ..arrays import check, check_shape, device_of, to_host, writeable
 from ..kernels.scalar.updates import UPDATES
 
 
@@ -122,7 +122,7 @@ class Optimizer:
             name = f"grads[{k}]"
             check(**{f"params[{k}]": param, name: grad})
             check_shape(name, grad, param.shape, "that of the parameter")
-        flat = iter(np.ascontiguousarray(g) if isinstance(g, np.ndarray) else g for g in flat)
+        flat = iter(writeable(np.require(g, requirements="CA")) if isinstance(g, np.ndarray) else g for g in flat)
         return [[next(flat) for _ in group["params"]] for group in self.param_groups]
 
     # -- state ------------------------------------------------------------------------------------------------

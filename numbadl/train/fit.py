@@ -1,6 +1,7 @@
 """fit, evaluate, predict: batches of rows through a model."""
 
 import contextlib
+import itertools
 import math
 
 import numpy as np
@@ -10,6 +11,7 @@ from ..arrays import to_host
 from ..kernels.cpu import blas
 from ..losses import LogitsLoss
 from ..losses import loss as find_loss
+from ..nn.layers import BatchNorm
 from .history import History
 from .metrics import metrics_for
 
@@ -81,7 +83,7 @@ def _epoch(model, x, y, loss, optimizer, order, size, bar, epoch):
         value, grad = loss.value_and_grad(outputs, yb, out=batches.gradient_for(outputs))
         if not math.isfinite(value):
             raise FloatingPointError(
-                f"the loss is {value} in epoch {epoch}, step {step} of {batches.count}: lower the learning rate, or clip"
+                f"the loss is {value} in epoch {epoch}, step {step} of {batches.count}; lower the learning rate or clip"
             )
         model.backward(grad)
         optimizer.step()
@@ -97,12 +99,14 @@ class _Batches:
 
     def __init__(self, model, x, y, size, order):
         self.model, self.x, self.y, self.size, self.order = model, x, y, size, order
-        self.count = math.ceil(len(x) / size)
+        self.bounds = [*range(0, len(x), size), len(x)]
+        if len(self.bounds) > 2 and self.bounds[-1] - self.bounds[-2] == 1 and size > 1 and _has_batch_norm(model):
+            del self.bounds[-2]  # one row has no variance: it joins the batch before it
+        self.count = len(self.bounds) - 1
         self._held = {}
 
     def __iter__(self):
-        for start in range(0, len(self.x), self.size):
-            stop = min(start + self.size, len(self.x))
+        for start, stop in itertools.pairwise(self.bounds):
             if self.order is None:
                 xb, yb = self.x[start:stop], self.y[start:stop]
             else:
@@ -114,12 +118,15 @@ class _Batches:
 
     def _buffer(self, name, like, rows):
         if name not in self._held:
-            self._held[name] = np.empty((self.size, *like.shape[1:]), like.dtype)
+            self._held[name] = np.empty((self.size + 1, *like.shape[1:]), like.dtype)
         return self._held[name][:rows]
 
     def gradient_for(self, outputs):
-        held = self.model._work("loss gradient", outputs.shape)
-        return held
+        return self.model._work("loss gradient", outputs.shape)
+
+
+def _has_batch_norm(model):
+    return any(isinstance(layer, BatchNorm) for layer in model.layers)
 
 
 def evaluate(model, x, y, loss=None, batch_size=4096):

@@ -15,6 +15,7 @@ pytestmark = pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64"), r
 KINDS = {"u": types.uint32, "i": types.int64, "s": types.uint64, "b": types.boolean}
 FLOAT64 = re.compile(r"\bv?(?:add|sub|mul|div|sqrt|max|min|rndscale|scalef|fn?m(?:add|sub)\d+)[ps]d\b|\bv?cvt\w*[ps]d\w*")
 ADD_PARTIAL_SUMS = {"vaddsd", "addsd", "vcvtss2sd", "cvtss2sd"}
+UNBOX_ARGUMENTS = {"vcvtsd2ss", "cvtsd2ss"}  # from Python's floats; in a loop, the arithmetic before it would be found
 LIBM = re.compile(r"\$_*(?:exp|expm1|log|log1p|tanh|sinh|cosh|sin|cos|atan|erf|erfc|pow|sqrt|fma)[f0-9]*\b")
 
 
@@ -56,7 +57,7 @@ DECLARATIONS = [
 @pytest.mark.parametrize("declaration", DECLARATIONS, ids=lambda d: d.name)
 def test_float32_kernels_compute_in_float32(declaration):
     text = assembly(declaration)
-    found = set(FLOAT64.findall(text))
+    found = set(FLOAT64.findall(text)) - UNBOX_ARGUMENTS
     if isinstance(declaration, shapes.Reduce):  # blocks of 4096 elements are added up in float64
         found -= ADD_PARTIAL_SUMS
     assert not found, f"{declaration.name}: {found}"

@@ -1,0 +1,320 @@
+"""Layers and models: gradients of every layer, buffers, first weights, what training and evaluation keep apart."""
+
+import tracemalloc
+
+import numpy as np
+import pytest
+import references as ref
+
+import numbadl as nd
+from numbadl.nn import LAYERS, Sequential, initializers
+from numbadl.nn.layers import ACTIVATION_LAYERS, ActivationLayer
+
+nn = nd.nn
+CASES = {
+    "Linear": (lambda: nn.Linear(5, 4), (6, 5)),
+    "Linear without bias": (lambda: nn.Linear(5, 1, bias=False), (3, 5)),
+    "BatchNorm of columns": (lambda: nn.BatchNorm(5), (6, 5)),
+    "BatchNorm of images": (lambda: nn.BatchNorm(2, eps=1e-3), (3, 2, 2, 3)),
+    "BatchNorm without affine": (lambda: nn.BatchNorm(3, affine=False), (5, 3)),
+    "BatchNorm with cumulative mean": (lambda: nn.BatchNorm(3, momentum=None), (5, 3)),
+    "Dropout": (lambda: nn.Dropout(0.4), (6, 5)),
+    "Flatten": (lambda: nn.Flatten(), (3, 2, 4)),
+    "Softmax": (lambda: nn.Softmax(), (4, 5)),
+    **{cls.__name__: (cls, (6, 5)) for cls in ACTIVATION_LAYERS.values()},
+}
+ABSTRACT = {ActivationLayer, Sequential}
+FLOAT64_SLOW = {cls.__name__ for cls in ACTIVATION_LAYERS.values()} - {"ReLU", "Tanh"}
+EACH = pytest.mark.parametrize(
+    "case", [pytest.param(c, marks=[pytest.mark.slow] if c in FLOAT64_SLOW else []) for c in CASES]
+)
+
+
+def away_from_zero(rng, shape):
+    x = rng.normal(size=shape)
+    return x + np.sign(x) * 0.01  # where activations have kinks
+
+
+def check_gradients(model, x, rng):
+    """Backward against central differences of forward, for the input and every parameter."""
+    for value in model.parameters().values():
+        value[...] = away_from_zero(rng, value.shape)
+    model.reseed(7)
+    grad = rng.normal(size=model.forward(x, training=True).shape)
+
+    def loss():
+        model.reseed(7)  # the same dropout masks each time
+        return float(np.sum(grad * model.forward(x, training=True)))
+
+    loss()
+    dx = model.backward(grad, input_gradient=True).copy()
+    found = {key: value.copy() for key, value in model.gradients().items()}
+    np.testing.assert_allclose(dx, ref.numeric_gradient(loss, x), rtol=1e-6, atol=1e-7)
+    for key, value in model.parameters().items():
+        np.testing.assert_allclose(found[key], ref.numeric_gradient(loss, value), rtol=1e-6, atol=1e-7, err_msg=key)
+
+
+# -- every layer -----------------------------------------------------------------------------------------------
+def test_every_layer_has_a_case():
+    tested = {type(make()) for make, _ in CASES.values()}
+    ours = {cls for cls in LAYERS.values() if cls.__module__.startswith("numbadl.")}
+    assert ours - ABSTRACT <= tested, "add a case"
+
+
+@EACH
+def test_gradients(case, rng):
+    make, shape = CASES[case]
+    check_gradients(Sequential(make(), dtype=np.float64), away_from_zero(rng, shape), rng)
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_shapes_and_types(case, rng):
+    make, shape = CASES[case]
+    layer = make()
+    x = away_from_zero(rng, shape).astype(np.float32)
+    kept = x.copy()
+    y = layer.forward(x, training=True)
+    assert y.shape == (shape[0], *layer.output_shape(shape[1:])) and y.dtype == np.float32
+    dx = layer.backward(np.ones_like(y))
+    assert dx.shape == shape and dx.dtype == np.float32
+    assert np.array_equal(x, kept)
+    assert {k: v.shape for k, v in layer.parameters().items()} == layer.shapes()
+    assert {k: v.shape for k, v in layer.gradients().items()} == layer.shapes()
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_rebuilt_from_its_config(case):
+    layer = CASES[case][0]()
+    again = LAYERS[type(layer).__name__](**layer.config())
+    assert repr(again) == repr(layer) and again.shapes() == layer.shapes() and again.config() == layer.config()
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_evaluation_leaves_what_backward_needs(case, rng):
+    """forward(training=False) between forward(training=True) and backward, of another batch, changes nothing."""
+    make, shape = CASES[case]
+    x, grad = away_from_zero(rng, shape).astype(np.float32), None
+    results = []
+    for interrupted in (False, True):
+        model = Sequential(make())
+        y = model.forward(x, training=True)
+        grad = rng.normal(size=y.shape).astype(np.float32) if grad is None else grad
+        if interrupted:
+            model.forward(away_from_zero(rng, (shape[0] + 2, *shape[1:])).astype(np.float32))
+        results.append(model.backward(grad, input_gradient=True).copy())
+        results.append(model.flat_gradients.copy())
+    assert np.array_equal(results[0], results[2]) and np.array_equal(results[1], results[3])
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_results_of_evaluation_are_not_overwritten(case, rng):
+    make, shape = CASES[case]
+    model = Sequential(make())
+    x = away_from_zero(rng, shape).astype(np.float32)
+    first = model.forward(x)
+    kept = first.copy()
+    model.forward(2 * x)
+    model.forward(2 * x, training=True)
+    assert np.array_equal(first, kept)
+
+
+def test_deep_gradients(rng):
+    model = Sequential(
+        nn.Flatten(), nn.Linear(6, 5), nn.BatchNorm(5), nn.Tanh(), nn.Dropout(0.3), nn.Linear(5, 4), nn.ReLU(), nn.Dropout(0.2),
+        nn.Linear(4, 3), dtype=np.float64, seed=5,
+    )  # fmt: skip
+    check_gradients(model, away_from_zero(rng, (7, 2, 3)), rng)
+
+
+# -- buffers -----------------------------------------------------------------------------------------------------
+def make_model(dtype=np.float32, seed=0):
+    layers = [nn.Linear(6, 5), nn.BatchNorm(5), nn.ReLU(), nn.Dropout(0.5), nn.Linear(5, 3)]
+    return Sequential(*layers, dtype=dtype, seed=seed)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_flat_buffers(dtype, rng):
+    model = make_model(dtype)
+    assert list(model.parameters()) == ["0.weight", "0.bias", "1.weight", "1.bias", "4.weight", "4.bias"]
+    covered = np.zeros(model.flat_parameters.size, bool)
+    for arrays, flat in ((model.parameters(), model.flat_parameters), (model.gradients(), model.flat_gradients)):
+        for value in arrays.values():
+            start = value.__array_interface__["data"][0] - flat.__array_interface__["data"][0]
+            assert np.shares_memory(value, flat) and value.flags.c_contiguous and start % 64 == 0
+            covered[start // value.itemsize : start // value.itemsize + value.size] = True
+    assert np.all(model.flat_parameters[~covered] == 0)
+    x = rng.normal(size=(8, 6)).astype(dtype)
+    model.backward(np.ones_like(model.forward(x, training=True)))
+    assert np.all(model.flat_gradients[~covered] == 0) and np.any(model.flat_gradients != 0)
+    before = model.forward(x)
+    model.flat_parameters[...] = 0
+    assert not np.array_equal(model.forward(x), before) and not model.parameters()["0.weight"].any()
+
+
+def test_a_step_allocates_nothing(rng):
+    model = Sequential(nn.Linear(300, 400), nn.BatchNorm(400), nn.ReLU(), nn.Dropout(0.2), nn.Linear(400, 50))
+    optimizer = nd.optim.AdamW(model)
+    x, labels = rng.normal(size=(500, 300)).astype(np.float32), rng.integers(0, 50, 500)
+    out = np.empty((500, 50), np.float32)
+
+    def step():
+        _, grad = nd.losses.cross_entropy.value_and_grad(model.forward(x, training=True), labels, out=out)
+        model.backward(grad)
+        optimizer.step()
+
+    step()
+    step()
+    tracemalloc.start()
+    try:
+        step()
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < 100_000, f"{peak} bytes; a result of the smallest layer has {out.nbytes}"
+
+
+def test_smaller_batches_after_larger_ones(rng):
+    model = make_model()
+    for n in (8, 3, 8, 9, 2):
+        x = rng.normal(size=(n, 6)).astype(np.float32)
+        fresh = make_model()
+        outputs = []
+        for m in (model, fresh):
+            m.reseed(n)
+            y = m.forward(x, training=True)
+            outputs += [y.copy(), m.backward(np.ones_like(y), input_gradient=True).copy(), m.flat_gradients.copy()]
+        assert all(np.array_equal(a, b) for a, b in zip(outputs[:3], outputs[3:], strict=True))
+
+
+def test_the_first_input_needs_no_gradient(rng):
+    model = make_model()
+    y = model.forward(rng.normal(size=(8, 6)).astype(np.float32), training=True)
+    assert model.backward(np.ones_like(y)) is None
+    assert model.gradients()["0.weight"].any()
+
+
+def test_moving_to_another_dtype(rng):
+    model = make_model()
+    optimizer = nd.optim.AdamW(model)
+    x = rng.normal(size=(8, 6)).astype(np.float32)
+    model.forward(x, training=True)  # running statistics move, too
+    before = model.forward(x)
+    assert model.to(dtype=np.float64) is model and model.dtype == np.float64
+    after = model.forward(x.astype(np.float64))
+    assert after.dtype == np.float64
+    np.testing.assert_allclose(after, before, rtol=1e-5, atol=1e-5)
+    with pytest.raises(RuntimeError, match="bind"):
+        optimizer.step()
+    optimizer.bind(model)
+    optimizer.step()
+
+
+# -- layers with a memory ---------------------------------------------------------------------------------------------
+def test_batch_norm_statistics(rng):
+    layer, cumulative = nn.BatchNorm(3, momentum=0.2), nn.BatchNorm(3, momentum=None)
+    mean, var, means, variances = np.zeros(3), np.ones(3), [], []
+    for _ in range(5):
+        x = (rng.normal(size=(10, 3, 4)) * 2 + 5).astype(np.float32)
+        layer.forward(x, training=True)
+        cumulative.forward(x, training=True)
+        means.append(x.mean(axis=(0, 2), dtype=np.float64))
+        variances.append(x.var(axis=(0, 2), dtype=np.float64, ddof=1))
+        mean, var = 0.8 * mean + 0.2 * means[-1], 0.8 * var + 0.2 * variances[-1]
+    np.testing.assert_allclose(layer.state()["running_mean"], mean, rtol=1e-5)
+    np.testing.assert_allclose(layer.state()["running_var"], var, rtol=1e-5)
+    np.testing.assert_allclose(cumulative.state()["running_mean"], np.mean(means, axis=0), rtol=1e-5)
+    np.testing.assert_allclose(cumulative.state()["running_var"], np.mean(variances, axis=0), rtol=1e-5)
+    expected = (x - mean[:, None]) / np.sqrt(var + 1e-5)[:, None]
+    np.testing.assert_allclose(layer.forward(x), expected, rtol=1e-4, atol=1e-5)
+
+
+def test_dropout_layers_draw_different_masks(rng):
+    x = np.ones((50, 40), np.float32)
+    model = Sequential(nn.Dropout(0.5), nn.Dropout(0.5))
+    first, second = model.layers
+
+    def masks(seed, steps):
+        model.reseed(seed)
+        found = []
+        for _ in range(steps):
+            found += [first.forward(x, training=True) != 0, second.forward(x, training=True) != 0]
+        return found
+
+    found = masks(0, 3) + masks(1, 3)
+    for i, a in enumerate(found):
+        assert abs(a.mean() - 0.5) < 0.06
+        assert all(abs((a == b).mean() - 0.5) < 0.06 for b in found[:i])
+    again = masks(0, 3)
+    assert all(np.array_equal(a, b) for a, b in zip(again, found[:6], strict=True))
+    assert model.forward(x) is x  # evaluation is the identity
+
+
+# -- first weights -------------------------------------------------------------------------------------------------
+def test_first_weights():
+    make = lambda seed: Sequential(nn.Linear(40, 40), nn.Linear(40, 40), seed=seed)  # noqa: E731
+    a, again, other = make(3), make(3), make(4)
+    assert np.array_equal(a.flat_parameters, again.flat_parameters)
+    assert not np.array_equal(a.flat_parameters, other.flat_parameters)
+    weights = a.parameters()
+    assert np.abs(np.corrcoef(weights["0.weight"].ravel(), weights["1.weight"].ravel())[0, 1]) < 0.1
+    assert not weights["0.bias"].any() and not weights["1.bias"].any()
+
+
+@pytest.mark.parametrize("name", nd.ACTIVATIONS)
+def test_initialiser_suits_the_activation_behind(name):
+    rule = nd.ACTIVATIONS[name].initialization
+    variance = {"he": 2 / 300, "xavier": 2 / 500, "lecun": 1 / 300}[rule]
+    for between in ([], [nn.BatchNorm(200), nn.Dropout(0.1)]):
+        model = Sequential(nn.Linear(300, 200), *between, nn.activation_layer(name), nn.Linear(200, 2))
+        weight = model.parameters()["0.weight"]
+        assert np.isclose(weight.var(), variance, rtol=0.03) and np.abs(weight).max() <= np.sqrt(3 * variance) * (1 + 1e-6)
+        assert np.isclose(model.layers[-1].parameters()["weight"].var(), 1 / 200, rtol=0.2)  # nothing behind: lecun
+    assert np.isclose(initializers.limit(rule, 300, 200), np.sqrt(3 * variance))
+
+
+# -- errors and the summary ----------------------------------------------------------------------------------------
+def test_errors():
+    for wrong in (0, -1, 2.0, True, "3"):
+        with pytest.raises(ValueError, match="in_features: got "):
+            nn.Linear(wrong, 3)
+        with pytest.raises(ValueError, match="num_features: got "):
+            nn.BatchNorm(wrong)
+    for p in (-0.1, 1.1, np.nan):
+        with pytest.raises(ValueError, match="p: got "):
+            nn.Dropout(p)
+    with pytest.raises(ValueError, match="activation: got 'relux', accepted are identity"):
+        nn.activation_layer("relux")
+    with pytest.raises(TypeError, match="layer 1: got str"):
+        Sequential(nn.ReLU(), "relu")
+    layer = nn.ReLU()
+    with pytest.raises(ValueError, match="the same layer stands in two places"):
+        Sequential(layer, layer)
+    with pytest.raises(TypeError, match="dtype: got int32"):
+        Sequential(nn.ReLU(), dtype=np.int32)
+    with pytest.raises(ValueError, match="device: got 'tpu'"):
+        make_model().to("tpu")
+
+
+def test_errors_of_forward_name_the_layer():
+    model = make_model()
+    with pytest.raises(ValueError, match=r"layer 0, Linear\(in_features=6.*got shape \(4, 7\), expected \(N, 6\)"):
+        model.forward(np.zeros((4, 7), np.float32))
+    with pytest.raises(TypeError, match="float64"):
+        model.forward(np.zeros((4, 6)))
+    broken = Sequential(nn.Linear(6, 5), nn.BatchNorm(4))
+    with pytest.raises(ValueError, match="layer 1, BatchNorm"):
+        broken.forward(np.zeros((4, 6), np.float32), training=True)
+    with pytest.raises(ValueError, match="layer 1, BatchNorm.*at least 2 values"):
+        make_model().forward(np.zeros((1, 6), np.float32), training=True)
+
+
+def test_summary():
+    text = make_model().summary()
+    lines = text.splitlines()
+    assert len(lines) == 7
+    assert "Linear(in_features=6, out_features=5, bias=True)" in lines[1]
+    assert lines[1].split()[-1] == "35" and "(N, 5)" in lines[1]
+    assert "BatchNorm" in lines[2] and lines[2].split()[-1] == "10"
+    assert "(N, 3)" in lines[5] and lines[5].split()[-1] == "18"
+    assert "63 parameters" in lines[-1] and "float32 on cpu" in lines[-1]
+    assert "1,001,000 parameters" in Sequential(nn.Linear(1000, 1000)).summary()
