@@ -20,7 +20,7 @@ MOST_CALLS_AT_ONCE = 64  # PyPI's OpenBLAS is compiled for 64 threads and has bu
 @functools.cache
 def load():
     """Import scipy's BLAS and give its entry points their names; returns the controllers of its threads."""
-    import scipy.linalg.cython_blas
+    import scipy.linalg.cython_blas  # noqa: F401 (loads the library that the addresses point into)
     from numba.extending import get_cython_function_address
     from threadpoolctl import ThreadpoolController
 
@@ -53,7 +53,6 @@ class _SingleThreaded:
                 for lib, threads in self._before:
                     if threads != 1:
                         lib.set_num_threads(threads)
-
 
     def reset(self):
         """Forget what other threads were doing: they do not exist in a forked child."""

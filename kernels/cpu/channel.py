@@ -17,8 +17,8 @@ TASK = 1 << 14  # elements of a map task
 
 def build(spec):
     """The kernel of a `Channel`: inputs and output (N, C, S), channel inputs, channel outputs (C,), scalars."""
-    parts = _Parts(spec)
-    by_row, by_run = _build_rows(spec, parts), _build_runs(spec, parts)
+    parts = _parts(spec)
+    by_row, by_run = _build_rows(spec, spec.sums > 0, *parts), _build_runs(spec, spec.sums > 0, *parts)
 
     def run(*arguments):
         (by_row if arguments[0].shape[2] == 1 else by_run)(*arguments)
@@ -27,43 +27,32 @@ def build(spec):
     return run
 
 
-class _Parts:
-    """Functions that pick each group of the operands, and `finish`, which fills the channel outputs."""
-
-    def __init__(self, spec):
-        output = len(spec.inputs)
-        channel = output + (spec.output is not None)
-        result = channel + spec.channel_inputs
-        scalar = result + spec.channel_outputs
-        self.inputs, self.output = pick(range(output)), pick(range(output, channel))
-        self.reduce_with = pick(channel + k for k in spec.reduce_with)
-        self.map_with = pick(channel + k for k in spec.map_with)
-        self.finish = self._finisher(
-            spec,
-            pick(range(channel, result)),
-            pick(range(result, scalar)),
-            pick(range(scalar, scalar + len(spec.scalars))),
-        )
-
-    @staticmethod
-    def _finisher(spec, channel_inputs, channel_outputs, scalars):
-        """finish() for *count* channels from channel *c*; the sums come first, and so the arithmetic is in float64."""
-        finish, sums = spec.finish, spec.sums
-
-        @function
-        def run(total, operands, terms, c, count):
-            sources = spread(at(pointers((total,)), c), sums, total.shape[1]) + at(channel_inputs(operands), c)
-            vector_map(finish, count, sources, at(channel_outputs(operands), c), (float(terms),) + scalars(operands))
-
-        return run
+def _parts(spec):
+    """Functions that pick the inputs, the output and the channel arrays of both passes from the operands; `finish`."""
+    output = len(spec.inputs)
+    channel = output + (spec.output is not None)
+    result = channel + spec.channel_inputs
+    scalar = result + spec.channel_outputs
+    with_reduce, with_map = (pick(channel + k for k in which) for which in (spec.reduce_with, spec.map_with))
+    channel_inputs, channel_outputs = pick(range(channel, result)), pick(range(result, scalar))
+    finish = _finisher(spec, channel_inputs, channel_outputs, pick(range(scalar, scalar + len(spec.scalars))))
+    return channel > output, pick(range(output)), pick(range(output, channel)), with_reduce, with_map, finish
 
 
-def _build_runs(spec, parts):
+def _finisher(spec, channel_inputs, channel_outputs, scalars):
+    """finish() for *count* channels from channel *c*; the sums come first, and so the arithmetic is in float64."""
+    finish, sums = spec.finish, spec.sums
+
+    @function
+    def run(total, operands, terms, c, count):
+        sources = spread(at(pointers((total,)), c), sums, total.shape[1]) + at(channel_inputs(operands), c)
+        vector_map(finish, count, sources, at(channel_outputs(operands), c), (float(terms),) + scalars(operands))
+
+    return run
+
+
+def _build_runs(spec, has_sums, has_output, inputs, target, reduce_with, map_with, finish):
     reduce, output, sums = spec.reduce, spec.output, spec.sums
-    has_sums, has_output = sums > 0, output is not None
-    inputs, target, reduce_with, map_with, finish = (
-        parts.inputs, parts.output, parts.reduce_with, parts.map_with, parts.finish
-    )  # fmt: skip
 
     @parallel
     def run_channel(total, operands, n, channels, s, c):
@@ -91,12 +80,8 @@ def _build_runs(spec, parts):
     return run
 
 
-def _build_rows(spec, parts):
+def _build_rows(spec, has_sums, has_output, inputs, target, reduce_with, map_with, finish):
     reduce, output, sums = spec.reduce, spec.output, spec.sums
-    has_sums, has_output = sums > 0, output is not None
-    inputs, target, reduce_with, map_with, finish = (
-        parts.inputs, parts.output, parts.reduce_with, parts.map_with, parts.finish
-    )  # fmt: skip
 
     @parallel
     def add_block(partial, operands, n, block):

@@ -77,7 +77,8 @@ def _check_operands(declaration, arguments):
     operands = declaration.operands()
     if len(arguments) != len(operands):
         raise TypeError(f"kernel {declaration.name}: got {len(arguments)} operands, takes {len(operands)}")
-    floats = [a.dtype for a, (kind, ndim) in zip(arguments, operands, strict=True) if kind == "x" and hasattr(a, "dtype")]
+    kinds = zip(arguments, (kind for kind, _ in operands), strict=True)
+    floats = [a.dtype for a, kind in kinds if kind == "x" and hasattr(a, "dtype")]
     dtype = floats[0].type if floats else np.float32
     for position, (argument, (kind, ndim)) in enumerate(zip(arguments, operands, strict=True)):
         wanted = dtype_of(kind, dtype)

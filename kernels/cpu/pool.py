@@ -25,8 +25,8 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 from numba.np.ufunc import parallel as numba_parallel
 
-from .machine import last_level_cache
 from .compile import OPTIONS, KernelCache, function
+from .machine import last_level_cache
 from .vector import prefer_512_bit
 
 _LAUNCHER, _LOCK, _DECIDED, _CACHE_BYTES = range(4)

@@ -1,5 +1,7 @@
 """row: softmax and its kin; every row is reduced in stages and then mapped, while it is in L1 or L2."""
 
+import itertools
+
 import numpy as np
 
 from .compile import function, kernel
@@ -33,15 +35,13 @@ def _row_function(spec):
     labelled, has_output, has_value = spec.labelled, spec.output is not None, spec.value is not None
     output, value, stages = spec.output, spec.value, _chain(spec.stages)
     first = np.cumsum([0, len(spec.inputs), labelled, has_output, has_value, len(spec.scalars)])
-    inputs, labels, outputs, values, scalars = (pick(range(*ends)) for ends in zip(first[:-1], first[1:], strict=True))
+    inputs, labels, outputs, values, scalars = (pick(range(*ends)) for ends in itertools.pairwise(first))
 
     @function
     def run_row(operands, n, r):
         sources, targets = at(inputs(operands), r * n), at(outputs(operands), r * n)
         if labelled:
-            distance = np.int32(
-                -labels(operands)[0][r]
-            )  # the column's distance from the row's label: a counting operand
+            distance = np.int32(-labels(operands)[0][r])  # of a column from the row's label: a counting operand
             results, sources = stages(n, sources + (distance,), targets)
         else:
             results, sources = stages(n, sources, targets)

@@ -6,8 +6,8 @@ store marked as independent of other iterations (``llvm.loop.parallel_accesses``
 operation in place, too. They also ask for 512-bit vectors, in the function that contains them and nowhere else.
 
 Operands are tuples of pointers, which are cheap to pass around and to compile (a tuple of arrays costs Numba 0.1 s for
-each function that touches it). `pointers` takes them from a kernel's arguments, which outlive the call; `at` moves them;
-`scratch` points to memory on the stack; an int32 in place of a pointer counts: its element i is the integer plus i.
+each function that touches it). `pointers` takes them from a kernel's arguments, which outlive the call; `at` moves
+them; `scratch` points to memory on the stack; an int32 in place of a pointer counts: its element i is the integer plus i.
 """
 
 from llvmlite import ir
@@ -40,7 +40,7 @@ class _DistinctNode(ir.MDValue):
 
 
 def _independent_loop(builder, count, body, initial=()):
-    """for i in range(count): carried = body(i, mark, carried), with every load and store passed to mark(); -> carried."""
+    """for i in range(count): carried = body(i, mark, carried), each load and store passed to mark(); -> carried."""
     module = builder.module
     group = _DistinctNode(module)
     before, loop, after = builder.block, builder.append_basic_block("loop"), builder.append_basic_block("done")
@@ -80,7 +80,10 @@ def pointers(context, arguments):
 
     def codegen(cx, builder, sig, values):
         given = cgutils.unpack_tuple(builder, values[0])
-        found = [cx.make_array(t)(cx, builder, v).data if is_array(t) else v for t, v in zip(arguments.types, given)]
+        found = [
+            cx.make_array(t)(cx, builder, v).data if is_array(t) else v
+            for t, v in zip(arguments.types, given, strict=True)
+        ]
         return cx.make_tuple(builder, result, found)
 
     return result(arguments), codegen

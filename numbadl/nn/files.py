@@ -8,7 +8,9 @@ from safetensors.numpy import save_file
 
 from .._atomic import atomic_path
 from ..arrays import to_host
+from ..losses import loss as find_loss
 from .layer import LAYERS
+from .sequential import Sequential
 
 FORMAT = "numbadl.model"
 VERSION = 1
@@ -49,11 +51,15 @@ def load(path):
         raise ModelFileError(f"{path}: version {header.get('version')!r} of the format; this numbadl reads {VERSION}")
     try:
         description = json.loads(header["model"])
-        model = _build(description)
-    except (KeyError, TypeError, ValueError) as error:
+        layers = _layers(description)
+        _check_fit({f"{i}.{k}": v for i, layer in enumerate(layers) for k, v in layer.shapes().items()}, tensors, path)
+        model = Sequential(*layers, dtype=description["dtype"])
+        model.metadata, model.loss = _metadata(description), _loss(description)
+    except ModelFileError:
+        raise
+    except (KeyError, TypeError, ValueError, MemoryError) as error:
         raise ModelFileError(f"{path}: the description of the model is damaged: {error}") from None
     _fill(model, tensors, path)
-    model.metadata, model.loss = description.get("metadata") or {}, description.get("loss")
     return model
 
 
@@ -67,14 +73,31 @@ def _read(path):
         raise ModelFileError(f"{path}: not a readable safetensors file: {error}") from None
 
 
-def _build(description):
-    from .sequential import Sequential
-
+def _layers(description):
     layers = []
     for entry in description["layers"]:
         options = dict(entry)
         layers.append(LAYERS[options.pop("type")](**options))
-    return Sequential(*layers, dtype=description["dtype"])
+    return layers
+
+
+def _metadata(description):
+    found = description.get("metadata") or {}
+    if not isinstance(found, dict):
+        raise TypeError(f"its metadata is {type(found).__name__}, not a dict")
+    return found
+
+
+def _loss(description):
+    found = description.get("loss")
+    return None if found is None else find_loss(found).__name__
+
+
+def _check_fit(shapes, tensors, path):
+    """Before anything is allocated: shapes that the layers declare are those of the file."""
+    for key, shape in shapes.items():
+        if key in tensors and tensors[key].shape != shape:
+            raise ModelFileError(f"{path}: {key} is {tensors[key].dtype}{tensors[key].shape}, its layer has {shape}")
 
 
 def _fill(model, tensors, path):

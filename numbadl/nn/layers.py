@@ -150,7 +150,8 @@ class Flatten(Layer):
     """(N, ...) to (N, features)."""
 
     def forward(self, x, training=False):
-        self._shape = x.shape
+        if training:
+            self._shape = x.shape
         return x.reshape(x.shape[0], math.prod(x.shape[1:]))
 
     def backward(self, grad, input_gradient=True):
@@ -164,8 +165,10 @@ class Softmax(Layer):
     """Softmax along the last axis. Not to be used before the cross-entropy loss, which takes logits."""
 
     def forward(self, x, training=False):
-        self._y = functional.softmax(x, out=self._work("out", x.shape, training))
-        return self._y
+        y = functional.softmax(x, out=self._work("out", x.shape, training))
+        if training:
+            self._y = y
+        return y
 
     def backward(self, grad, input_gradient=True):
         return functional.softmax.backward(grad, self._y, out=self._work("dx", grad.shape))

@@ -69,6 +69,18 @@ class Optimizer:
     def is_bound(self):
         return bool(self.param_groups)
 
+    def check_bound_to(self, model):
+        """Raise ValueError unless it was bound to this model: it would update other parameters than the model's."""
+        if self._model is not model:
+            raise ValueError(
+                "optimizer: it is bound to other parameters than this model's; make a new one, or call bind"
+            )
+        self._check_in_place()
+
+    def _check_in_place(self):
+        if self._model is not None and self._model.flat_parameters is not self.param_groups[0]["params"][0]:
+            raise RuntimeError("the model's parameters moved since the optimiser was bound: call bind(model) again")
+
     @staticmethod
     def _checked(array):
         check(params=array)
@@ -97,8 +109,7 @@ class Optimizer:
         if not self.is_bound:
             raise RuntimeError("the optimiser has no parameters yet: give them to the constructor, or let fit bind it")
         model = self._model
-        if model is not None and model.flat_parameters is not self.param_groups[0]["params"][0]:
-            raise RuntimeError("the model's parameters moved since the optimiser was bound: call bind(model) again")
+        self._check_in_place()
         if grads is None:
             if model is None:
                 raise TypeError("grads: needed, because the optimiser was not bound to a model")

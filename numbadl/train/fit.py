@@ -52,12 +52,16 @@ def fit(
     epochs = _positive("epochs", epochs)
     if n == 0:
         raise ValueError("x: has no rows")
+    _check_outputs(model, x, y, loss, "y")
+    if validation_data is not None and len(validation_data[0]):
+        _check_outputs(model, *validation_data, loss, "validation y")
     if not optimizer.is_bound:
         optimizer.bind(model)
+    optimizer.check_bound_to(model)
     model.reseed(seed)
     model.loss, model.stop_training = loss.__name__, False
     history, steps = History(), math.ceil(n / min(size, n))
-    bar = tqdm(total=epochs * steps, disable=not progress, unit="step", dynamic_ncols=True)
+    bar = tqdm(total=epochs * steps, disable=not progress, unit="step", dynamic_ncols=True, desc="loading kernels")
     with bar, blas.single_threaded if model.device.name == "cpu" else contextlib.nullcontext():
         _tell(callbacks, "on_train_begin", model, history)
         for epoch in range(1, epochs + 1):
@@ -90,6 +94,8 @@ def _epoch(model, x, y, loss, optimizer, order, size, bar, epoch):
         total += value * len(host_y)
         for metric in metrics:
             metric.add(to_host(outputs), host_y)
+        if bar.desc:  # the first step loads or compiles the kernels
+            bar.set_description_str("", refresh=False)
         bar.update()
     return {"loss": total / len(x), **{m.name: m.value() for m in metrics}}
 
@@ -187,6 +193,19 @@ def _checked(model, x, y, loss, prefix=""):
     if y.dtype.kind not in "fiub":
         raise TypeError(f"{prefix}y: got dtype {y.dtype}, accepted are numbers")
     return x, np.ascontiguousarray(y, model.dtype)
+
+
+def _check_outputs(model, x, y, loss, name):
+    """The targets fit what the model makes of one row of x; so that nothing is found out in the middle of training."""
+    shape = model.forward(model.device.from_host(np.ascontiguousarray(x[:1]))).shape[1:]
+    if not isinstance(loss, LogitsLoss):
+        if y.shape[1:] != shape:
+            raise ValueError(f"{name}: got shape {y.shape}, expected {(len(y), *shape)}, that of the model's outputs")
+    elif len(shape) != 1:
+        raise ValueError(f"{loss.__name__} takes logits of shape (N, classes), the model's outputs are (N, *{shape})")
+    elif y.min() < 0 or y.max() >= shape[0]:
+        row = int(np.flatnonzero((y < 0) | (y >= shape[0]))[0])
+        raise ValueError(f"{name}: row {row} holds {y[row]}, accepted are labels from 0 to {shape[0] - 1}")
 
 
 def _positive(name, value):

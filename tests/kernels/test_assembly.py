@@ -13,7 +13,9 @@ from numbadl.kernels.catalog import catalog
 pytestmark = pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64"), reason="reads x86-64 assembly")
 
 KINDS = {"u": types.uint32, "i": types.int64, "s": types.uint64, "b": types.boolean}
-FLOAT64 = re.compile(r"\bv?(?:add|sub|mul|div|sqrt|max|min|rndscale|scalef|fn?m(?:add|sub)\d+)[ps]d\b|\bv?cvt\w*[ps]d\w*")
+FLOAT64 = re.compile(
+    r"\bv?(?:add|sub|mul|div|sqrt|max|min|rndscale|scalef|fn?m(?:add|sub)\d+)[ps]d\b|\bv?cvt\w*[ps]d\w*"
+)
 ADD_PARTIAL_SUMS = {"vaddsd", "addsd", "vcvtss2sd", "cvtss2sd"}
 UNBOX_ARGUMENTS = {"vcvtsd2ss", "cvtsd2ss"}  # from Python's floats; in a loop, the arithmetic before it would be found
 LIBM = re.compile(r"\$_*(?:exp|expm1|log|log1p|tanh|sinh|cosh|sin|cos|atan|erf|erfc|pow|sqrt|fma)[f0-9]*\b")
@@ -44,7 +46,9 @@ def element_functions(declaration):
         inputs = declaration.inputs + "x" * len(declaration.reduce_with)
         yield shapes.Map(declaration.name + ".reduce", declaration.reduce, inputs, "x" * declaration.sums)
     if declaration.output:
-        yield shapes.Map(declaration.name + ".output", declaration.output, declaration.inputs + "x" * len(declaration.map_with))
+        yield shapes.Map(
+            declaration.name + ".output", declaration.output, declaration.inputs + "x" * len(declaration.map_with)
+        )
 
 
 DECLARATIONS = [

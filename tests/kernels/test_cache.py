@@ -42,7 +42,12 @@ def environment(cache, **more):
 def start(cache, *names, **more):
     command = [sys.executable, "-c", USE, *names]
     return subprocess.Popen(  # away from the working folder, whose own numbadl/ would come first
-        command, cwd=cache.parent, env=environment(cache, **more), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        command,
+        cwd=cache.parent,
+        env=environment(cache, **more),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
     )
 
 

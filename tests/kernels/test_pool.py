@@ -129,7 +129,9 @@ def test_threads_that_call_kernels_at_once(layer, threads):
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 @pytest.mark.parametrize("layer", LAYERS)
-@pytest.mark.parametrize("script", [FORK_AFTER, FORK_BEFORE, FORK_WHILE_ANOTHER_THREAD_COMPUTES], ids=["after", "before", "busy"])
+@pytest.mark.parametrize(
+    "script", [FORK_AFTER, FORK_BEFORE, FORK_WHILE_ANOTHER_THREAD_COMPUTES], ids=["after", "before", "busy"]
+)
 def test_a_forked_child_calls_kernels(layer, script):
     run(script, layer)
 
