@@ -1,4 +1,4 @@
-"""Every kernel of the library by name, derived from the records; what devices build, warm-up compiles and tests check."""
+"""Every kernel of the library by name, derived from the records: what devices build and tests check."""
 
 import functools
 import itertools

@@ -67,7 +67,7 @@ class Reduce:
 
 @dataclass(frozen=True)
 class Stage:
-    """One reduction over a row: "sum" or "max" of function(...); with *keep*, later stages see its values as input 0."""
+    """One reduction over a row: "sum" or "max" of function(...); with *keep*, later stages see its values in place of input 0."""
 
     combine: str
     function: Callable
@@ -82,8 +82,8 @@ class Row:
     """An operation on each row of 2-D arrays, in stages and a final map.
 
     Every function takes: the element of each input, then (if *labelled*) the column's distance from the row's label, an
-    int32 that is 0 in the label's column, then the results of the stages before it. *output* takes the scalars, too, and
-    gives the element of the output (None: there is none); *value*, if there is one, takes the results of all
+    int32 that is 0 in the label's column, then the results of the stages before it. *output* takes the scalars, too,
+    and gives the element of the output (None: there is none); *value*, if there is one, takes the results of all
     stages, and gives the row's entry of one more output, of shape (rows,).
 
     Operands of the kernel: inputs (rows, n), [labels (rows,) int64], [output (rows, n)], [values (rows,)], scalars.
@@ -115,7 +115,7 @@ class Channel:
     - ``output(*inputs, *[channel arrays of map_with])`` gives the element of the output (None: there is no output).
 
     Channel arrays are counted through channel inputs and then channel outputs; one may be both (running statistics).
-    Operands of the kernel: inputs and the output as (N, C, S), channel inputs and channel outputs as (C,) each, scalars.
+    Operands of the kernel: inputs and the output as (N, C, S), channel inputs and outputs as (C,) each, scalars.
     """
 
     name: str

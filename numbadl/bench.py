@@ -4,6 +4,7 @@ Ours and theirs take turns, and each pair gives a ratio; machines are shared and
 its spread (the distance between quartiles) is shown.
 """
 
+import functools
 import time
 from dataclasses import dataclass
 
@@ -99,7 +100,7 @@ def rows(name, sizes, peer, repeat):
         function(x, out=out)
         theirs(a, b)
         np.testing.assert_allclose(out, other, rtol=1e-5, atol=1e-6)
-        yield compare(name, n, lambda: function(x, out=out), lambda: theirs(a, b), repeat)
+        yield compare(name, n, functools.partial(function, x, out=out), functools.partial(theirs, a, b), repeat)
 
 
 _MATMUL_NOTES = []
@@ -130,7 +131,7 @@ def _matmul_then_relu(peer, repeat):
         times.append(row.ours)
         yield row
     _MATMUL_NOTES[:] = [
-        f"matmul, then relu: {times[2] * 1e6:.0f} us in turn, {(times[0] + times[1]) * 1e6:.0f} us as the sum of both alone"
+        f"matmul, then relu: {times[2] * 1e6:.0f} us in turn; {(times[0] + times[1]) * 1e6:.0f} us, the sum of both alone"
     ]
 
 

@@ -1,4 +1,4 @@
-"""The public operations, derived from the records in ``numbadl.kernels.scalar``: checks, layouts, and one kernel call."""
+"""The public operations, derived from the records in ``numbadl.kernels.scalar``: checks, layouts, one kernel call."""
 
 import numpy as np
 
@@ -23,7 +23,7 @@ _FLOAT32, _FLOAT64 = DTYPES
 
 
 class ActivationFunction:
-    """An activation over arrays: ``f(x)``, ``f.derivative(x)``, ``f.backward(grad, x)``, and ``f.scalar`` for kernels."""
+    """An activation over arrays: ``f(x)``, ``f.derivative(x)``, ``f.backward(grad, x)``; ``f.scalar`` for kernels."""
 
     def __init__(self, record):
         self.record = record
@@ -191,8 +191,8 @@ def _row_doc(name, formula, gradient):
 class Dropout:
     """dropout(x, p=0.5, seed=0, offset=0, out=None): zero a random fraction p, and scale the rest by 1 / (1 - p).
 
-    The mask follows from (seed, offset) and the position of an element alone (Philox4x32-10), so that ``backward`` draws
-    it again, and nothing is stored. Another *offset* is another, independent mask.
+    The mask follows from (seed, offset) and the position of an element alone (Philox4x32-10), so that ``backward``
+    draws it again, and nothing is stored. Another *offset* is another, independent mask.
 
     Parameters
     ----------

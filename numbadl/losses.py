@@ -1,4 +1,4 @@
-"""Losses: ``loss(prediction, target)`` is a float, ``loss.backward`` the gradient, ``loss.value_and_grad`` both at once.
+"""Losses: ``loss(prediction, target)`` is a float, ``loss.backward`` the gradient, ``loss.value_and_grad`` both.
 
 Values and gradients are those of the mean: over all elements for `mse` and `binary_cross_entropy`, over the rows of the
 batch for `cross_entropy`.

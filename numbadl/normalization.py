@@ -147,7 +147,7 @@ class _check_channels:
         for name, value in statistics.items():
             if isinstance(value, np.ndarray) and not value.flags.carray:
                 raise ValueError(
-                    f"{name}: has to be a writeable, C-contiguous array, because training updates it in place"
+                    f"{name}: has to be a writeable, C-contiguous array, as training updates it in place"
                 )
 
     def scratch(self):

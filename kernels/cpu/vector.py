@@ -7,7 +7,8 @@ operation in place, too. They also ask for 512-bit vectors, in the function that
 
 Operands are tuples of pointers, which are cheap to pass around and to compile (a tuple of arrays costs Numba 0.1 s for
 each function that touches it). `pointers` takes them from a kernel's arguments, which outlive the call; `at` moves
-them; `scratch` points to memory on the stack; an int32 in place of a pointer counts: its element i is the integer plus i.
+them; `scratch` points to memory on the stack. An int32 in place of a pointer counts: its element i is the integer
+plus i.
 """
 
 from llvmlite import ir

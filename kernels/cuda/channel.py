@@ -10,7 +10,7 @@ A block of threads takes a chunk of *width* neighbouring channels: one where a c
 import numpy as np
 
 from .block import combine_total
-from .compile import THREADS, cuda, empty, flat, function, kernel
+from .compile import THREADS, cuda, flat, function, kernel, workspace
 from .elements import add, load, repeat, store, write
 
 WIDTH = min(32, THREADS // 2)  # channels of a block if S == 1: 128 bytes of float32, read by one warp
@@ -35,7 +35,7 @@ def build(spec):
             return
         arrays = flat(arguments[:scalar])
         shape, chunks, blocks = _tiling(n, channels, s)
-        partial = tuple(empty(chunks * channels, arrays[0].dtype) for _ in range(spec.sums))
+        partial = tuple(workspace(chunks * channels, arrays[0].dtype, slot) for slot in range(spec.sums))
         if sums:
             given = tuple(arrays[channel + k] for k in spec.reduce_with)
             sums.launch(blocks, (*shape, arrays[:output], given, partial), THREADS * arrays[0].dtype.itemsize)

@@ -9,8 +9,10 @@ import contextlib
 import contextvars
 import functools
 import importlib.util
+import threading
 import warnings
 
+import numpy as np
 from numba import config
 from numba.core.errors import NumbaPerformanceWarning
 
@@ -26,6 +28,7 @@ MOST_BLOCKS = 2 if SIMULATOR else 1 << 16  # of a grid: enough for any GPU; larg
 _FUNCTION_OPTIONS = {} if SIMULATOR else {"forceinline": True}
 _KERNEL_OPTIONS = {} if SIMULATOR else {"launch_bounds": THREADS}  # no fastmath: it flushes denormals and folds isnan
 _stream = contextvars.ContextVar("numbadl CUDA stream", default=0)
+_buffers = threading.local()
 
 
 def function(fn):
@@ -102,6 +105,20 @@ def to_host(array):
 def empty(shape, dtype):
     """A new device array, not initialised."""
     return cuda.device_array(shape, dtype, stream=_stream.get())
+
+
+def workspace(count, dtype, slot=0):
+    """A device array of *count* elements for partial results, kept for the next call of this thread on this stream.
+
+    A training step allocates nothing after the first one this way. The elements are those of the last call with the
+    same *slot*, and live until the next one.
+    """
+    device = 0 if SIMULATOR else cuda.get_current_device().id
+    key = (slot, np.dtype(dtype), _stream.get(), device)
+    kept = _buffers.__dict__.get(key)
+    if kept is None or kept.size < count:
+        kept = _buffers.__dict__[key] = empty(1 << (count - 1).bit_length(), dtype)
+    return kept[:count]
 
 
 def as_device_array(array):

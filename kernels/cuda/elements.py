@@ -2,7 +2,8 @@
 
 Python has no words for "element i of each of these arrays" that numba compiles for a tuple of different arrays, so
 each function here has two bodies: the plain Python one, which the simulator runs, and an intrinsic that emits loads,
-stores and additions one after the other, which is compiled.
+stores and additions one after the other, which is compiled. Generating the source of every kernel would do, too, but
+not load four elements at once, and there would be nothing to read.
 
 Arrays come as tuples of 1-D C-contiguous arrays, so that an element's index is its distance from the first.
 """

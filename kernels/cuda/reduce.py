@@ -3,7 +3,7 @@
 import numpy as np
 
 from .block import combine_total
-from .compile import THREADS, cuda, empty, flat, kernel, to_host
+from .compile import THREADS, cuda, flat, kernel, to_host, workspace
 from .elements import load, write
 
 BLOCK = 16 * THREADS  # elements whose terms are added in the arrays' own type; blocks are added in float64, in order
@@ -33,7 +33,7 @@ def build(spec):
         n, dtype = inputs[0].size, inputs[0].dtype
         if n == 0:
             return 0.0
-        partial = empty((n + BLOCK - 1) // BLOCK, dtype)
+        partial = workspace((n + BLOCK - 1) // BLOCK, dtype)
         sum_blocks.launch(partial.size, (n, inputs, tuple(arguments[first_scalar:]), partial), THREADS * dtype.itemsize)
         return float(np.cumsum(to_host(partial), dtype=np.float64)[-1])  # np.sum would add in an order of its own
 

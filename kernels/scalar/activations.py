@@ -1,4 +1,4 @@
-"""Activations: one declaration each. Array functions, backward, layers, docs, plots, tests are derived from the records.
+"""Activations: one declaration each; array functions, backward, layers, docs and tests are derived from the records.
 
 To add one, write its two functions (see ``language.py`` for what a scalar function may say) and a record below.
 """
@@ -89,8 +89,8 @@ ACTIVATIONS = {
             initialization="lecun", source="the linear activation",
         ),
         Activation(
-            "sigmoid", "Sigmoid", sigmoid, sigmoid_derivative, r"\frac{1}{1+e^{-x}}", r"\sigma(x)\,\sigma(-x)", (0.0, 1.0), "C^inf",
-            source="Verhulst 1838, the logistic function",
+            "sigmoid", "Sigmoid", sigmoid, sigmoid_derivative, r"\frac{1}{1+e^{-x}}", r"\sigma(x)\,\sigma(-x)",
+            (0.0, 1.0), "C^inf", source="Verhulst 1838, the logistic function",
         ),
         Activation(
             "tanh", "Tanh", tanh, sech2, r"\tanh x", r"\operatorname{sech}^2 x", (-1.0, 1.0), "C^inf",

@@ -9,8 +9,9 @@ The rules, all of them syntactic:
 
 - A numeric literal, a module or closure constant, ``math.pi``: becomes a T. An expression of such constants only is
   evaluated in float64 and rounded once.
-- An integer in floating arithmetic is cast to T. A literal stays an integer inside a subscript, ``range(...)``, a bit operation, an integer exponent, a call to an integer
-  type, and beside an integer (a parameter annotated ``int``, a loop variable, ``float_bits``, what is computed from them).
+- An integer in floating arithmetic is cast to T. A literal stays an integer inside a subscript, ``range(...)``, a bit
+  operation, an integer exponent, a call to an integer type, and beside an integer (a parameter annotated ``int``, a loop
+  variable, ``float_bits``, what is computed from them).
 - Every parameter is cast to T, unless its annotation says otherwise (``n: int``, ``bits: np.uint32``).
 - ``ByType(float32=..., float64=...)`` is the constant (or the function) of T; a ``Polynomial`` expands to fused multiply-adds.
 """

@@ -76,7 +76,9 @@ def _adamw(step, h):
 UPDATES = {
     record.name: record
     for record in [
-        Update("sgd", sgd, (), 3, _sgd, {"lr": None, "weight_decay": 0.0}, r"w \leftarrow w - \eta g", "Robbins, Monro 1951"),
+        Update(
+            "sgd", sgd, (), 3, _sgd, {"lr": None, "weight_decay": 0.0}, r"w \leftarrow w - \eta g", "Robbins, Monro 1951"
+        ),
         Update(
             "sgd_momentum", sgd_momentum, ("momentum_buffer",), 7, _sgd_momentum,
             {"lr": None, "momentum": 0.0, "dampening": 0.0, "weight_decay": 0.0, "nesterov": False},

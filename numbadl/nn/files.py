@@ -21,7 +21,7 @@ class ModelFileError(ValueError):
 
 
 def save(model, path):
-    """Write *model* to *path*: to a temporary file that then takes its place, so that a killed process loses nothing."""
+    """Write *model* to *path*: to a temporary file that takes its place, so that a killed process loses nothing."""
     description = {
         "layers": [{"type": type(layer).__name__, **layer.config()} for layer in model.layers],
         "dtype": model.dtype.name,

@@ -14,7 +14,7 @@ class Optimizer:
     Parameters
     ----------
     params : an array, a list of arrays, a list of groups (dicts with "params" and own hyperparameters), or a model;
-        None leaves the optimiser unbound, until ``fit`` binds it. Arrays are updated in place and have to be C-contiguous.
+        None leaves the optimiser unbound, until ``fit`` binds it. Arrays are updated in place, and are C-contiguous.
     lr : learning rate
     maximize : climb instead of descend
 
@@ -22,8 +22,6 @@ class Optimizer:
     ----------
     param_groups : list of dicts; change ``group["lr"]`` between steps at will
     """
-
-    defaults = {}
 
     def __init__(self, params=None, **hyperparameters):
         self._check(hyperparameters)
@@ -73,7 +71,7 @@ class Optimizer:
         """Raise ValueError unless it was bound to this model: it would update other parameters than the model's."""
         if self._model is not model:
             raise ValueError(
-                "optimizer: it is bound to other parameters than this model's; make a new one, or call bind"
+                "optimizer: is bound to other parameters than this model's; make a new one, or call bind"
             )
         self._check_in_place()
 

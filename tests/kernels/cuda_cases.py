@@ -157,6 +157,16 @@ def test_maximum_of_a_row_with_nan_is_nan():
     np.testing.assert_allclose(y[2].sum(), 1, rtol=1e-6)
 
 
+def test_partial_results_are_kept_in_memory_of_the_first_call(rng, monkeypatch):
+    """A second call of the same size allocates nothing; a smaller one is not misled by what is left there."""
+    large, small = rng.normal(size=300), rng.normal(size=20)
+    first = cuda.kernel("sum")(cuda.to_device(large))
+    on_device = cuda.to_device(large), cuda.to_device(small)
+    monkeypatch.setattr(compile, "empty", None)
+    assert cuda.kernel("sum")(on_device[0]) == first
+    np.testing.assert_allclose(cuda.kernel("sum")(on_device[1]), small.sum(), rtol=1e-12)
+
+
 def test_arrays_of_more_dimensions_are_taken_as_they_lie_in_memory():
     x = cuda.to_device(np.arange(-3.0, 3.0).reshape(1, 2, 3))
     out = cuda.empty((1, 2, 3), np.float64)

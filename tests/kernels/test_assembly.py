@@ -6,7 +6,6 @@ import re
 import llvmlite.binding
 import pytest
 from numba import types
-
 from numbadl.kernels import cpu, shapes
 from numbadl.kernels.catalog import catalog
 

@@ -1,4 +1,4 @@
-"""Compiled kernels on disk: the next process compiles nothing, an edit recompiles its dependents, processes don't mix."""
+"""Compiled kernels on disk: the next process compiles nothing, an edit recompiles what depends on it."""
 
 import os
 import shutil

@@ -39,6 +39,9 @@ class StandIn:
         self.size = int(np.prod(shape))
         self._numba_type_ = types.Array(from_dtype(self.dtype), self.ndim, "C")
 
+    def __getitem__(self, part):
+        return StandIn((part.stop,), self.dtype)
+
     def reshape(self, size):
         return StandIn((self.size,), self.dtype)
 
@@ -51,6 +54,8 @@ def launches(monkeypatch):
     """Kernels are not run: this list holds what they would be launched with. The GPU is a stand-in, too."""
     recorded, device = [], SimpleNamespace(compute_capability=TARGETS[0], id=0)
     monkeypatch.setattr(compile.Kernel, "launch", lambda self, blocks, given, shared=0: recorded.append((self, given)))
+    monkeypatch.setattr(compile, "_buffers", SimpleNamespace())
+    monkeypatch.setattr(compile.cuda, "get_current_device", lambda: device)
     monkeypatch.setattr(compile.cuda, "device_array", lambda n, dtype, stream=0: StandIn((n,), dtype))
     monkeypatch.setattr(dispatcher, "get_current_device", lambda: device)
     monkeypatch.setattr(devices, "get_context", lambda: SimpleNamespace(device=device))

@@ -42,7 +42,7 @@ def test_every_kernel_on_a_gpu():
 
     if not cuda.is_available():
         pytest.skip("no CUDA device")
-    run_cases("float32 or float64 or test", simulator=False)
+    run_cases("test", simulator=False)
 
 
 def python(code, **environment):

@@ -6,7 +6,6 @@ import re
 import numpy as np
 import pytest
 from numba import njit, types
-
 from numbadl.kernels.scalar.intrinsics import bits_float, float_bits, fma
 from numbadl.kernels.scalar.language import ByType, Polynomial, scalar
 

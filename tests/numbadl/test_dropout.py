@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 import references as ref
 from numba import njit
-
-import numbadl as nd
 from numbadl.kernels.scalar import random
 from numbadl.kernels.scalar.dropout import uniform as uniform_of
+
+import numbadl as nd
 
 # counter, key, words: philox4x32-10 in kat_vectors of Random123, by the generator's authors
 ONES = 0xFFFFFFFF

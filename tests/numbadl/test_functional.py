@@ -6,10 +6,10 @@ import references as ref
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from mpmath import mp, mpf
-
-import numbadl as nd
 from numbadl.kernels import cpu
 from numbadl.kernels.cpu import pool
+
+import numbadl as nd
 
 OPERATIONS = ("forward", "derivative", "backward")
 ULPS = {"forward": 2, "derivative": 2, "backward": 3}  # backward multiplies, which rounds once more

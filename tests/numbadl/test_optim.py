@@ -3,9 +3,9 @@
 import numpy as np
 import optimizer_rules as rules
 import pytest
+from numbadl.kernels.scalar.updates import UPDATES
 
 import numbadl as nd
-from numbadl.kernels.scalar.updates import UPDATES
 
 STEPS = 100
 CASES = pytest.mark.parametrize("case", rules.CASES, ids=rules.label)
