@@ -146,9 +146,7 @@ class _check_channels:
     def check_writeable(self, **statistics):
         for name, value in statistics.items():
             if isinstance(value, np.ndarray) and not value.flags.carray:
-                raise ValueError(
-                    f"{name}: has to be a writeable, C-contiguous array, as training updates it in place"
-                )
+                raise ValueError(f"{name}: has to be a writeable, C-contiguous array, as training updates it in place")
 
     def scratch(self):
         return self.device.empty((self.count,), self.x.dtype)

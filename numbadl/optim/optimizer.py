@@ -70,9 +70,7 @@ class Optimizer:
     def check_bound_to(self, model):
         """Raise ValueError unless it was bound to this model: it would update other parameters than the model's."""
         if self._model is not model:
-            raise ValueError(
-                "optimizer: is bound to other parameters than this model's; make a new one, or call bind"
-            )
+            raise ValueError("optimizer: is bound to other parameters than this model's; make a new one, or call bind")
         self._check_in_place()
 
     def _check_in_place(self):

@@ -94,7 +94,7 @@ def _epoch(model, x, y, loss, optimizer, order, size, bar, epoch):
         total += value * len(host_y)
         for metric in metrics:
             metric.add(to_host(outputs), host_y)
-        if bar.desc:  # the first step loads or compiles the kernels
+        if not bar.disable and bar.desc:  # the first step loads or compiles the kernels
             bar.set_description_str("", refresh=False)
         bar.update()
     return {"loss": total / len(x), **{m.name: m.value() for m in metrics}}

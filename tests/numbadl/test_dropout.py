@@ -45,7 +45,8 @@ def test_bits_of_an_element(element):
 
 # -- the mask -----------------------------------------------------------------------------------------------------
 @pytest.mark.parametrize(
-    ("p", "seed", "offset"), [(0.5, 0, 0), (0.1, 1, 2), (0.9, 2**64 - 1, 2**64 - 1), (1 / 3, 2**32, 2**32 + 5), (1e-9, 3, 0)]
+    ("p", "seed", "offset"),
+    [(0.5, 0, 0), (0.1, 1, 2), (0.9, 2**64 - 1, 2**64 - 1), (1 / 3, 2**32, 2**32 + 5), (1e-9, 3, 0)],
 )
 def test_mask_is_philox(p, seed, offset):
     mask = nd.dropout.mask((2100,), p, seed, offset)
@@ -225,7 +226,9 @@ def test_uniform(low, high):
     assert abs(values.mean(dtype=np.float64) - (low + high) / 2) < 4 * (high - low) / np.sqrt(12 * n)
     assert abs(values.var(dtype=np.float64) / ((high - low) ** 2 / 12) - 1) < 0.02
     bits = np.array([ref.random_bits(k, 4, 9) for k in range(2000)])
-    np.testing.assert_allclose(values[:2000], low + (high - low) * (bits + 0.5) / 2**32, atol=(high - low) * 2**-22 + 1e-6)
+    np.testing.assert_allclose(
+        values[:2000], low + (high - low) * (bits + 0.5) / 2**32, atol=(high - low) * 2**-22 + 1e-6
+    )
 
 
 def test_uniform_streams_and_types():

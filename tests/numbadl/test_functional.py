@@ -55,7 +55,24 @@ def same_bits(a, b):
 
 def special_values(dtype):
     info = np.finfo(dtype)
-    edges = [0.0, info.smallest_subnormal, info.tiny / 2, info.tiny, 1e-30, 1e-3, 0.5, 1, 2, 17.5, 19, 40, 86, 87.5, 88.8, 104]
+    edges = [
+        0.0,
+        info.smallest_subnormal,
+        info.tiny / 2,
+        info.tiny,
+        1e-30,
+        1e-3,
+        0.5,
+        1,
+        2,
+        17.5,
+        19,
+        40,
+        86,
+        87.5,
+        88.8,
+        104,
+    ]
     edges += [700, 709.5, 745, 750, 1e4, 1e30, info.max]
     values = np.array([s * v for v in edges for s in (1.0, -1.0)] + [np.inf, -np.inf, np.nan], dtype)
     near = [np.nextafter(v, dtype(t)) for v in dtype([-1, 0, 1, 2]) for t in (-9, 9)]
@@ -65,14 +82,16 @@ def special_values(dtype):
 def sample(dtype, rng, n=150):
     """Special values, values of every magnitude, and the range in which activations bend."""
     signs = rng.choice([-1, 1], n)
-    return np.concatenate([special_values(dtype), (signs * 10 ** rng.uniform(-36, 36, n)), rng.uniform(-12, 12, n)]).astype(
-        dtype
-    )
+    return np.concatenate(
+        [special_values(dtype), (signs * 10 ** rng.uniform(-36, 36, n)), rng.uniform(-12, 12, n)]
+    ).astype(dtype)
 
 
 # -- values --------------------------------------------------------------------------------------------------
 def test_every_record_has_a_reference():
-    assert set(nd.ACTIVATIONS) == set(ref.ACTIVATIONS) == set(ref.LIMITS), "add its formula to tests/oracle/references.py"
+    assert set(nd.ACTIVATIONS) == set(ref.ACTIVATIONS) == set(ref.LIMITS), (
+        "add its formula to tests/oracle/references.py"
+    )
     for name, record in nd.ACTIVATIONS.items():
         assert record.kinks == ref.KINKS.get(name, ())
 

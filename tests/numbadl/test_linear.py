@@ -44,7 +44,9 @@ def test_small_shapes(ta, tb, has_bias, dtype, rng):
         assert np.array_equal(a, kept[0]) and np.array_equal(b, kept[1])
 
 
-@pytest.mark.parametrize(("m", "k", "n"), [(300, 310, 290), (1, 5000, 700), (3000, 64, 1), (17, 3, 20_011), (513, 257, 129)])
+@pytest.mark.parametrize(
+    ("m", "k", "n"), [(300, 310, 290), (1, 5000, 700), (3000, 64, 1), (17, 3, 20_011), (513, 257, 129)]
+)
 @pytest.mark.parametrize(("ta", "tb", "has_bias"), KINDS)
 def test_several_tiles(ta, tb, has_bias, m, k, n, on_threads, rng):
     a, b, options = operands(m, k, n, ta, tb, has_bias, np.float32, rng)

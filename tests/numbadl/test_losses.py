@@ -70,7 +70,9 @@ def test_gradient(name, shape, dtype, rng):
     gradient = LOSSES[name].backward(prediction, target)
     expected = reference_gradient(name, prediction, target).astype(np.float64)
     assert gradient.dtype == dtype and gradient.shape == shape
-    np.testing.assert_allclose(gradient, expected, rtol=0, atol=8 * np.finfo(dtype).eps * np.abs(expected).max() + 1e-40)
+    np.testing.assert_allclose(
+        gradient, expected, rtol=0, atol=8 * np.finfo(dtype).eps * np.abs(expected).max() + 1e-40
+    )
     value, again = LOSSES[name].value_and_grad(prediction, target)
     assert type(value) is float and value == LOSSES[name](prediction, target) and np.array_equal(again, gradient)
     assert np.array_equal(prediction, kept[0]) and np.array_equal(target, kept[1])
@@ -94,7 +96,9 @@ def test_cross_entropy_of_extreme_logits():
         labels = np.full(4, label)
         for row in range(4):
             expected = float(ref.cross_entropy(logits[row : row + 1], labels[:1]))
-            assert math.isclose(nd.losses.cross_entropy(logits[row : row + 1], labels[:1]), expected, rel_tol=1e-6, abs_tol=2e-7)
+            assert math.isclose(
+                nd.losses.cross_entropy(logits[row : row + 1], labels[:1]), expected, rel_tol=1e-6, abs_tol=2e-7
+            )
         gradient = nd.losses.cross_entropy.backward(logits, labels)
         assert np.isfinite(gradient).all()
         np.testing.assert_allclose(gradient.sum(axis=1), 0, atol=1e-7)
@@ -119,7 +123,9 @@ def test_binary_cross_entropy_of_extreme_logits():
             expected = float(ref.binary_cross_entropy(one, target))
             assert math.isclose(nd.losses.binary_cross_entropy(one, target), expected, rel_tol=1e-6, abs_tol=1.2e-38)
         gradient = nd.losses.binary_cross_entropy.backward(x, np.full(x.size, t, np.float32)) * x.size
-        np.testing.assert_allclose(gradient, [-t, -t, -t, 2.0611537e-9 - t, 0.5 - t, 1 - t, 1 - t, 1 - t, 1 - t], atol=3e-9)
+        np.testing.assert_allclose(
+            gradient, [-t, -t, -t, 2.0611537e-9 - t, 0.5 - t, 1 - t, 1 - t, 1 - t, 1 - t], atol=3e-9
+        )
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -267,7 +267,9 @@ def test_initialiser_suits_the_activation_behind(name):
     for between in ([], [nn.BatchNorm(200), nn.Dropout(0.1)]):
         model = Sequential(nn.Linear(300, 200), *between, nn.activation_layer(name), nn.Linear(200, 2))
         weight = model.parameters()["0.weight"]
-        assert np.isclose(weight.var(), variance, rtol=0.03) and np.abs(weight).max() <= np.sqrt(3 * variance) * (1 + 1e-6)
+        assert np.isclose(weight.var(), variance, rtol=0.03) and np.abs(weight).max() <= np.sqrt(3 * variance) * (
+            1 + 1e-6
+        )
         assert np.isclose(model.layers[-1].parameters()["weight"].var(), 1 / 200, rtol=0.2)  # nothing behind: lecun
     assert np.isclose(initializers.limit(rule, 300, 200), np.sqrt(3 * variance))
 

@@ -16,7 +16,13 @@ nn = nd.nn
 
 
 def make_model(dtype=np.float32, seed=0):
-    layers = [nn.Linear(6, 5), nn.BatchNorm(5, momentum=None, eps=1e-4), nn.SiLU(), nn.Dropout(0.5), nn.Linear(5, 3, bias=False)]
+    layers = [
+        nn.Linear(6, 5),
+        nn.BatchNorm(5, momentum=None, eps=1e-4),
+        nn.SiLU(),
+        nn.Dropout(0.5),
+        nn.Linear(5, 3, bias=False),
+    ]
     return Sequential(*layers, dtype=dtype, seed=seed)
 
 
@@ -24,7 +30,9 @@ def trained(dtype=np.float32):
     """A model whose every tensor differs from its first values."""
     model, rng = make_model(dtype), np.random.default_rng(3)
     x = (rng.normal(size=(40, 6)) * 2 + 1).astype(dtype)
-    model.fit(x, rng.integers(0, 3, 40), loss="cross_entropy", optimizer=nd.optim.AdamW(lr=0.05), epochs=2, progress=False)
+    model.fit(
+        x, rng.integers(0, 3, 40), loss="cross_entropy", optimizer=nd.optim.AdamW(lr=0.05), epochs=2, progress=False
+    )
     return model, x
 
 

@@ -27,7 +27,9 @@ def make(shape, dtype, rng, affine=(True, True)):
 def close(actual, expected, ulps=16):
     """Within some units of the last place of the largest value."""
     scale = max(1.0, float(np.max(np.abs(expected), initial=0)))
-    np.testing.assert_allclose(actual, expected.astype(np.float64), rtol=0, atol=ulps * scale * np.finfo(actual.dtype).eps)
+    np.testing.assert_allclose(
+        actual, expected.astype(np.float64), rtol=0, atol=ulps * scale * np.finfo(actual.dtype).eps
+    )
 
 
 # -- forward -------------------------------------------------------------------------------------------------------
@@ -153,7 +155,9 @@ def test_backward(shape, dtype, training, rng):
     size = np.abs(x - per_channel(statistics[0], x)).max() / np.sqrt(statistics[1].min()) if not training else 1
     for found, want in zip((dweight, dbias), expected[1:], strict=True):
         atol = 4 * np.finfo(dtype).eps * np.sqrt(n) * np.log2(n + 2) * max(float(size), 1)
-        np.testing.assert_allclose(found, want.astype(np.float64), rtol=1e-6 if dtype is np.float32 else 1e-13, atol=atol)
+        np.testing.assert_allclose(
+            found, want.astype(np.float64), rtol=1e-6 if dtype is np.float32 else 1e-13, atol=atol
+        )
 
 
 def test_gradients_of_what_was_not_given(rng):

@@ -43,7 +43,24 @@ def test_values(pair, shape, axis, dtype, rng):
 
 
 @pytest.mark.parametrize(
-    "n", [1, 2, 15, 16, 17, 63, 64, 65, 1000, 8191, 8192, 8193, 32767, 32769, pytest.param(2**20 + 3, marks=pytest.mark.slow)]
+    "n",
+    [
+        1,
+        2,
+        15,
+        16,
+        17,
+        63,
+        64,
+        65,
+        1000,
+        8191,
+        8192,
+        8193,
+        32767,
+        32769,
+        pytest.param(2**20 + 3, marks=pytest.mark.slow),
+    ],
 )
 def test_row_lengths(pair, n, rng):
     function, reference = pair
@@ -56,7 +73,9 @@ def test_row_lengths(pair, n, rng):
 
 def test_no_overflow(pair):
     function, reference = pair
-    x = np.array([[1e30, 1e30, 0], [-1e38, 2e38, 0], [-1e30, -1e30, -1e30], [89, 88, 0], [-104, -200, -104]], np.float32)
+    x = np.array(
+        [[1e30, 1e30, 0], [-1e38, 2e38, 0], [-1e30, -1e30, -1e30], [89, 88, 0], [-104, -200, -104]], np.float32
+    )
     check(function, reference, x, function(x), 1)
 
 

@@ -63,7 +63,13 @@ def test_binary_and_multilabel():
     y = (x > 0).astype(np.float32)
     model = Sequential(nn.Linear(2, 2))
     history = model.fit(
-        x, y, loss="binary_cross_entropy", optimizer=nd.optim.AdamW(lr=0.1, weight_decay=0.0), epochs=30, batch_size=60, **QUIET
+        x,
+        y,
+        loss="binary_cross_entropy",
+        optimizer=nd.optim.AdamW(lr=0.1, weight_decay=0.0),
+        epochs=30,
+        batch_size=60,
+        **QUIET,
     )
     assert history.last()["accuracy"] > 0.97 and model.evaluate(x, y)["accuracy"] > 0.97
 
@@ -134,7 +140,9 @@ def test_targets_go_with_their_rows():
     x[:, 0] = np.arange(n)
     model = Sequential(nn.Linear(2, 1))
     model.parameters()["0.weight"][...] = [[1, 0]]
-    history = model.fit(x, x[:, :1].copy(), loss="mse", optimizer=nd.optim.SGD(lr=1e-12), batch_size=7, epochs=2, **QUIET)
+    history = model.fit(
+        x, x[:, :1].copy(), loss="mse", optimizer=nd.optim.SGD(lr=1e-12), batch_size=7, epochs=2, **QUIET
+    )
     assert history["loss"] == [0, 0] and history["mae"] == [0, 0]
 
 
@@ -328,7 +336,15 @@ FIT_ERRORS = [
 def test_errors_before_training(change, error, message):
     model = make_model()
     before = copy.deepcopy(state_of(model))
-    options = {"x": X, "y": Y, "loss": "cross_entropy", "optimizer": nd.optim.AdamW(), "epochs": 2, "batch_size": 6, **QUIET}
+    options = {
+        "x": X,
+        "y": Y,
+        "loss": "cross_entropy",
+        "optimizer": nd.optim.AdamW(),
+        "epochs": 2,
+        "batch_size": 6,
+        **QUIET,
+    }
     with pytest.raises(error, match=message):
         model.fit(**{**options, **change})
     assert state_of(model) == before, "the model was changed before the error"
@@ -338,7 +354,7 @@ def test_an_optimizer_of_another_model():
     other, model = make_model(1), make_model(2)
     before = state_of(other), state_of(model)
     for optimizer in (nd.optim.AdamW(other), nd.optim.AdamW(np.zeros(3, np.float32))):
-        with pytest.raises(ValueError, match="optimizer: it is bound to other parameters"):
+        with pytest.raises(ValueError, match="optimizer: (it )?is bound to other parameters"):
             model.fit(X, Y, loss="cross_entropy", optimizer=optimizer, **QUIET)
     assert (state_of(other), state_of(model)) == before
 
@@ -356,7 +372,9 @@ def test_an_optimizer_bound_before_the_model_moved():
 def test_a_batch_of_one_row_and_batch_norm():
     """Rows that are left over join the batch before them; one row for each step is an error, before anything changes."""
     model = make_model()
-    history = model.fit(X[:19], Y[:19], loss="cross_entropy", optimizer=nd.optim.AdamW(), batch_size=6, epochs=2, **QUIET)
+    history = model.fit(
+        X[:19], Y[:19], loss="cross_entropy", optimizer=nd.optim.AdamW(), batch_size=6, epochs=2, **QUIET
+    )
     assert len(history.epochs) == 2
     before = state_of(model)
     for x, y, size in ((X, Y, 1), (X[:1], Y[:1], 6)):

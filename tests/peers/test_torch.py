@@ -1,0 +1,159 @@
+"""The same numbers as PyTorch, in float64: activations, rows, losses, normalisation, optimisers, a whole model."""
+
+import numpy as np
+import optimizer_rules as rules
+import pytest
+
+import numbadl as nd
+
+torch = pytest.importorskip("torch")
+functional = torch.nn.functional
+
+ACTIVATIONS = {
+    "identity": lambda x: x.clone(),
+    "sigmoid": torch.sigmoid,
+    "tanh": torch.tanh,
+    "relu": torch.relu,
+    "silu": functional.silu,
+}
+LOSSES = {
+    "mse": functional.mse_loss,
+    "binary_cross_entropy": functional.binary_cross_entropy_with_logits,
+    "cross_entropy": functional.cross_entropy,
+}
+CLOSE = {"rtol": 1e-12, "atol": 1e-13}
+pytestmark = pytest.mark.slow  # its float64 kernels are compiled nowhere else
+
+
+def tensor(array):
+    return torch.from_numpy(np.array(array)).requires_grad_(array.dtype.kind == "f")
+
+
+def forward_backward(fn, grad, *arrays):
+    """fn's result and the gradients of its arguments, from PyTorch."""
+    given = [tensor(a) for a in arrays]
+    result = fn(*given)
+    result.backward(torch.from_numpy(np.array(grad)))
+    return result.detach().numpy(), *[None if g.grad is None else g.grad.numpy() for g in given]
+
+
+def test_every_loss_is_compared():
+    assert set(LOSSES) == set(nd.losses.LOSSES), "add PyTorch's name"
+
+
+@pytest.mark.parametrize("name", nd.ACTIVATIONS)
+def test_activations(name, rng):
+    if name not in ACTIVATIONS:
+        pytest.skip("PyTorch has no such activation, or its name is missing here")
+    x = np.concatenate([rng.normal(0, 5, 1000), nd.ACTIVATIONS[name].kinks, [0.0, 30, -30, 300, -300]])
+    grad = rng.normal(size=x.size)
+    y, dx = forward_backward(ACTIVATIONS[name], grad, x)
+    np.testing.assert_allclose(getattr(nd, name)(x), y, **CLOSE)
+    np.testing.assert_allclose(getattr(nd, name).backward(grad, x), dx, **CLOSE)
+
+
+@pytest.mark.parametrize("name", ["softmax", "log_softmax"])
+@pytest.mark.parametrize("axis", [0, 1, -1])
+def test_rows(name, axis, rng):
+    x, grad = rng.normal(0, 3, (2, 4, 5, 6))
+    y, dx = forward_backward(lambda t: getattr(torch, name)(t, axis), grad, x)
+    found = getattr(nd, name)(x, axis=axis)
+    np.testing.assert_allclose(found, y, **CLOSE)
+    np.testing.assert_allclose(getattr(nd, name).backward(grad, found, axis=axis), dx, **CLOSE)
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_losses(name, rng):
+    x = rng.normal(0, 4, (50, 7))
+    target = rng.integers(0, 7, 50) if name == "cross_entropy" else rng.uniform(size=x.shape)
+    value, dx, _ = forward_backward(LOSSES[name], np.array(1.0), x, target)
+    found, gradient = nd.losses.LOSSES[name].value_and_grad(x, target)
+    np.testing.assert_allclose(found, value, **CLOSE)
+    np.testing.assert_allclose(gradient, dx, **CLOSE)
+
+
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("shape", [(20, 4), (6, 4, 5), (3, 4, 2, 6)])
+def test_batch_norm(shape, training, rng):
+    x, grad = rng.normal(2, 3, (2, *shape))
+    weight, bias, mean = rng.normal(size=(3, 4))
+    var = rng.uniform(0.5, 2, 4)
+    theirs = [torch.from_numpy(a.copy()) for a in (mean, var)]
+
+    def fn(x, weight, bias):
+        return functional.batch_norm(x, *theirs, weight, bias, training, 0.2, 1e-4)
+
+    y, *gradients = forward_backward(fn, grad, x, weight, bias)
+    found, saved = nd.batch_norm(x, weight, bias, mean, var, training, 0.2, 1e-4)
+    np.testing.assert_allclose(found, y, **CLOSE)
+    np.testing.assert_allclose(mean, theirs[0], **CLOSE)
+    np.testing.assert_allclose(var, theirs[1], **CLOSE)
+    for mine, their in zip(nd.batch_norm.backward(grad, x, weight, saved), gradients, strict=True):
+        np.testing.assert_allclose(mine, their, rtol=1e-11, atol=1e-12)
+
+
+@pytest.mark.parametrize("case", rules.CASES, ids=rules.label)
+def test_optimizers(case, rng):
+    name, arguments, rule, _ = case
+    start = rng.normal(size=40)
+    gradients = [rng.normal(size=40) * 10 ** rng.uniform(-4, 1, 40) for _ in range(100)]
+    w, parameter = start.copy(), torch.nn.Parameter(torch.from_numpy(start.copy()))
+    mine = getattr(nd.optim, name)(w, **arguments)
+    theirs = getattr(torch.optim, name)([parameter], **arguments)
+    for g, reference in zip(gradients, rule(start, gradients, **arguments), strict=True):
+        parameter.grad = torch.from_numpy(g)
+        theirs.step()
+        mine.step(g)
+        np.testing.assert_allclose(w, parameter.detach().numpy(), rtol=1e-12, atol=1e-12)
+        np.testing.assert_allclose(reference, parameter.detach().numpy(), rtol=1e-12, atol=1e-12)
+
+
+def test_clipping(rng):
+    arrays = [rng.normal(size=n) for n in (5, 70, 1)]
+    for max_norm in (0.5, 1e3):
+        mine = [a.copy() for a in arrays]
+        parameters = [torch.nn.Parameter(torch.zeros(a.size, dtype=torch.float64)) for a in arrays]
+        for p, a in zip(parameters, arrays, strict=True):
+            p.grad = torch.from_numpy(a.copy())
+        norm = torch.nn.utils.clip_grad_norm_(parameters, max_norm)
+        np.testing.assert_allclose(nd.clip_grad_norm_(mine, max_norm), float(norm), rtol=1e-13)
+        for a, p in zip(mine, parameters, strict=True):
+            np.testing.assert_allclose(a, p.grad.numpy(), rtol=1e-12)
+
+
+def test_a_model_trains_alike(rng):
+    """Linear, batch norm, tanh, linear, cross-entropy, AdamW: thirty steps, parameters and statistics."""
+    x, labels = rng.normal(size=(30, 6)), rng.integers(0, 3, 30)
+    mine = nd.nn.Sequential(
+        nd.nn.Linear(6, 8), nd.nn.BatchNorm(8), nd.nn.Tanh(), nd.nn.Linear(8, 3), dtype=np.float64
+    )  # fmt: skip
+    theirs = torch.nn.Sequential(
+        torch.nn.Linear(6, 8), torch.nn.BatchNorm1d(8), torch.nn.Tanh(), torch.nn.Linear(8, 3)
+    ).double()  # fmt: skip
+    with torch.no_grad():
+        for key, value in theirs.named_parameters():
+            value.copy_(torch.from_numpy(mine.parameters()[key]))
+    optimizer, other = nd.optim.AdamW(mine, lr=0.01), torch.optim.AdamW(theirs.parameters(), lr=0.01)
+    for _ in range(30):
+        value, grad = nd.losses.cross_entropy.value_and_grad(mine.forward(x, training=True), labels)
+        mine.backward(grad)
+        optimizer.step()
+        other.zero_grad()
+        loss = functional.cross_entropy(theirs(torch.from_numpy(x)), torch.from_numpy(labels))
+        loss.backward()
+        other.step()
+        np.testing.assert_allclose(value, float(loss.detach()), rtol=1e-9)
+    state = theirs.state_dict()
+    for key, value in mine.state().items():
+        if not key.endswith("num_batches_tracked"):
+            np.testing.assert_allclose(value, state[key].numpy(), rtol=1e-7, atol=1e-9, err_msg=key)
+    np.testing.assert_allclose(
+        mine.predict(x), theirs.eval()(torch.from_numpy(x)).detach().numpy(), rtol=1e-7, atol=1e-9
+    )
+
+
+def test_a_tensor_that_requires_grad_is_refused_by_name():
+    with pytest.raises(TypeError, match=r"x: got torch\.Tensor.*numbadl\.interop\.torch"):
+        nd.relu(torch.zeros(3, requires_grad=True))
+    with pytest.raises(TypeError, match="x: got torch.Tensor"):
+        nd.relu(torch.zeros(3, dtype=torch.int32))
