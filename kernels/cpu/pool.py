@@ -2,9 +2,10 @@
 
 Tasks are numbered by the data's shape alone, so results are the same to the bit however many threads run them.
 
-Numba's prange stands in one function here, the launcher, which gets a task as an address; kernels themselves compile
-serially, in a third of the time. A kernel knows one symbol, ``numbadl_pool``: a few words of memory which hold
-the launcher's address once the pool runs, and a lock. A call runs serially
+Threads are those of Numba's threading layer, which one function here calls, the launcher: it gets a task as an address,
+so that kernels compile serially, in a third of the time. (It calls the layer itself, because a prange takes Python's
+lock and plans its work at each start: 2.8 us against 1.6.) A kernel knows one
+symbol, ``numbadl_pool``: a few words of memory which hold the launcher's address once the pool runs, and a lock. A call runs serially
 
 - before the pool has been started (`ensure_started` is called by kernels that have large arrays, never at import:
   starting GNU OpenMP resets other libraries' thread counts),
@@ -20,7 +21,7 @@ import llvmlite.binding
 import numba
 import numpy as np
 from llvmlite import ir
-from numba import njit, prange, types
+from numba import njit, types
 from numba.core import cgutils
 from numba.extending import intrinsic
 from numba.np.ufunc import parallel as numba_parallel
@@ -188,10 +189,53 @@ def _call_launcher(context, launcher, address, bound, count):
     return types.void(types.intp, types.intp, types.intp, types.intp), codegen
 
 
-@njit(parallel=True, **OPTIONS)
+@intrinsic
+def _parallel_for(context, address, bound, count):
+    """Run task number 0 to count - 1 on the threads of Numba's threading layer.
+
+    The layer splits a NumPy generalised ufunc, ``loop(args, dimensions, steps, data)``: each thread gets pointers
+    ``args[0] + start * steps[0]`` and a length. A null pointer and a step of one make the first of them a task's number.
+    """
+
+    def codegen(cx, builder, sig, values):
+        module, word = builder.module, _I64.as_pointer()
+        loop_type = ir.FunctionType(ir.VoidType(), [_I8P.as_pointer(), word, word, _I8P])
+        loop = ir.Function(module, loop_type, module.get_unique_name("tasks"))
+        loop.linkage = "internal"
+        _run_tasks(ir.IRBuilder(loop.append_basic_block()), *loop.args)
+
+        def stored(*items):
+            space = cgutils.alloca_once(builder, ir.ArrayType(_I64, len(items)))
+            for k, item in enumerate(items):
+                builder.store(item, builder.gep(space, [ir.IntType(32)(0), ir.IntType(32)(k)]))
+            return builder.bitcast(space, _I8P)
+
+        layer = ir.FunctionType(ir.VoidType(), [_I8P] * 5 + [_I64] * 3)
+        threads = cgutils.get_or_insert_function(module, ir.FunctionType(_I64, []), "get_num_threads")
+        operands = [stored(_I64(0)), stored(values[2]), stored(_I64(1)), stored(values[0], values[1])]
+        builder.call(
+            cgutils.get_or_insert_function(module, layer, "numba_parallel_for"),
+            [builder.bitcast(loop, _I8P), *operands, _I64(0), _I64(1), builder.call(threads, [])],
+        )
+        return cx.get_dummy_value()
+
+    return types.void(types.intp, types.intp, types.intp), codegen
+
+
+def _run_tasks(builder, args, dimensions, steps, data):
+    """The body of one thread: call the task for each of its numbers."""
+    data = builder.bitcast(data, _I64.as_pointer())
+    task = builder.inttoptr(builder.load(data), _TASK.as_pointer())
+    bound = builder.inttoptr(builder.load(builder.gep(data, [_I64(1)])), _I8P)
+    first = builder.ptrtoint(builder.load(args), _I64)
+    with cgutils.for_range(builder, builder.load(dimensions), intp=_I64) as loop:
+        builder.call(task, [bound, builder.add(first, loop.index)])
+    builder.ret_void()
+
+
+@njit(**OPTIONS)
 def _run_in_threads(address, bound, count):
-    for i in prange(count):
-        _call_task(address, bound, i)
+    _parallel_for(address, bound, count)
 
 
 _run_in_threads._cache = KernelCache("pool", _run_in_threads.py_func)

@@ -244,7 +244,7 @@ def test_uniform_streams_and_types():
         nd.uniform((5,), seed=-1)
 
 
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("dtype", DTYPES)
 def test_uniform_reaches_neither_end(dtype):
     @njit
     def of_bits(bits, low, high):

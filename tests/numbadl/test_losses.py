@@ -43,7 +43,9 @@ def test_value(name, shape, dtype, rng):
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (4, 3), (2, 17)])
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=[] if n == "cross_entropy" else [pytest.mark.slow]) for n in NAMES]
+)
 def test_gradient_is_the_slope(name, shape, rng):
     prediction, target = make(name, shape, np.float64, rng)
     expected = ref.numeric_gradient(lambda: float(ref.LOSSES[name](prediction, target)), prediction)

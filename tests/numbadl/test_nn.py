@@ -24,7 +24,7 @@ CASES = {
     **{cls.__name__: (cls, (6, 5)) for cls in ACTIVATION_LAYERS.values()},
 }
 ABSTRACT = {ActivationLayer, Sequential}
-FLOAT64_SLOW = {cls.__name__ for cls in ACTIVATION_LAYERS.values()} - {"ReLU", "Tanh"}
+FLOAT64_SLOW = {cls.__name__ for cls in ACTIVATION_LAYERS.values()} - {"Tanh"}
 EACH = pytest.mark.parametrize(
     "case", [pytest.param(c, marks=[pytest.mark.slow] if c in FLOAT64_SLOW else []) for c in CASES]
 )

@@ -9,6 +9,7 @@ import numbadl as nd
 
 STEPS = 100
 CASES = pytest.mark.parametrize("case", rules.CASES, ids=rules.label)
+DTYPES = pytest.mark.parametrize("dtype", [np.float32, pytest.param(np.float64, marks=pytest.mark.slow)])
 EACH_STATE = [rules.CASES[0], rules.CASES[3], rules.CASES[7]]  # one for each kernel
 
 
@@ -286,7 +287,7 @@ def test_wrong_gradients_change_nothing(case, rng):
 
 
 # -- clipping --------------------------------------------------------------------------------------------------------
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@DTYPES
 @pytest.mark.parametrize("form", ["array", "list", "dict"])
 def test_clip_norm(dtype, form, rng):
     for n, max_norm in [(1, 0.5), (100, 1.0), (100_003, 2.5), (100, 1e6)]:
@@ -327,7 +328,7 @@ def test_clip_norm_threads(on_threads, rng):
     assert all(other == first for other in others)
 
 
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@DTYPES
 def test_clip_value(dtype, rng):
     for n in (1, 63, 40_001):
         g = rng.normal(size=n).astype(dtype)

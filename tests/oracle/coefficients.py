@@ -111,9 +111,8 @@ def approximations():
             lambda z: sqrt_of(mp.erf)(z) - 1, lambda z: 1 / sqrt_of(mp.erf)(z), (0, 1), (7, 12),
         ),
         "ERFC_SHIFTED": Approximation(
-            "erfc(u + 5/2) (float32, to 3.93), erfc(u + 7/2) (float64, to 5.93) from 1 upwards, absolute error",
-            (lambda u: mp.erfc(u + mpf(2.5)), lambda u: mp.erfc(u + mpf(3.5))), lambda u: 1,
-            ((-1.5, mpf("1.43")), (-2.5, mpf("2.43"))), (15, 38),
+            "erfc(u + 9/4) for 1 <= u + 9/4 <= 3.93, in float32 only, absolute error",
+            lambda u: mp.erfc(u + mpf(2.25)), lambda u: 1, (-1.25, mpf("1.68")), (15, 0),
         ),
         "ERFC_RATIO": Approximation(
             "e^(x^2) erfc(x) (x + c) in powers of (x - c)/(x + c) for x >= 0; c = 2 (float32), 4 (float64)",
@@ -176,6 +175,9 @@ def entry(name, a):
     """The source text of one polynomial."""
     found, sizes, first = {}, [], []
     for k, (dtype_name, dtype) in enumerate(DTYPES.items()):
+        if not a.terms[k]:
+            found[dtype_name] = []
+            continue
         interval = a.interval[k] if isinstance(a.interval[0], tuple) else a.interval
         c, error = fit(pick(a.function, k), pick(a.weight, k), interval, a.terms[k], dtype, a.extended)
         first.append(parts(c[0], 2, dtype))
@@ -188,7 +190,7 @@ def entry(name, a):
     lines.append(f"{name}{'_REST' if a.extended else ''} = Polynomial(")
     for dtype_name, numbers in found.items():
         rows = [" " * 8 + ", ".join(numbers[k : k + 4]) + "," for k in range(0, len(numbers), 4)]
-        lines += [f"    {dtype_name}=(", *rows, "    ),"]
+        lines += [f"    {dtype_name}=(", *rows, "    ),"] if rows else [f"    {dtype_name}=(),"]
     return "\n".join([*lines, ")  # fmt: skip"])
 
 
