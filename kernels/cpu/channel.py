@@ -9,7 +9,7 @@ import numpy as np
 
 from .compile import function, kernel
 from .pool import parallel
-from .vector import at, elements, pick, pointers, spread, vector_accumulate, vector_map, vector_reduce
+from .vector import at, elements, pick, pointers, spread, vector_accumulate, vector_map, vector_sum
 
 ROWS = 64  # rows added in the arrays' type; blocks are added in float64, in order
 TASK = 1 << 14  # elements of a map task
@@ -60,7 +60,7 @@ def _build_runs(spec, has_sums, has_output, inputs, target, reduce_with, map_wit
             given = elements(at(reduce_with(operands), c))
             for i in range(n):
                 sources = at(inputs(operands), (i * channels + c) * s)
-                found = vector_reduce("sum", reduce, s, sources, (), given)
+                found = vector_sum(reduce, s, sources, given)
                 for k in range(sums):
                     total[k, c] += found[k]
         finish(total, operands, n * s, c, 1)
@@ -75,7 +75,7 @@ def _build_runs(spec, has_sums, has_output, inputs, target, reduce_with, map_wit
         n, c, s = arguments[0].shape
         total = np.zeros((sums, c), np.float64)
         if n * s > 0:
-            run_channel(c, total, pointers(arguments), n, c, s)
+            run_channel(c, (total, pointers(arguments), n, c, s))
 
     return run
 
@@ -105,7 +105,7 @@ def _build_rows(spec, has_sums, has_output, inputs, target, reduce_with, map_wit
         if has_sums:
             blocks = (n + ROWS - 1) // ROWS
             partial = np.zeros((blocks, sums, c), arguments[0].dtype)
-            add_block(blocks, partial, operands, n)
+            add_block(blocks, (partial, operands, n))
             for b in range(blocks):
                 for k in range(sums):
                     for j in range(c):
@@ -113,6 +113,6 @@ def _build_rows(spec, has_sums, has_output, inputs, target, reduce_with, map_wit
         finish(total, operands, n, 0, c)
         if has_output:
             rows = max(1, TASK // c)
-            map_block((n + rows - 1) // rows, rows, operands, n, c)
+            map_block((n + rows - 1) // rows, (rows, operands, n, c))
 
     return run

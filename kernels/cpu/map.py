@@ -55,13 +55,13 @@ def _build_plain(spec):
         if not equal_sizes(arguments) or overlap(inputs(operands), outputs(operands), n):
             return REFUSED
         if n < PARALLEL_FROM:
-            chunks(1, n, n, operands)
+            chunks(1, (n, n, operands))
         elif not pool_is_decided():
             return REFUSED
         elif streamable and streaming_pays(arguments[first_out], inputs(operands), outputs(operands)):
-            streamed_chunks((n + LARGE_CHUNK - 1) // LARGE_CHUNK, n, LARGE_CHUNK, operands)
+            streamed_chunks((n + LARGE_CHUNK - 1) // LARGE_CHUNK, (n, LARGE_CHUNK, operands))
         else:
-            chunks((n + CHUNK - 1) // CHUNK, n, CHUNK, operands)
+            chunks((n + CHUNK - 1) // CHUNK, (n, CHUNK, operands))
         return DONE
 
     return run
@@ -98,7 +98,7 @@ def _build_random(spec):
         seed, offset, start = arguments[-3], arguments[-2], arguments[-1]
         count = (start + n + RANDOM_BLOCK - 1) // RANDOM_BLOCK - start // RANDOM_BLOCK
         per_task = max(count, 1) if n < PARALLEL_FROM // 4 else CHUNK // RANDOM_BLOCK
-        blocks((count + per_task - 1) // per_task, n, per_task, pointers(arguments), seed, offset, start)
+        blocks((count + per_task - 1) // per_task, (n, per_task, pointers(arguments), seed, offset, start))
 
     return run
 

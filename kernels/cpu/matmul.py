@@ -53,6 +53,6 @@ def build(spec):
         if m * n > 0:
             height, width = shape(m, n, k)
             count = ((m + height - 1) // height) * ((n + width - 1) // width)
-            tiles(count, height, width, m, n, k, one, pointers(arguments))
+            tiles(count, (height, width, m, n, k, one, pointers(arguments)))
 
     return run

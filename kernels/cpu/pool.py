@@ -5,7 +5,9 @@ Tasks are numbered by the data's shape alone, so results are the same to the bit
 Threads are those of Numba's threading layer, which one function here calls, the launcher: it gets a task as an address,
 so that kernels compile serially, in a third of the time. (It calls the layer itself, because a prange takes Python's
 lock and plans its work at each start: 2.8 us against 1.6.) A kernel knows one
-symbol, ``numbadl_pool``: a few words of memory which hold the launcher's address once the pool runs, and a lock. A call runs serially
+symbol, ``numbadl_pool``: a few words of memory which hold the launcher's address once the pool runs, and a lock.
+
+A call runs serially
 
 - before the pool has been started (`ensure_started` is called by kernels that have large arrays, never at import:
   starting GNU OpenMP resets other libraries' thread counts),
@@ -78,38 +80,6 @@ if hasattr(os, "register_at_fork"):
 
 
 # -- inside compiled code ------------------------------------------------------------------------
-def _binder(task):
-    """An intrinsic: args -> (address of a C function that runs task(*args, i), address of its packed arguments).
-
-    The task is part of the intrinsic and not an argument: a dispatcher as a value would put an address of this
-    process into the code, which then could not be kept on disk.
-    """
-
-    @intrinsic
-    def bind(context, args):
-        signature = types.Dispatcher(task).get_call_type(context, (*args.types, types.intp), {})
-        result = types.UniTuple(types.intp, 2)
-
-        def codegen(cx, builder, sig, values):
-            (packed,) = values
-            storage = cgutils.alloca_once_value(builder, packed)
-            wrapper = ir.Function(builder.module, _TASK, builder.module.get_unique_name("task"))
-            wrapper.linkage = "internal"
-            inner = ir.IRBuilder(wrapper.append_basic_block())
-            prefer_512_bit(builder)
-            prefer_512_bit(inner)
-            arguments = inner.load(inner.bitcast(wrapper.args[0], packed.type.as_pointer()))
-            unpacked = [inner.extract_value(arguments, k) for k in range(len(args.types))]
-            _call_ignoring_status(cx, inner, task, signature, [*unpacked, wrapper.args[1]])
-            inner.ret_void()
-            addresses = [builder.ptrtoint(wrapper, _I64), builder.ptrtoint(storage, _I64)]
-            return cx.make_tuple(builder, result, addresses)
-
-        return result(args), codegen
-
-    return bind
-
-
 def _call_ignoring_status(cx, builder, task, signature, values):
     """Call a compiled function from one that cannot raise (kernels do not: the shapes were checked in Python)."""
     compiled = task.get_compile_result(signature)
@@ -241,19 +211,54 @@ def _run_in_threads(address, bound, count):
 _run_in_threads._cache = KernelCache("pool", _run_in_threads.py_func)
 
 
-def parallel(fn):
-    """Turn ``fn(*args, index)`` into ``fn(count, *args)``: runs all indices, on all cores where that is possible."""
-    bind = _binder(function(fn))
+@function
+def _run_all(address, bound, count):
+    """Run task number 0 to count - 1, on all cores where that is possible."""
+    launcher = _load_launcher() if count > 1 else 0
+    if launcher != 0 and _try_lock():
+        _call_launcher(launcher, address, bound, count)
+        _unlock()
+    else:
+        for i in range(count):
+            _call_task(address, bound, i)
 
-    @function
-    def run(count, *args):
-        address, bound = bind(args)
-        launcher = _load_launcher() if count > 1 else 0
-        if launcher != 0 and _try_lock():
-            _call_launcher(launcher, address, bound, count)
-            _unlock()
-        else:
-            for i in range(count):
-                _call_task(address, bound, i)
+
+def parallel(fn):
+    """Turn ``fn(*args, index)`` into ``run(count, args)``: all indices, on all cores where that is possible.
+
+    The task is part of the intrinsic and not an argument: a dispatcher as a value would put an address of this
+    process into the code, which then could not be kept on disk.
+    """
+    task = function(fn)
+
+    @intrinsic
+    def run(context, count, args):
+        signature = types.Dispatcher(task).get_call_type(context, (*args.types, types.intp), {})
+        run_all = types.Dispatcher(_run_all)
+        run_signature = run_all.get_call_type(context, (types.intp,) * 3, {})
+
+        def codegen(cx, builder, sig, values):
+            count, packed = values
+            storage = cgutils.alloca_once_value(builder, packed)
+            wrapper = _wrapper(cx, builder, task, signature, packed.type)
+            addresses = [builder.ptrtoint(wrapper, _I64), builder.ptrtoint(storage, _I64)]
+            cx.get_function(run_all, run_signature)(builder, [*addresses, count])
+            return cx.get_dummy_value()
+
+        return types.void(types.intp, args), codegen
 
     return run
+
+
+def _wrapper(cx, builder, task, signature, packed):
+    """A C function (context, i): the task, called with the arguments that the context holds, and i."""
+    wrapper = ir.Function(builder.module, _TASK, builder.module.get_unique_name("task"))
+    wrapper.linkage = "internal"
+    inner = ir.IRBuilder(wrapper.append_basic_block())
+    prefer_512_bit(builder)
+    prefer_512_bit(inner)
+    arguments = inner.load(inner.bitcast(wrapper.args[0], packed.as_pointer()))
+    unpacked = [inner.extract_value(arguments, k) for k in range(len(packed.elements))]
+    _call_ignoring_status(cx, inner, task, signature, [*unpacked, wrapper.args[1]])
+    inner.ret_void()
+    return wrapper

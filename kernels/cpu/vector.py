@@ -225,6 +225,7 @@ class _Element:
     """The code of one call of *fn* on element i of the *sources*, followed by *scalars*."""
 
     def __init__(self, context, fn, sources, scalars):
+        fn = fn if isinstance(fn, types.Type) else context.resolve_value_type(fn)
         self.fn, self.pointee = fn, [getattr(p, "dtype", p) for p in sources.types]
         self.signature = fn.get_call_type(context, (*self.pointee, *scalars.types), {})
         result = self.signature.return_type
@@ -297,43 +298,84 @@ def vector_accumulate(context, fn, count, sources, totals, scalars):
     return types.void(fn, types.intp, sources, totals, scalars), codegen
 
 
-@intrinsic(prefer_literal=True)
-def vector_reduce(context, combine, fn, count, sources, kept, scalars):
-    """Sums (or the maximum) of fn(sources[0][i], ..., *scalars) over i, as a tuple with an entry for each value of fn.
+class _Reduction:
+    """The code that combines fn(sources[0][i], ..., *scalars) over i: sums, or the maximum, of each value of fn.
 
-    Additions may be re-associated here, and only here: which elements meet in which lane depends on *count* and the
-    machine's vectors, never on threads. The maximum is IEEE 754-2019's: NaN wins. With *kept*, a tuple of one
-    pointer, the (single) value of each element is stored there, too.
+    Additions may be re-associated here, and only here: which elements meet in which lane depends on the count and the
+    machine's vectors, never on threads. The maximum is IEEE 754-2019's: NaN wins.
     """
-    element = _Element(context, fn, sources, scalars)
-    maximum = combine.literal_value == "max"
-    result = types.Tuple(element.results)
+
+    def __init__(self, context, combine, fn, sources, scalars):
+        self.element, self.maximum = _Element(context, fn, sources, scalars), combine == "max"
+        self.types = self.element.results
+
+    def emit(self, cx, builder, count, sources, scalars, kept=(), kept_types=()):
+        """-> totals; *kept* is a pointer, or none, to where the value of each element is stored, too."""
+
+        def body(i, mark, totals):
+            found = self.element.call(cx, builder, self.element.load(cx, builder, sources, i, mark) + scalars)
+            if kept:
+                self.element.store(cx, builder, found, kept, kept_types, i, mark)
+            return [self._join(builder, t, v) for t, v in zip(totals, found, strict=True)]
+
+        start = float("-inf") if self.maximum else 0.0
+        initial = [ir.Constant(cx.get_value_type(t), start) for t in self.types]
+        return _independent_loop(builder, count, body, initial)
+
+    def _join(self, builder, total, value):
+        if not self.maximum:
+            return builder.fadd(total, value, flags=("reassoc", "nsz"))
+        signature = ir.FunctionType(value.type, [value.type] * 2)
+        return builder.call(builder.module.declare_intrinsic("llvm.maximum", [value.type], signature), [total, value])
+
+
+@intrinsic
+def vector_sum(context, fn, count, sources, scalars):
+    """The sum over i < count of fn(sources[0][i], ..., *scalars), as a tuple with an entry for each value of fn."""
+    plan = _Reduction(context, "sum", fn, sources, scalars)
+    result = types.Tuple(plan.types)
 
     def codegen(cx, builder, sig, values):
         prefer_512_bit(builder)
-        from_, keep, parameters = (cgutils.unpack_tuple(builder, v) for v in values[3:])
-        start = float("-inf") if maximum else 0.0
+        from_, parameters = (cgutils.unpack_tuple(builder, v) for v in values[2:])
+        return cx.make_tuple(builder, result, plan.emit(cx, builder, values[1], from_, parameters))
 
-        def join(total, value):
-            if not maximum:
-                return builder.fadd(total, value, flags=("reassoc", "nsz"))
-            signature = ir.FunctionType(value.type, [value.type] * 2)
-            return builder.call(
-                builder.module.declare_intrinsic("llvm.maximum", [value.type], signature), [total, value]
-            )
+    return result(fn, types.intp, sources, scalars), codegen
 
-        def body(i, mark, totals):
-            found = element.call(cx, builder, element.load(cx, builder, from_, i, mark) + parameters)
-            element.store(
-                cx, builder, found[: len(keep)], keep, [p.dtype for p in kept.types], i, mark
-            ) if keep else None
-            return [join(t, v) for t, v in zip(totals, found, strict=True)]
 
-        initial = [ir.Constant(cx.get_value_type(t), start) for t in element.results]
-        totals = _independent_loop(builder, values[2], body, initial)
-        return cx.make_tuple(builder, result, totals)
+def reduce_stages(stages):
+    """A compiled function that runs `numbadl.kernels.shapes.Stage` declarations one after the other.
 
-    return result(combine, fn, types.intp, sources, kept, scalars), codegen
+    (count, sources, targets) -> (results, sources): a stage's function takes the results before it as scalars; after
+    a stage with *keep*, the target stands in place of the first source.
+    """
+
+    @intrinsic
+    def run(context, count, sources, targets):
+        plans, results, seen = [], (), sources
+        for stage in stages:
+            plan = _Reduction(context, stage.combine, stage.function, seen, types.Tuple(results))
+            plans.append((stage, plan))
+            results += tuple(plan.types)
+            if stage.keep:
+                seen = types.Tuple([targets.types[0], *seen.types[1:]])
+        result = types.Tuple([types.Tuple(results), seen])
+
+        def codegen(cx, builder, sig, values):
+            prefer_512_bit(builder)
+            from_, to = (cgutils.unpack_tuple(builder, v) for v in values[1:])
+            found, kept_types = [], [p.dtype for p in targets.types]
+            for stage, plan in plans:
+                kept = to if stage.keep else ()
+                found += plan.emit(cx, builder, values[0], from_, list(found), kept, kept_types)
+                if stage.keep:
+                    from_ = [to[0], *from_[1:]]
+            parts = [cx.make_tuple(builder, result.types[0], found), cx.make_tuple(builder, seen, from_)]
+            return cx.make_tuple(builder, result, parts)
+
+        return result(types.intp, sources, targets), codegen
+
+    return run
 
 
 @intrinsic
