@@ -20,7 +20,7 @@ _IMPORT = re.compile(r"^\s*from\s+(\.+)([\w.]*)\s+import\s+(\([^)]*\)|[^\n]*)", 
 
 def digest(*values):
     """A hexadecimal digest over everything that code compiled from *values*, functions and declarations, depends on."""
-    parts = set()
+    parts = {repr(_describe(value)) for value in values if dataclasses.is_dataclass(value)}
     for value in values:
         _collect(value, parts)
     return hashlib.sha256("\n".join(sorted(parts)).encode()).hexdigest()[:32]
@@ -45,7 +45,8 @@ def _describe(value):
         constants = [c for c in code.co_consts if not isinstance(c, types.CodeType)]
         return (fn.__module__, fn.__qualname__, code.co_code, repr(constants), code.co_names, _describe(cells))
     if dataclasses.is_dataclass(value):
-        return [_describe(getattr(value, field.name)) for field in dataclasses.fields(value)]
+        fields = [(field.name, _describe(getattr(value, field.name))) for field in dataclasses.fields(value)]
+        return (type(value).__name__, fields)
     if isinstance(value, (list, tuple)):
         return [_describe(v) for v in value]
     return repr(value) if isinstance(value, (int, float, str, bytes, type(None))) else type(value).__name__
@@ -66,7 +67,8 @@ def _collect(value, parts):
         parts.add(repr(value))
         return
     fn = getattr(value, "py_func", value)
-    if (fn.__module__ or "").startswith(PACKAGE + "."):
+    outside = not (fn.__module__ or "").startswith(PACKAGE + ".")
+    if not outside:
         parts.update(f"{module} {_text_digest(module)}" for module in _dependencies(fn.__module__))
         followed = inspect.getclosurevars(fn).nonlocals
     else:
@@ -74,13 +76,28 @@ def _collect(value, parts):
         if line in parts:
             return
         parts.add(line)
-        found = inspect.getclosurevars(fn)
-        followed = {**found.nonlocals, **found.globals}
+        followed = _named_by(fn)
     for name, inner in followed.items():
         if _is_function(inner) and inner is not value:
             _collect(inner, parts)
-        elif isinstance(inner, (int, float, str)):
-            parts.add(f"{name} {inner!r}")
+        elif isinstance(inner, (int, float, str)) or (outside and not inspect.ismodule(inner)):
+            parts.add(f"{name} {_constant(inner)}")
+
+
+def _named_by(fn):
+    """What a user's function refers to by name: closure cells, defaults, globals, and attributes of modules."""
+    found = inspect.getclosurevars(fn)
+    named = {**found.nonlocals, **found.globals, "defaults": fn.__defaults__, "annotations": repr(fn.__annotations__)}
+    named["body"] = getattr(fn, "body", None)  # of an @elementary function
+    for module in [v for v in named.values() if inspect.ismodule(v)]:
+        if module.__name__.partition(".")[0] not in ("math", "numpy", "numba", "numbadl"):
+            named.update({f"{module.__name__}.{n}": getattr(module, n) for n in fn.__code__.co_names if hasattr(module, n)})
+    return named
+
+
+def _constant(value):
+    """A text for a constant that changes with its value: the attributes of an object that has some, else its repr."""
+    return repr(vars(value)) if hasattr(value, "__dict__") and not isinstance(value, type) else repr(value)
 
 
 @functools.cache
@@ -118,6 +135,19 @@ def _path(module):
     return Path(sys.modules[module].__file__ if module in sys.modules else importlib.util.find_spec(module).origin)
 
 
-@functools.cache
+def _digest_of(path):
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+# Taken when this module is imported: the running process has the code that the files hold now, whatever they hold later.
+_TEXTS = {path: _digest_of(path) for path in Path(__file__).resolve().parent.rglob("*.py")}
+
+
 def _text_digest(module):
-    return hashlib.sha256(_path(module).read_bytes()).hexdigest()
+    path = _path(module).resolve()
+    return _TEXTS.get(path) or _digest_of(path)
+
+
+def sources_changed():
+    """Whether a file of the package was edited since this process imported it: what it compiles is of neither version."""
+    return any(not path.exists() or _digest_of(path) != text for path, text in _TEXTS.items())

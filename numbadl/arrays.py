@@ -6,6 +6,7 @@ import math
 import numpy as np
 
 from .kernels import cpu
+from .kernels.cpu.map import REFUSED
 
 DTYPES = _FLOAT32, _FLOAT64 = (np.dtype(np.float32), np.dtype(np.float64))
 THREADS_FROM = 1 << 14  # elements: kernels with fewer run serially, so the threads need not be started for them
@@ -183,6 +184,12 @@ def _hint(value):
     return ""
 
 
+def run_map(name, *operands):
+    """Run a Map kernel over flat arrays. It refuses, with nothing written, what overlaps in part."""
+    if device_of(operands[0]).kernel(name)(*operands) == REFUSED:
+        raise ValueError(f"{name}: an array that is written to overlaps another one in part")
+
+
 # -- layouts -----------------------------------------------------------------------------------------
 def run_flat(kernel, inputs, output, scalars=()):
     """Call *kernel* with flat, dense views of arrays of one shape; copies only what is not dense in a common order."""
@@ -191,7 +198,7 @@ def run_flat(kernel, inputs, output, scalars=()):
         return
     axes = _common_order([*inputs, output])
     if axes is None:
-        dense = [np.ascontiguousarray(a) for a in inputs]
+        dense = [np.require(np.asarray(a), requirements="CA") for a in inputs]
         result = output if output.flags.carray else np.empty(output.shape, output.dtype)
         kernel(*[_flat(a) for a in dense], result.reshape(-1), *scalars)
         if result is not output:
@@ -231,6 +238,7 @@ def writeable(array):
         return np.empty(array.shape, array.dtype)
     address = array.__array_interface__["data"][0]
     buffer = (ctypes.c_char * array.nbytes).from_address(address)
+    buffer.owner = array  # the view keeps the buffer, and the buffer what it points into
     return np.frombuffer(buffer, array.dtype).reshape(array.shape)
 
 

@@ -15,6 +15,7 @@ from .arrays import (
     plain_out,
     rows_of,
     run_flat,
+    run_map,
 )
 from .kernels.cpu.map import DONE
 from .kernels.scalar.activations import ACTIVATIONS
@@ -120,7 +121,7 @@ def _elementwise(name, out, scalars=(), **inputs):
         if flat is None:
             run_flat(device.kernel(name), arrays, out, scalars)
         else:
-            device.kernel(name)(*flat, *scalars)
+            run_map(name, *flat, *scalars)
     return out
 
 
@@ -259,6 +260,8 @@ def _stream(seed, offset, start):
         bits = 63 if name == "start" else 64
         if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or not 0 <= value < 2**bits:
             raise ValueError(f"{name}: got {value!r}, accepted are integers from 0 to 2**{bits} - 1")
+    if start >= 2**62:
+        raise ValueError(f"start: got {start}, accepted are integers below 2**62")
     return np.uint64(seed), np.uint64(offset), np.int64(start)
 
 

@@ -32,6 +32,8 @@ def matmul(a, b, out=None, *, transpose_a=False, transpose_b=False, bias=None):
         raise ValueError(f"b: its inner dimension is {inner}, that of a is {k} (shapes {a.shape} and {b.shape})")
     if bias is not None:
         check_shape("bias", bias, (n,), "one value for each column of the result")
+    if max(m, n, k) >= 2**31:
+        raise ValueError(f"a, b: shapes {a.shape} and {b.shape}; BLAS takes dimensions below 2**31")
     device = device_of(a)
     if out is None:
         out = device.empty((m, n), a.dtype)
@@ -66,9 +68,14 @@ def _check_apart(out, **inputs):
 def column_sums(grad, out=None):
     """The sum of a matrix (N, C) over its rows, (C,): the gradient of a bias."""
     check(grad=grad)
+    if grad.ndim != 2:
+        raise ValueError(f"grad: got shape {grad.shape}, expected a matrix")
     device = device_of(grad)
     if out is None:
         out = device.empty((grad.shape[1],), grad.dtype)
+    else:
+        check(grad=grad, out=out)
+        check_shape("out", out, (grad.shape[1],), "one value for each column")
     if grad.size == 0:
         device.copy(out, device.zeros(out.shape, out.dtype))
         return out

@@ -35,39 +35,43 @@ class _SingleThreaded:
     """A context in which scipy's BLAS uses one thread; may be nested and entered from several threads at once."""
 
     def __init__(self):
-        self._lock, self._depth, self._before = threading.Lock(), 0, []
+        self._lock, self._depth, self._before, self._mine = threading.RLock(), 0, [], threading.local()
 
     def __enter__(self):
+        libraries = load()
         with self._lock:
+            if self._depth == 0:
+                self._before = [(lib, lib.get_num_threads()) for lib in libraries]
+                for lib, _ in self._before:
+                    lib.set_num_threads(1)
             self._depth += 1
-            if self._depth == 1:
-                self._before = [(lib, lib.get_num_threads()) for lib in load()]
-                for lib, threads in self._before:
-                    if threads != 1:
-                        lib.set_num_threads(1)
+            self._mine.depth = getattr(self._mine, "depth", 0) + 1
 
     def __exit__(self, *error):
         with self._lock:
             self._depth -= 1
+            self._mine.depth -= 1
             if self._depth == 0:
-                for lib, threads in self._before:
-                    if threads != 1:
-                        lib.set_num_threads(threads)
+                self._restore()
 
-    def reset(self):
-        """Forget what other threads were doing: they do not exist in a forked child."""
-        self._lock, self._depth = threading.Lock(), 0
+    def _restore(self):
         for lib, threads in self._before:
             lib.set_num_threads(threads)
-        self._before = []
+
+    def after_fork_in_child(self):
+        """Forget what other threads were doing: they do not exist here."""
+        others, self._depth = self._depth, getattr(self._mine, "depth", 0)
+        self._lock = threading.RLock()
+        if others and not self._depth:
+            self._restore()
 
 
 single_threaded = _SingleThreaded()
-calling = threading.Lock()  # held during a product
+calling = threading.RLock()  # held during a product
 
 
 def _after_fork_in_child():
-    single_threaded.reset()
+    single_threaded.after_fork_in_child()
     calling.release()
 
 

@@ -12,6 +12,7 @@ import os
 import pickle
 import sys
 import tempfile
+import threading
 import warnings
 from pathlib import Path
 
@@ -23,7 +24,7 @@ from numba.core.caching import _Cache
 from numba.core.compiler import CompileResult
 from numba.core.serialize import dumps
 
-from ..digest import digest, identity
+from ..digest import digest, identity, sources_changed
 from ..shapes import KINDS, dtype_of
 
 ELEMENTS = tuple(KINDS.values())
@@ -34,14 +35,15 @@ OPTIONS = {"nogil": True, "error_model": "numpy"}  # no global fastmath: it fold
 def building(declaration):
     """While a kernel is built: every function made for it is named after it (see `numbadl.kernels.digest.identity`)."""
     global _prefix
-    before, _prefix = _prefix, f"{declaration.name}.{identity(declaration)}."
-    try:
-        yield
-    finally:
-        _prefix = before
+    with _build_lock:
+        before, _prefix = _prefix, f"{declaration.name}.{identity(declaration)}."
+        try:
+            yield
+        finally:
+            _prefix = before
 
 
-_prefix = ""
+_prefix, _build_lock = "", threading.RLock()
 
 
 def function(fn):
@@ -118,13 +120,13 @@ class KernelCache(_Cache):
                 if pickle.load(f) != self._digest:
                     return None
                 payload = pickle.load(f)
-        except (OSError, EOFError, pickle.UnpicklingError):
-            return None  # not there, or damaged: compile and write it again
+        except Exception:  # not there, or damaged, in which case anything may come out: compile and write it again
+            return None
         return CompileResult._rebuild(target_context, *payload)
 
     def save_overload(self, sig, data):
         folder = cache_folder()
-        if not self._enabled or folder is None:
+        if not self._enabled or folder is None or sources_changed():
             return
         if data.library.has_dynamic_globals:
             raise RuntimeError(f"kernel {self.name} holds an address of this process and cannot be kept on disk")
@@ -141,7 +143,7 @@ class KernelCache(_Cache):
         self._enabled = False
 
     def flush(self):
-        for path in cache_folder().glob(f"{self.name}-*.kernel"):
+        for path in [] if cache_folder() is None else cache_folder().glob(f"{self.name}-*.kernel"):
             path.unlink(missing_ok=True)
 
 

@@ -411,6 +411,7 @@ def stream_map(context, fn, count, sources, targets, scalars):
             start = builder.add(head, builder.mul(loop.index, _I64(BLOCK)))
             run(start, _I64(BLOCK), space)
             _store_past_cache(builder, space, builder.gep(target, [start], inbounds=True), size)
+        builder.fence("seq_cst")  # streaming stores are not ordered with what tells other threads that this is done
         done = builder.add(head, builder.mul(blocks, _I64(BLOCK)))
         run(done, builder.sub(count, done), builder.gep(target, [done], inbounds=True))
         return cx.get_dummy_value()

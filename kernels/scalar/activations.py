@@ -7,8 +7,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from math import inf
 
+from .intrinsics import fma
 from .language import scalar
-from .math import exp, sech2, sigmoid, tanh
+from .math import exp_scaled, sech2, sigmoid, tanh
 
 
 @dataclass(frozen=True)
@@ -64,21 +65,48 @@ def relu_derivative(x):
 
 @scalar
 def sigmoid_derivative(x):
-    e = exp(-abs(x))
-    return e / ((1 + e) * (1 + e))  # sigma(x) sigma(-x); f (1 - f) would cancel
+    return 0.25 * sech2(0.5 * x)  # sigma(x) sigma(-x); f (1 - f) would cancel
+
+
+FAR = 1e5  # beyond, every exponential has vanished; a limit for what would be inf * 0 there
+
+
+@scalar
+def _quotient(high, low, divisor):
+    """(high + low) / divisor with little more than one rounding: what is left of high / divisor is divided again."""
+    reciprocal = 1 / divisor
+    q = high * reciprocal
+    return fma(reciprocal, fma(-q, divisor, high) + low, q)
 
 
 @scalar
 def silu(x):
-    s = sigmoid(x)
-    return x * s if s > 0 else s  # at -inf the product would be NaN
+    """x e / (1 + e) with e = exp(x) for x < 0, scaled by 2**64: e is no normal number where x e still is."""
+    c = -FAR if x < -FAR else (FAR if x > FAR else x)
+    scaled = exp_scaled(-abs(c))
+    factor = scaled if c < 0 else 1
+    high = c * factor
+    y = _quotient(high, fma(c, factor, -high), 1 + scaled * 2.0**-64)
+    y = y * 2.0**-64 if c < 0 else y
+    return x if x > FAR else y
 
 
 @scalar
 def silu_derivative(x):
-    s, t = sigmoid(x), sigmoid(-x)  # 1 - sigmoid(x) would cancel
-    growth = x * t if t > 0 else t
-    return s * (1 + growth) if s > 0 else s
+    """e (1 + e + x) / (1 + e)**2 with e = exp(x) for x < 0, (1 + e + x e) / (1 + e)**2 with e = exp(-x) otherwise."""
+    x = -FAR if x < -FAR else (FAR if x > FAR else x)
+    scaled = exp_scaled(-abs(x))
+    e = scaled * 2.0**-64
+    u = 1 + e
+    lost = e - (u - 1)
+    p = x if x < 0 else x * e
+    a = u + p
+    rest = a - u
+    a_low = (u - (a - rest)) + (p - rest) + lost
+    factor = scaled if x < 0 else 1
+    high = factor * a
+    y = _quotient(high, fma(factor, a, -high) + factor * a_low, fma(u, u, 2 * u * lost))
+    return y * 2.0**-64 if x < 0 else y
 
 
 ACTIVATIONS = {

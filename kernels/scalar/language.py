@@ -151,7 +151,10 @@ def typed(fn, dtype):
         source = textwrap.dedent(inspect.getsource(fn))
     except (OSError, TypeError):
         return _typed_constants(fn, dtype, namespace)
-    tree = ast.parse(source)
+    try:
+        tree = ast.parse(source)
+    except SyntaxError:  # a lambda on a line of its own, inside a call
+        return _typed_constants(fn, dtype, namespace)
     definition = tree.body[0]
     if not isinstance(definition, ast.FunctionDef):  # a lambda inside a larger statement: its source is not its own
         return _typed_constants(fn, dtype, namespace)
@@ -230,7 +233,7 @@ class _Typer(ast.NodeTransformer):
         else:
             found = self.value(node)
             found = found.of(self.dtype) if type(found) is ByType else found
-        return found if type(found) in (int, float) else None
+        return float(found) if isinstance(found, float) else found if type(found) is int else None
 
     def is_integer(self, node):
         """Whether *node* is an integer by the rules (a literal is one only beside another integer)."""

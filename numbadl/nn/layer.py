@@ -16,6 +16,7 @@ class Layer:
     step, so that a step allocates nothing; otherwise they are new arrays.
     """
 
+    model = None  # whether it is part of a model, whose flat buffers hold its parameters
     following = None  # the record of the activation behind it, which the initialiser is chosen by
 
     def __init_subclass__(cls, **kwargs):

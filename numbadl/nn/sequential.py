@@ -39,6 +39,10 @@ class Sequential(Layer):
         for position, layer in enumerate(layers):
             if not isinstance(layer, Layer):
                 raise TypeError(f"layer {position}: got {type(layer).__name__}, accepted are layers of numbadl.nn")
+            if isinstance(layer, Sequential):
+                raise TypeError(f"layer {position}: a Sequential inside another is not supported; give its layers")
+            if layer.model is not None:
+                raise ValueError(f"layer {position}, {layer!r}: belongs to another model; make one for each")
         if len(set(map(id, layers))) != len(layers):
             raise ValueError("layers: the same layer stands in two places; make one for each")
         self.layers, self.metadata, self.loss = list(layers), {}, None
@@ -48,7 +52,7 @@ class Sequential(Layer):
             raise TypeError(f"dtype: got {self.dtype}, accepted are float32 and float64")
         self.reseed(seed)
         for position, layer in enumerate(layers):
-            layer.following = _activation_behind(layers[position + 1 :])
+            layer.following, layer.model = _activation_behind(layers[position + 1 :]), True
         self._place(arrays.DEVICES["cpu"], self.dtype)
 
     def reseed(self, seed):
@@ -86,6 +90,8 @@ class Sequential(Layer):
     def to(self, device=None, dtype=None):
         """Move to a device ("cpu", "cuda", "auto") or a dtype; an optimiser bound to the old buffers then refuses."""
         device = self.device if device is None else arrays.device(device)
+        if device is self.device and dtype in (None, self.dtype):
+            return self
         self._place(device, self.dtype if dtype is None else np.dtype(dtype))
         return self
 

@@ -56,4 +56,4 @@ def clip_grad_value_(grads, clip_value):
 def _run(name, first, *rest):
     device = device_of(first)
     device.prepare(first.size)
-    return device.kernel(name)(first, *rest)
+    return device.kernel(name)(first, *rest)  # in place, so that a Map kernel has nothing to refuse

@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 
-from ..arrays import check, check_shape, device_of, to_host, writeable
+from ..arrays import check, check_shape, device_of, run_map, to_host, writeable
 from ..kernels.scalar.updates import UPDATES
 
 
@@ -170,7 +170,7 @@ def _update(rule, param, grad, state, scalars):
         device.prepare(param.size)
         flat = [a.reshape(-1) for a in (param, *state.values())]
         values = [param.dtype.type(s) for s in scalars]
-        device.kernel(f"update.{rule.name}")(flat[0], grad.reshape(-1), *flat[1:], *flat, *values)
+        run_map(f"update.{rule.name}", flat[0], grad.reshape(-1), *flat[1:], *flat, *values)
 
 
 class SGD(Optimizer):

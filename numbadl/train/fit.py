@@ -62,11 +62,12 @@ def fit(
     model.loss, model.stop_training = loss.__name__, False
     history, steps = History(), math.ceil(n / min(size, n))
     bar = tqdm(total=epochs * steps, disable=not progress, unit="step", dynamic_ncols=True, desc="loading kernels")
-    with bar, blas.single_threaded if model.device.name == "cpu" else contextlib.nullcontext():
+    with bar:
         _tell(callbacks, "on_train_begin", model, history)
         for epoch in range(1, epochs + 1):
             order = np.random.default_rng([seed, epoch]).permutation(n) if shuffle and size < n else None
-            values = _epoch(model, x, y, loss, optimizer, order, min(size, n), bar, epoch)
+            with blas.single_threaded if model.device.name == "cpu" else contextlib.nullcontext():
+                values = _epoch(model, x, y, loss, optimizer, order, min(size, n), bar, epoch)
             if validation_data is not None:
                 values |= {f"val_{k}": v for k, v in evaluate(model, *validation_data, loss).items()}
             history.record(epoch, values)
@@ -140,7 +141,7 @@ def evaluate(model, x, y, loss=None, batch_size=4096):
 
     The loss is the one that the model was trained with, unless another is named.
     """
-    loss = find_loss(loss or model.loss or _no_loss())
+    loss, batch_size = find_loss(loss or model.loss or _no_loss()), _positive("batch_size", batch_size)
     x, y = _checked(model, x, y, loss)
     total, metrics = 0.0, metrics_for(loss.__name__)
     for start in range(0, len(x), batch_size):
@@ -162,7 +163,7 @@ def _no_loss():
 
 def predict(model, x, batch_size=4096):
     """The model's outputs for rows of x, as a NumPy array (logits where the loss takes logits)."""
-    x = _rows(model, x, "x")
+    x, batch_size = _rows(model, x, "x"), _positive("batch_size", batch_size)
     parts = [
         to_host(model.forward(model.device.from_host(np.ascontiguousarray(x[start : start + batch_size]))))
         for start in range(0, max(len(x), 1), batch_size)

@@ -54,7 +54,15 @@ def test_mask_is_philox(p, seed, offset):
     assert np.array_equal(mask, ref.dropout_mask(range(2100), p, seed, offset))
 
 
-@pytest.mark.parametrize("start", [1, 255, 1023, 1024, 100_001, 2**31, 2**34 + 3, 2**62])
+def test_threshold_to_the_last_bit():
+    """An element is kept where its bits, as a fraction of 2**32, reach p, and dropped where they fall short by one."""
+    for element in (0, 1, 300, 999):
+        bits = ref.random_bits(element, 7, 8)
+        kept = [nd.dropout.mask((1,), (bits + k) / 2**32, 7, 8, start=element)[0] for k in (-1, 0, 1)]
+        assert kept == [True, True, False]
+
+
+@pytest.mark.parametrize("start", [1, 255, 1023, 1024, 100_001, 2**31, 2**34 + 3, 2**61 + 7])
 def test_mask_from_a_start(start):
     expected = ref.dropout_mask(range(start, start + 1500), 0.4, 5, 6)
     assert np.array_equal(nd.dropout.mask((1500,), 0.4, 5, 6, start=start), expected)

@@ -1,5 +1,7 @@
 """Activations over arrays: values against high precision, layouts, sizes, threads and errors, for every record."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 import references as ref
@@ -233,6 +235,21 @@ def test_backward_into_grad(name):
     assert same_bits(grad, expected)
 
 
+def test_dense_arrays_of_one_order_are_not_copied():
+    c = np.ones((100, 200, 300), np.float32)
+    for x in (c, np.array(c, order="F"), c.transpose(1, 0, 2), c.reshape(-1)[4:].reshape(2, -1)):
+        out = np.empty_like(x)
+        nd.silu(x[:1, :1].copy())
+        tracemalloc.start()
+        try:
+            nd.silu(x, out=out)
+            nd.silu.backward(x, x, out=out)
+            peak = tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+        assert peak < x.nbytes / 20
+
+
 def test_a_dtype_compiles_once_whatever_the_layout():
     values = np.linspace(-7, 8, 24).astype(np.float32).reshape(2, 3, 4)
     for layout in LAYOUTS.values():
@@ -313,83 +330,7 @@ def test_threads(name, operation, dtype, n, on_threads, rng, store):
     assert same_bits(run(name, operation, x, grad), serial), "another run, other bits"
 
 
-# -- errors --------------------------------------------------------------------------------------------------------
-@pytest.mark.parametrize(
-    "wrong",
-    [
-        [1.0, 2.0], 1.0, np.float32(1), None, "x", np.arange(3), np.zeros(3, np.float16), np.zeros(3, np.longdouble),
-        np.zeros(3, np.complex64), np.zeros(3, bool), np.zeros(3, object), np.zeros(3, np.dtype(np.float32).newbyteorder()),
-    ],
-    ids=repr,
-)  # fmt: skip
-def test_wrong_arrays(wrong):
-    right = np.zeros(3, np.float32)
-    nd.relu(right), nd.relu.derivative(right), nd.relu.backward(right, right)  # a compiled kernel must not be lured
-    with pytest.raises(TypeError, match="^x: got .*accepted"):
-        nd.relu(wrong)
-    with pytest.raises(TypeError, match="^x: got .*accepted"):
-        nd.relu.derivative(wrong)
-    with pytest.raises(TypeError, match="^x: got "):
-        nd.relu.backward(right, wrong)
-    with pytest.raises(TypeError, match="^grad: got "):
-        nd.relu.backward(wrong, right)
-    if wrong is not None:
-        with pytest.raises(TypeError, match="^out: got "):
-            nd.relu(right, out=wrong)
-
-
-def test_hint_for_one_number():
-    with pytest.raises(TypeError, match="scalar"):
-        nd.relu(1.5)
-
-
-@pytest.mark.parametrize("name", nd.ACTIVATIONS)
-def test_wrong_outs(name):
-    held = np.linspace(-1, 1, 12, dtype=np.float32)
-    before = held.copy()
-    x = held[:8]
-    wrong = {
-        "shape": (np.zeros(7, np.float32), ValueError, "out: got shape"),
-        "other shape of the size": (np.zeros((8, 1), np.float32), ValueError, "out: got shape"),
-        "dtype": (np.zeros(8), TypeError, "out: got dtype float64"),
-        "read-only": (read_only(x), ValueError, "out: is read-only"),
-        "partial overlap": (held[2:10], ValueError, "out: overlaps x in part"),
-        "reversed": (x[::-1], ValueError, "out: overlaps x in part"),
-    }
-    for out, error, message in wrong.values():
-        kept = out.copy()
-        for operation in OPERATIONS:
-            with pytest.raises(error, match=message):
-                run(name, operation, x, np.ones(8, np.float32), out)
-        assert same_bits(out, kept)
-    assert same_bits(held, before)
-    with pytest.raises(ValueError, match="out: overlaps grad in part"):
-        run(name, "backward", np.ones(8, np.float32), x, held[4:])
-    assert same_bits(held, before)
-
-
-def test_interleaved_out_is_no_overlap():
-    held = np.arange(-8, 8, dtype=np.float32)
-    expected = nd.silu(held[::2].copy())
-    assert np.array_equal(nd.silu(held[::2], out=held[1::2]), expected)
-    assert np.array_equal(held[::2], np.arange(-8, 8, 2))
-
-
-def test_in_place_through_another_view():
-    x = np.arange(-4, 4, dtype=np.float32)
-    assert np.array_equal(nd.relu(x, out=x[:]), [0, 0, 0, 0, 0, 1, 2, 3])
-    column = np.arange(-4, 4, dtype=np.float32)[:, None]  # an axis of one element may have any stride
-    again = np.lib.stride_tricks.as_strided(column, column.shape, (4, 400))
-    assert np.array_equal(nd.relu(column, out=again)[:, 0], [0, 0, 0, 0, 0, 1, 2, 3])
-
-
-def test_shapes_of_backward():
-    with pytest.raises(ValueError, match="shape"):
-        nd.relu.backward(np.ones(3, np.float32), np.ones((3, 1), np.float32))
-    with pytest.raises(TypeError, match="float64"):
-        nd.relu.backward(np.ones(3, np.float64), np.ones(3, np.float32))
-
-
+# -- names ---------------------------------------------------------------------------------------------------------
 def test_public_names():
     for name, record in nd.ACTIVATIONS.items():
         function = getattr(nd, name)

@@ -198,6 +198,17 @@ def test_same_seed_same_bits(on_threads):
     assert run(seed=4)[0] != first[0] and run(model_seed=2)[0] != first[0]
 
 
+def test_dropout_follows_from_the_seed_of_fit():
+    x, y = blobs(60)
+
+    def run(seed):
+        model = make_model(dropout=0.5)
+        model.fit(x, y, loss="cross_entropy", optimizer=nd.optim.AdamW(lr=0.01), batch_size=None, seed=seed, **QUIET)
+        return state_of(model)
+
+    assert run(1) == run(1) != run(2)
+
+
 def test_training_on_is_no_new_start():
     """Two fits of one epoch with one optimiser continue its state; a model keeps its weights."""
     x, y = blobs(60)

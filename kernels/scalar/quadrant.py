@@ -1,0 +1,109 @@
+"""Which quarter turn, and how far into it: the range reduction of sine and cosine.
+
+Up to NEAR, x - n pi/2 is computed directly, with pi/2 in three parts. Beyond, n would need more bits than x has; there
+x is taken apart into an integer times a power of two, and a table has 2/pi times that power modulo 4 to four times the
+digits of the type: whole turns are left out before the multiplication (Payne and Hanek, 1983).
+"""
+
+import math
+
+import numpy as np
+
+from .coefficients import HALF_PI_HIGH, HALF_PI_LOW, HALF_PI_LOWEST
+from .intrinsics import bits_float, float_bits, fma
+from .language import ByType, scalar
+
+NEAR = 2.0**17  # up to here n = round(x / (pi/2)) times HALF_PI_HIGH minus x is exact
+FIRST = 17  # exponent of the table's first row
+MAGIC = ByType(1.5 * 2**23, 1.5 * 2**52)
+ROUND_TO_16 = ByType(1.5 * 2**27, 1.5 * 2**56)  # adding it rounds to a multiple of 16: of whole turns
+MANTISSA_BITS = ByType(23, 52)
+SIGN_AND_MANTISSA = ByType(-(2**31) + 2**23 - 1, -(2**63) + 2**52 - 1)
+LARGE = ByType((127 + 23) << 23, (1023 + 52) << 52)  # the exponent of numbers whose last bit is 1
+EXPONENT_MASK = ByType(0xFF, 0x7FF)
+EXPONENT_OF_FIRST = ByType(127 + FIRST, 1023 + FIRST)
+
+
+def _two_over_pi(bits):
+    """2/pi * 2**bits as an integer, pi by Machin's formula 16 atan(1/5) - 4 atan(1/239)."""
+
+    def arctangent_of_inverse(n, one):
+        term = total = one // n
+        k = 1
+        while term:
+            term //= -n * n
+            k += 2
+            total += term // k
+        return total
+
+    one = 1 << (bits + 64)
+    pi = 16 * arctangent_of_inverse(5, one) - 4 * arctangent_of_inverse(239, one)
+    return (one << (bits + 1)) // pi
+
+
+def _table(dtype, largest_exponent):
+    """Rows of four parts of 2^(e - mantissa bits) * 2/pi mod 4, e = FIRST ... largest; a row of NaN for inf and NaN."""
+    digits, point = np.finfo(dtype).nmant + 1, 1400
+    constant = _two_over_pi(point)
+    rows = []
+    for e in range(FIRST, largest_exponent + 1):
+        rest, row = (constant << e >> (digits - 1)) % (4 << point), []
+        for _ in range(4):
+            drop = max(rest.bit_length() - digits, 0)
+            part = (rest >> drop) << drop
+            row.append(dtype(math.ldexp(rest >> drop, drop - point)))
+            rest -= part
+        rows.append(row)
+    return np.array([*rows, [np.nan] * 4], dtype)
+
+
+TABLE = ByType(_table(np.float32, 127), _table(np.float64, 1023))
+
+
+@scalar
+def near_quadrant(x):
+    """z, r, r_low: x = n pi/2 + r + r_low, |r| <= pi/4 and z = MAGIC + n, for |x| <= NEAR."""
+    z = fma(x, 2 / math.pi, MAGIC)
+    n = z - MAGIC
+    start = fma(n, -HALF_PI_HIGH, x)
+    p = n * HALF_PI_LOW
+    r = start - p
+    r_low = fma(n, -HALF_PI_LOWEST, ((start - r) - p) - fma(n, HALF_PI_LOW, -p))
+    return z, r, r_low
+
+
+@scalar
+def _sum(a, b):
+    """a + b and its rounding error (Knuth)."""
+    s = a + b
+    v = s - a
+    return s, (a - (s - v)) + (b - v)
+
+
+@scalar
+def _product(a, b):
+    """a * b and its rounding error."""
+    p = a * b
+    return p, fma(a, b, -p)
+
+
+@scalar
+def far_quadrant(x):
+    """The same for |x| > NEAR, with n modulo 4; NaN for inf and NaN."""
+    i = ((float_bits(x) >> MANTISSA_BITS) & EXPONENT_MASK) - EXPONENT_OF_FIRST
+    m = bits_float((float_bits(x) & SIGN_AND_MANTISSA) | LARGE, x)  # an integer, x = m * 2^(e - mantissa bits)
+    a, a_low = _product(m, TABLE[i, 0])
+    b, b_low = _product(m, TABLE[i, 1])
+    c, c_low = _product(m, TABLE[i, 2])
+    a = a - ((a + ROUND_TO_16) - ROUND_TO_16)
+    a, a_error = _sum(a, a_low)
+    a, b_error = _sum(a, b)
+    z = a + MAGIC
+    a = a - (z - MAGIC)  # exact
+    a, b_low = _sum(a, b_low)
+    a, c = _sum(a, c)
+    low = ((a_error + b_error) + (b_low + c)) + (c_low + m * TABLE[i, 3])
+    f = a + low
+    f_low = (a - f) + low
+    r, r_low = _product(f, HALF_PI_HIGH)
+    return z, r, r_low + fma(f, HALF_PI_LOW, f_low * HALF_PI_HIGH)

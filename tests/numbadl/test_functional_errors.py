@@ -1,0 +1,97 @@
+"""What activations refuse, with the argument named and nothing written, and the outs that they accept."""
+
+import numpy as np
+import pytest
+
+import numbadl as nd
+
+OPERATIONS = ("forward", "derivative", "backward")
+
+
+def run(name, operation, x, grad, out):
+    function = getattr(nd, name)
+    if operation == "backward":
+        return function.backward(grad, x, out=out)
+    return (function if operation == "forward" else function.derivative)(x, out=out)
+
+
+def read_only(v):
+    x = v.copy()
+    x.flags.writeable = False
+    return x
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        [1.0, 2.0], 1.0, np.float32(1), None, "x", np.arange(3), np.zeros(3, np.float16), np.zeros(3, np.longdouble),
+        np.zeros(3, np.complex64), np.zeros(3, bool), np.zeros(3, object), np.zeros(3, np.dtype(np.float32).newbyteorder()),
+    ],
+    ids=repr,
+)  # fmt: skip
+def test_wrong_arrays(wrong):
+    right = np.zeros(3, np.float32)
+    nd.relu(right), nd.relu.derivative(right), nd.relu.backward(right, right)  # a compiled kernel must not be lured
+    with pytest.raises(TypeError, match="^x: got .*accepted"):
+        nd.relu(wrong)
+    with pytest.raises(TypeError, match="^x: got .*accepted"):
+        nd.relu.derivative(wrong)
+    with pytest.raises(TypeError, match="^x: got "):
+        nd.relu.backward(right, wrong)
+    with pytest.raises(TypeError, match="^grad: got "):
+        nd.relu.backward(wrong, right)
+    if wrong is not None:
+        with pytest.raises(TypeError, match="^out: got "):
+            nd.relu(right, out=wrong)
+
+
+def test_hint_for_one_number():
+    with pytest.raises(TypeError, match="scalar"):
+        nd.relu(1.5)
+
+
+@pytest.mark.parametrize("name", nd.ACTIVATIONS)
+def test_wrong_outs(name):
+    held = np.linspace(-1, 1, 12, dtype=np.float32)
+    before = held.copy()
+    x = held[:8]
+    wrong = {
+        "shape": (np.zeros(7, np.float32), ValueError, "out: got shape"),
+        "other shape of the size": (np.zeros((8, 1), np.float32), ValueError, "out: got shape"),
+        "dtype": (np.zeros(8), TypeError, "out: got dtype float64"),
+        "read-only": (read_only(x), ValueError, "out: is read-only"),
+        "partial overlap": (held[2:10], ValueError, "out: overlaps x in part"),
+        "reversed": (x[::-1], ValueError, "out: overlaps x in part"),
+    }
+    for out, error, message in wrong.values():
+        kept = out.copy()
+        for operation in OPERATIONS:
+            with pytest.raises(error, match=message):
+                run(name, operation, x, np.ones(8, np.float32), out)
+        assert np.array_equal(out, kept)
+    assert np.array_equal(held, before)
+    with pytest.raises(ValueError, match="out: overlaps grad in part"):
+        run(name, "backward", np.ones(8, np.float32), x, held[4:])
+    assert np.array_equal(held, before)
+
+
+def test_interleaved_out_is_no_overlap():
+    held = np.arange(-8, 8, dtype=np.float32)
+    expected = nd.silu(held[::2].copy())
+    assert np.array_equal(nd.silu(held[::2], out=held[1::2]), expected)
+    assert np.array_equal(held[::2], np.arange(-8, 8, 2))
+
+
+def test_in_place_through_another_view():
+    x = np.arange(-4, 4, dtype=np.float32)
+    assert np.array_equal(nd.relu(x, out=x[:]), [0, 0, 0, 0, 0, 1, 2, 3])
+    column = np.arange(-4, 4, dtype=np.float32)[:, None]  # an axis of one element may have any stride
+    again = np.lib.stride_tricks.as_strided(column, column.shape, (4, 400))
+    assert np.array_equal(nd.relu(column, out=again)[:, 0], [0, 0, 0, 0, 0, 1, 2, 3])
+
+
+def test_shapes_of_backward():
+    with pytest.raises(ValueError, match="shape"):
+        nd.relu.backward(np.ones(3, np.float32), np.ones((3, 1), np.float32))
+    with pytest.raises(TypeError, match="float64"):
+        nd.relu.backward(np.ones(3, np.float64), np.ones(3, np.float32))
