@@ -91,7 +91,9 @@ def _named_by(fn):
     named["body"] = getattr(fn, "body", None)  # of an @elementary function
     for module in [v for v in named.values() if inspect.ismodule(v)]:
         if module.__name__.partition(".")[0] not in ("math", "numpy", "numba", "numbadl"):
-            named.update({f"{module.__name__}.{n}": getattr(module, n) for n in fn.__code__.co_names if hasattr(module, n)})
+            named.update(
+                {f"{module.__name__}.{n}": getattr(module, n) for n in fn.__code__.co_names if hasattr(module, n)}
+            )
     return named
 
 

@@ -1,21 +1,22 @@
 """``numbadl bench``: medians over interleaved runs, ours beside the peer's, results checked equal before timing."""
 
+import os
 import sys
 
 import numpy as np
 
-from ._commandline import CommandError
+from ._commandline import CommandError, warn, whole_number
 
 
 def add_arguments(parser):
-    parser.add_argument("names", nargs="*", metavar="NAME", help="operations (default: all that there are)")
+    parser.add_argument("names", nargs="*", metavar="NAME", help="activations, or matmul_then_relu (default: all)")
     parser.add_argument("--peers", default="numpy", help="numpy (default) or torch")
     parser.add_argument("--size", type=_sizes, default=[1 << 16, 1 << 20, 1 << 24], help="elements, e.g. 65536,1048576")
-    parser.add_argument("--repeat", type=int, default=31, help="interleaved runs of each (default 31)")
+    parser.add_argument("--repeat", type=whole_number(1), default=31, help="interleaved runs of each (default 31)")
 
 
 def _sizes(text):
-    return [int(part) for part in text.split(",")]
+    return [whole_number(1)(part) for part in text.split(",")]
 
 
 def run(arguments):
@@ -27,6 +28,9 @@ def run(arguments):
     if unknown:
         raise CommandError(f"{', '.join(unknown)}: not a benchmark; there are {', '.join(known)}")
     names = arguments.names or known
+    if max(arguments.size) > 1 << 28:
+        raise CommandError(f"--size: {max(arguments.size):,} elements; 268,435,456 (1 GiB) at most are accepted")
+    _warn_of_a_busy_machine()
     print(
         f"float32, {bench.threads()} threads, {peer.__name__} {peer.__version__}; ratio = their time / our time",
         flush=True,
@@ -45,6 +49,13 @@ def run(arguments):
         print(f"geometric mean of {len(ratios)} ratios: {np.exp(np.mean(np.log(ratios))):.2f}")
     for line in bench.notes(names):
         print(line)
+
+
+def _warn_of_a_busy_machine():
+    """Two threads that wait for each other lose a time slice, 8 ms, when a core is taken: ratios then say nothing."""
+    load = os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0
+    if load > 0.5:
+        warn(f"the machine is busy (load {load:.1f}): repeat the measurement when it is not")
 
 
 def _peer(name):

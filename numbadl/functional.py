@@ -19,6 +19,7 @@ from .arrays import (
 )
 from .kernels.cpu.map import DONE
 from .kernels.scalar.activations import ACTIVATIONS
+from .kernels.scalar.holder import ScalarHolder
 
 _FLOAT32, _FLOAT64 = DTYPES
 
@@ -54,6 +55,10 @@ class ActivationFunction:
     def backward(self, grad, x, out=None):
         """grad * f'(x) in one pass: the gradient with respect to x, given the gradient with respect to f(x)."""
         return _elementwise(self._backward, out, grad=grad, x=x)
+
+    @property
+    def _numba_type_(self):
+        return ScalarHolder(self.__name__, {"scalar": self.scalar, "scalar_derivative": self.scalar_derivative})
 
     def _first_call(self, *arguments):
         self._kernel = DEVICES["cpu"].kernel(self.__name__)

@@ -80,7 +80,7 @@ class BatchNorm:
         target, write_back = _target(out)
         device.prepare(x.size)
         if training:
-            shift = channels.first_values()
+            shift = channels.typical_values()
             mean, variance = (scratch(), scratch()) if running_mean is None else (running_mean, running_var)
             if running_mean is None:
                 device.copy(mean, shift)
@@ -156,11 +156,17 @@ class _check_channels:
             return self.device.from_host(np.full(self.count, default, self.x.dtype))
         return writeable(np.require(value, requirements="CA")) if isinstance(value, np.ndarray) else value
 
-    def first_values(self):
-        """The first value of each channel, which the sums are shifted by."""
-        shift = self.scratch()
-        first = _three(self.x)[0, :, 0] if self.x.size else np.zeros(self.count, self.x.dtype)
-        self.device.copy(shift, first)
+    def typical_values(self):
+        """What the sums of each channel are shifted by: the middle one of three of its values, for one may be far out."""
+        shift, x = self.scratch(), _three(self.x)
+        if not self.x.size:
+            self.device.copy(shift, np.zeros(self.count, self.x.dtype))
+        elif isinstance(x, np.ndarray):
+            rows = x[0].T if x.shape[2] > 2 else x[:, :, 0]
+            a, b, c = rows[0], rows[len(rows) // 2], rows[-1]
+            np.maximum(np.minimum(a, b), np.minimum(np.maximum(a, b), c), out=shift)
+        else:
+            self.device.copy(shift, x[0, :, 0])
         return shift
 
 

@@ -19,6 +19,7 @@ from numba.extending import intrinsic
 _I64 = ir.IntType(64)
 BLOCK = 64  # elements per streamed block: whole cache lines for every dtype
 LINE = 64  # bytes
+SUM_BLOCK = 1 << 12  # elements whose terms are added to each other before they are added to the rest
 
 
 def prefer_512_bit(builder):
@@ -301,7 +302,7 @@ def vector_accumulate(context, fn, count, sources, totals, scalars):
 class _Reduction:
     """The code that combines fn(sources[0][i], ..., *scalars) over i: sums, or the maximum, of each value of fn.
 
-    Additions may be re-associated here, and only here: which elements meet in which lane depends on the count and the
+    Additions may be re-associated within a block, and only there: which elements meet in which lane depends on the count and the
     machine's vectors, never on threads. The maximum is IEEE 754-2019's: NaN wins.
     """
 
@@ -311,6 +312,25 @@ class _Reduction:
 
     def emit(self, cx, builder, count, sources, scalars, kept=(), kept_types=()):
         """-> totals; *kept* is a pointer, or none, to where the value of each element is stored, too."""
+        start = float("-inf") if self.maximum else 0.0
+        initial = [ir.Constant(cx.get_value_type(t), start) for t in self.types]
+        totals = [cgutils.alloca_once_value(builder, value) for value in initial]
+        for slot, value in zip(totals, initial, strict=True):
+            builder.store(value, slot)
+        blocks = builder.sdiv(builder.add(count, _I64(SUM_BLOCK - 1)), _I64(SUM_BLOCK))
+        with cgutils.for_range(builder, blocks, intp=_I64) as loop:
+            first = builder.mul(loop.index, _I64(SUM_BLOCK))
+            left = builder.sub(count, first)
+            size = builder.select(builder.icmp_signed("<", left, _I64(SUM_BLOCK)), left, _I64(SUM_BLOCK))
+            moved = [_moved(builder, p, first) for p in sources]
+            found = self._block(
+                cx, builder, size, moved, scalars, [_moved(builder, p, first) for p in kept], kept_types, initial
+            )
+            for slot, value in zip(totals, found, strict=True):
+                builder.store(self._join(builder, builder.load(slot), value), slot)
+        return [builder.load(slot) for slot in totals]
+
+    def _block(self, cx, builder, count, sources, scalars, kept, kept_types, initial):
 
         def body(i, mark, totals):
             found = self.element.call(cx, builder, self.element.load(cx, builder, sources, i, mark) + scalars)
@@ -318,8 +338,6 @@ class _Reduction:
                 self.element.store(cx, builder, found, kept, kept_types, i, mark)
             return [self._join(builder, t, v) for t, v in zip(totals, found, strict=True)]
 
-        start = float("-inf") if self.maximum else 0.0
-        initial = [ir.Constant(cx.get_value_type(t), start) for t in self.types]
         return _independent_loop(builder, count, body, initial)
 
     def _join(self, builder, total, value):

@@ -1,6 +1,6 @@
 """Batch norm: statistics of each channel, and the affine map that they give.
 
-Forward: with d = x - shift, where shift is the channel's first value, the sums of d and d**2 give mean and variance
+Forward: with d = x - shift, where shift is a typical value of the channel, the sums of d and d**2 give mean and variance
 without the cancellation that E[x**2] - E[x]**2 suffers from when the mean is large. Sums of blocks are combined in
 float64, in which `finish` functions compute, too.
 

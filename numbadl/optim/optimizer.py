@@ -25,7 +25,8 @@ class Optimizer:
 
     def __init__(self, params=None, **hyperparameters):
         self._check(hyperparameters)
-        self.hyperparameters, self.param_groups, self.steps, self._model = hyperparameters, [], 0, None
+        self.hyperparameters, self.param_groups, self._state = hyperparameters, [], []
+        self.steps, self._model = 0, None
         if params is not None:
             self.bind(params)
 
@@ -43,14 +44,14 @@ class Optimizer:
     # -- binding ----------------------------------------------------------------------------------------------
     def bind(self, params):
         """Take parameters (see the class) and start with empty state."""
-        self.steps, self._model = 0, params if hasattr(params, "flat_parameters") else None
-        if self._model is not None:
+        model = params if hasattr(params, "flat_parameters") else None
+        if model is not None:
             groups = [{"params": [params.flat_parameters]}]
         elif isinstance(params, (list, tuple)) and params and isinstance(params[0], dict):
             groups = [dict(group) for group in params]
         else:
             groups = [{"params": params}]
-        self.param_groups = []
+        checked = []
         for group in groups:
             given = group.pop("params")
             arrays = [given] if hasattr(given, "dtype") else list(given.values() if isinstance(given, dict) else given)
@@ -60,8 +61,16 @@ class Optimizer:
                     f"param group: unknown options {sorted(unknown)}, accepted are {sorted(self.hyperparameters)}"
                 )
             self._check(group)
-            self.param_groups.append({**self.hyperparameters, **group, "params": [self._checked(a) for a in arrays]})
-        self._state = [[self._zeros(group, p) for p in group["params"]] for group in self.param_groups]
+            checked.append({**self.hyperparameters, **group, "params": [self._checked(a) for a in arrays]})
+        params = [p for group in checked for p in group["params"]]
+        if len(set(map(id, params))) != len(params):
+            raise ValueError("params: the same array stands in two places")
+        state = [[self._zeros(group, p) for p in group["params"]] for group in checked]
+        self.steps, self._model, self.param_groups, self._state = 0, model, checked, state
+
+    def _require_bound(self):
+        if not self.is_bound:
+            raise RuntimeError("the optimiser has no parameters yet: give them to the constructor, or let fit bind it")
 
     @property
     def is_bound(self):
@@ -102,8 +111,7 @@ class Optimizer:
         RuntimeError : the optimiser is unbound, or the model moved its buffers (`to`) since it was bound
         TypeError, ValueError : a gradient's number, kind, dtype or shape does not fit; nothing was changed
         """
-        if not self.is_bound:
-            raise RuntimeError("the optimiser has no parameters yet: give them to the constructor, or let fit bind it")
+        self._require_bound()
         model = self._model
         self._check_in_place()
         if grads is None:
@@ -129,6 +137,8 @@ class Optimizer:
             name = f"grads[{k}]"
             check(**{f"params[{k}]": param, name: grad})
             check_shape(name, grad, param.shape, "that of the parameter")
+            if isinstance(grad, np.ndarray) and np.may_share_memory(grad, param) and np.shares_memory(grad, param):
+                raise ValueError(f"{name}: shares memory with the parameter")
         flat = iter(writeable(np.require(g, requirements="CA")) if isinstance(g, np.ndarray) else g for g in flat)
         return [[next(flat) for _ in group["params"]] for group in self.param_groups]
 
@@ -140,6 +150,7 @@ class Optimizer:
 
     def state_dict(self):
         """Steps, hyperparameters and copies of the state buffers; for `load_state_dict`."""
+        self._require_bound()
         return {
             "steps": self.steps,
             "groups": [{k: v for k, v in group.items() if k != "params"} for group in self.param_groups],
@@ -148,6 +159,11 @@ class Optimizer:
 
     def load_state_dict(self, saved):
         """Continue from what `state_dict` gave; the optimiser is bound to parameters of the same shapes."""
+        self._require_bound()
+        if missing := {"steps", "groups", "state"} - set(saved):
+            raise ValueError(f"state: has no {sorted(missing)}")
+        if len(saved["groups"]) != len(self.param_groups):
+            raise ValueError(f"state: has {len(saved['groups'])} groups, the optimiser {len(self.param_groups)}")
         shapes = [[{k: v.shape for k, v in s.items()} for s in group] for group in self._state]
         given = [[{k: v.shape for k, v in s.items()} for s in group] for group in saved["state"]]
         if shapes != given:
