@@ -147,21 +147,6 @@ def exp_scaled(x):
     return x if x != x else y
 
 
-def _exp_scaled_python(x):
-    return np.float64(np.exp(np.longdouble(x)) * np.longdouble(2) ** 64)
-
-
-@elementary(python=_exp_scaled_python)
-def exp_scaled(x):
-    """2^64 e^x for x <= 0: a factor for products whose result is a normal number although e^x is none."""
-    z, high, low = _reduced(EXP_LOWEST if x < EXP_LOWEST else x)
-    r = high - low
-    y = 1 + (high + fma(r * r, EXP_TAIL(r), -low))
-    y = bits_float(float_bits(y) + ((float_bits(z) + 64) << MANTISSA_BITS), x)
-    y = 0 if x < EXP_LOWEST else y
-    return y if x <= 0 else x
-
-
 @elementary(python=np.exp2)
 def exp2(x):
     """2^x = 2^n 2^r, r = x - n (exact): polynomial of degree 6 (float32), 12 (float64), ln 2 in two parts."""
@@ -722,6 +707,7 @@ def cos(x):
 FUNCTIONS = {
     f.__name__: f
     for f in [
-        exp, exp2, expm1, sinh, cosh, tanh, sech2, sigmoid, softplus, log_sigmoid, log, log2, log1p, sqrt, rsqrt, pow, erf, erfc, normal_cdf, atan, sin, cos,
+        exp, exp_scaled, exp2, expm1, sinh, cosh, tanh, sech2, sigmoid, softplus, log_sigmoid, log, log2, log1p,
+        sqrt, rsqrt, pow, erf, erfc, normal_cdf, atan, sin, cos,
     ]
 }  # fmt: skip
