@@ -9,7 +9,7 @@ from math import inf
 
 from .intrinsics import fma
 from .language import scalar
-from .math import exp_scaled, sech2, sigmoid, tanh
+from .math import exp_lowered, exp_scaled, sech2, sigmoid, tanh
 
 
 @dataclass(frozen=True)
@@ -81,14 +81,10 @@ def _quotient(high, low, divisor):
 
 @scalar
 def silu(x):
-    """x e / (1 + e) with e = exp(x) for x < 0, scaled by 2**64: e is no normal number where x e still is."""
-    c = -FAR if x < -FAR else (FAR if x > FAR else x)
-    scaled = exp_scaled(-abs(c))
-    factor = scaled if c < 0 else 1
-    high = c * factor
-    y = _quotient(high, fma(c, factor, -high), 1 + scaled * 2.0**-64)
-    y = y * 2.0**-64 if c < 0 else y
-    return x if x > FAR else y
+    """x / (1 + e^-x), with numerator and denominator times 2**-64: e^-x is infinite where the quotient is not yet 0."""
+    c = -FAR if x < -FAR else x
+    y = c * (1 / (2.0**-64 + exp_lowered(-c))) * 2.0**-64
+    return x if x > 100 else y
 
 
 @scalar

@@ -90,6 +90,7 @@ def _power_of_two(z):
 
 # -- exponentials ------------------------------------------------------------------------------------------------
 EXP_LOWEST = ByType(-104.0, -746.0)  # e^x rounds to 0
+EXP_LOWERED_HIGHEST = ByType(128.0, 750.0)
 EXP_HIGHEST = ByType(88.72283935546875, 709.782712893384)  # the largest x with finite e^x
 EXP_SCALED_LOWEST = ByType(-131.0, -752.0)  # 2^64 e^x is below the normal range
 SCALE_64 = ByType(64 << 23, 64 << 52)  # 64 in the exponent's place
@@ -145,6 +146,20 @@ def exp_scaled(x):
     y = bits_float(float_bits(y) + (float_bits(z) << MANTISSA_BITS) + SCALE_64, x)
     y = 0 if x < EXP_SCALED_LOWEST else y
     return x if x != x else y
+
+
+def _exp_lowered_python(x):
+    return np.float64(np.exp(np.minimum(np.maximum(np.longdouble(x), -40), 1e5)) * np.longdouble(2) ** -64)
+
+
+@elementary(python=_exp_lowered_python)
+def exp_lowered(x):
+    """2^-64 e^x, which is finite where e^x is not; constant below x = -40 and above 128 (750)."""
+    c = -40 if x < -40 else x
+    z, high, low = _reduced(EXP_LOWERED_HIGHEST if c > EXP_LOWERED_HIGHEST else c)
+    r = high - low
+    y = 1 + (high + fma(r * r, EXP_TAIL(r), -low))
+    return bits_float(float_bits(y) + (float_bits(z) << MANTISSA_BITS) - SCALE_64, x)
 
 
 @elementary(python=np.exp2)
@@ -707,7 +722,7 @@ def cos(x):
 FUNCTIONS = {
     f.__name__: f
     for f in [
-        exp, exp_scaled, exp2, expm1, sinh, cosh, tanh, sech2, sigmoid, softplus, log_sigmoid, log, log2, log1p,
+        exp, exp2, expm1, sinh, cosh, tanh, sech2, sigmoid, softplus, log_sigmoid, log, log2, log1p,
         sqrt, rsqrt, pow, erf, erfc, normal_cdf, atan, sin, cos,
     ]
 }  # fmt: skip
