@@ -72,18 +72,21 @@ FAR = 1e5  # beyond, every exponential has vanished; a limit for what would be i
 
 
 @scalar
-def _quotient(high, low, divisor):
-    """(high + low) / divisor with little more than one rounding: what is left of high / divisor is divided again."""
+def _quotient(high, low, divisor, divisor_low):
+    """(high + low) / (divisor + divisor_low) with little more than one rounding: what a first quotient leaves is divided."""
     reciprocal = 1 / divisor
     q = high * reciprocal
-    return fma(reciprocal, fma(-q, divisor, high) + low, q)
+    return fma(reciprocal, fma(-q, divisor, high) + fma(-q, divisor_low, low), q)
 
 
 @scalar
 def silu(x):
     """x / (1 + e^-x), with numerator and denominator times 2**-64: e^-x is infinite where the quotient is not yet 0."""
     c = -FAR if x < -FAR else x
-    y = c * (1 / (2.0**-64 + exp_lowered(-c))) * 2.0**-64
+    e = exp_lowered(-c)
+    d = 2.0**-64 + e
+    rest = d - e
+    y = _quotient(c, 0, d, (2.0**-64 - rest) + (e - (d - rest))) * 2.0**-64
     return x if x > 100 else y
 
 
@@ -101,7 +104,9 @@ def silu_derivative(x):
     a_low = (u - (a - rest)) + (p - rest) + lost
     factor = scaled if x < 0 else 1
     high = factor * a
-    y = _quotient(high, fma(factor, a, -high) + factor * a_low, fma(u, u, 2 * u * lost))
+    square = fma(u, u, 2 * u * lost)
+    square_low = fma(u, u, -square) + 2 * u * lost
+    y = _quotient(high, fma(factor, a, -high) + factor * a_low, square, square_low)
     return y * 2.0**-64 if x < 0 else y
 
 

@@ -15,11 +15,11 @@ _INTEGER = {np.float32: np.int32, np.float64: np.int64}
 
 def fma(a, b, c):
     """a * b + c with one rounding (in plain Python: float32 in float64, which rounds twice in one case of 2**29)."""
-    if isinstance(a, np.float32):
+    if any(isinstance(v, np.float32) for v in (a, b, c)):
         return np.float32(np.float64(a) * np.float64(b) + np.float64(c))
     try:
         exact = Fraction(a) * Fraction(b) + Fraction(c)
-        return type(a)(exact) if exact else a * b + c
+        return type(a * b + c)(exact) if exact else a * b + c
     except (OverflowError, ValueError):  # an infinity or NaN, given or to be returned
         return a * b + c
 

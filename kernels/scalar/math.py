@@ -504,6 +504,7 @@ def pow(x, y):
     power = _scaled(1 + fma(r, LN2_HIGH, tail), z, p)
     overflow = p > EXP2_HIGHEST or (p == EXP2_HIGHEST and p_low >= 0)
     power = INF if overflow else power
+    power = power if p == p else p
 
     b = abs(y)
     half = 0.5 * b

@@ -96,14 +96,18 @@ def far_quadrant(x):
     b, b_low = _product(m, TABLE[i, 1])
     c, c_low = _product(m, TABLE[i, 2])
     a = a - ((a + ROUND_TO_16) - ROUND_TO_16)
-    a, a_error = _sum(a, a_low)
-    a, b_error = _sum(a, b)
+    a, first = _sum(a, a_low)
+    a, second = _sum(a, b)
     z = a + MAGIC
     a = a - (z - MAGIC)  # exact
-    a, b_low = _sum(a, b_low)
-    a, c = _sum(a, c)
-    low = ((a_error + b_error) + (b_low + c)) + (c_low + m * TABLE[i, 3])
+    a, first = _sum(a, first)  # from the largest to the smallest: near a zero, a and these cancel
+    a, second = _sum(a, second)
+    a, third = _sum(a, b_low)
+    a, fourth = _sum(a, c)
+    low = ((first + second) + (third + fourth)) + (c_low + m * TABLE[i, 3])
     f = a + low
     f_low = (a - f) + low
-    r, r_low = _product(f, HALF_PI_HIGH)
-    return z, r, r_low + fma(f, HALF_PI_LOW, f_low * HALF_PI_HIGH)
+    high, high_low = _product(f, HALF_PI_HIGH)
+    low = high_low + fma(f, HALF_PI_LOW, f_low * HALF_PI_HIGH)
+    r = high + low
+    return z, r, (high - r) + low

@@ -1,27 +1,31 @@
 """Slow, obvious references: textbook formulas in high precision. Nothing here calls the library under test."""
 
+from types import SimpleNamespace
+
 import numpy as np
 from mpmath import mp, mpf
 
 DIGITS = 60  # of the working precision: naive formulas may cancel this much before float64 notices
 
 
-# -- activations: name -> (f, f'), of one mpf --------------------------------------------------------------------
-def _sigmoid(x):
-    return 1 / (1 + mp.exp(-x))
+# -- activations: name -> (f, f'), of a namespace of functions and a number of it ----------------------------------
+def _sigmoid(m, x):
+    return 1 / (1 + m.exp(-x))
 
 
-def _silu_derivative(x):
-    return _sigmoid(x) + x * _sigmoid(x) * _sigmoid(-x)
+def _silu_derivative(m, x):
+    return _sigmoid(m, x) + x * _sigmoid(m, x) * _sigmoid(m, -x)
 
 
 ACTIVATIONS = {
-    "identity": (lambda x: x, lambda x: mpf(1)),
-    "sigmoid": (_sigmoid, lambda x: _sigmoid(x) * _sigmoid(-x)),
-    "tanh": (mp.tanh, lambda x: mp.sech(x) ** 2),
-    "relu": (lambda x: max(x, mpf(0)), lambda x: mpf(1 if x > 0 else 0)),
-    "silu": (lambda x: x * _sigmoid(x), _silu_derivative),
+    "identity": (lambda m, x: x, lambda m, x: 1 + 0 * x),
+    "sigmoid": (_sigmoid, lambda m, x: _sigmoid(m, x) * _sigmoid(m, -x)),
+    "tanh": (lambda m, x: m.tanh(x), lambda m, x: m.sech(x) ** 2),
+    "relu": (lambda m, x: m.where(x > 0, x, 0 * x), lambda m, x: m.where(x > 0, 1 + 0 * x, 0 * x)),
+    "silu": (lambda m, x: x * _sigmoid(m, x), _silu_derivative),
 }
+EXACT = SimpleNamespace(exp=mp.exp, tanh=mp.tanh, sech=mp.sech, where=lambda condition, a, b: a if condition else b)
+WIDE = SimpleNamespace(exp=np.exp, tanh=np.tanh, sech=lambda x: 1 / np.cosh(x), where=np.where)
 KINKS = {"relu": (0.0,)}
 # Limits at -inf and inf of f and f', which the formulas cannot be asked for.
 LIMITS = {
@@ -77,7 +81,7 @@ def activation(name, order, x, grad=None):
                 high[k] = np.float64(limits[value > 0]) * factor
         else:
             with mp.workdps(DIGITS):
-                result = fn(mpf(value)) * mpf(factor)
+                result = fn(EXACT, mpf(value)) * mpf(factor)
                 high[k] = float(result)
                 low[k] = float(result - mpf(high[k])) if abs(high[k]) < np.inf else 0.0
     return Exact(high.reshape(x.shape), low.reshape(x.shape))
@@ -89,9 +93,23 @@ def crosses_zero(name, order, x, within=0.5):
 
     def crosses(value):
         with mp.workdps(DIGITS):
-            return abs(value) > 0.5 and abs(value) < 1e6 and fn(mpf(value - within)) * fn(mpf(value + within)) < 0
+            return (
+                abs(value) > 0.5
+                and abs(value) < 1e6
+                and fn(EXACT, mpf(value - within)) * fn(EXACT, mpf(value + within)) < 0
+            )
 
     return np.array([crosses(v) for v in x.reshape(-1).tolist()], bool).reshape(x.shape)
+
+
+def activation_of_many(name, order, x, within=0.5):
+    """f or f' of finite float32 numbers, in the widest floats that the machine has; and where `crosses_zero` holds."""
+    fn, wide = ACTIVATIONS[name][order], x.astype(np.longdouble)
+    with np.errstate(all="ignore"):
+        result = fn(WIDE, wide)
+        crossing = (np.abs(wide) > 0.5) & (fn(WIDE, wide - within) * fn(WIDE, wide + within) < 0)
+    high = result.astype(np.float64)
+    return Exact(high, (result - high).astype(np.float64)), crossing
 
 
 # -- random numbers ------------------------------------------------------------------------------------------------
