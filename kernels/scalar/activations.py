@@ -9,7 +9,7 @@ from math import inf
 
 from .intrinsics import fma
 from .language import scalar
-from .math import exp_lowered, exp_scaled, sech2, sigmoid, tanh
+from .math import exp_scaled, one_plus_exp_lowered, sech2, sigmoid, tanh
 
 
 @dataclass(frozen=True)
@@ -83,10 +83,7 @@ def _quotient(high, low, divisor, divisor_low):
 def silu(x):
     """x / (1 + e^-x), with numerator and denominator times 2**-64: e^-x is infinite where the quotient is not yet 0."""
     c = -FAR if x < -FAR else x
-    e = exp_lowered(-c)
-    d = 2.0**-64 + e
-    rest = d - e
-    y = _quotient(c, 0, d, (2.0**-64 - rest) + (e - (d - rest))) * 2.0**-64
+    y = c / one_plus_exp_lowered(-c) * 2.0**-64
     return x if x > 100 else y
 
 

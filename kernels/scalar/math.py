@@ -91,7 +91,7 @@ def _power_of_two(z):
 # -- exponentials ------------------------------------------------------------------------------------------------
 EXP_LOWEST = ByType(-104.0, -746.0)  # e^x rounds to 0
 EXP_LOWERED_HIGHEST = ByType(128.0, 750.0)
-EXP_HIGHEST = ByType(88.72283935546875, 709.782712893384)  # the largest x with finite e^x
+EXP_HIGHEST = ByType(88.72283172607422, 709.782712893384)  # the largest x with finite e^x
 EXP_SCALED_LOWEST = ByType(-131.0, -752.0)  # 2^64 e^x is below the normal range
 SCALE_64 = ByType(64 << 23, 64 << 52)  # 64 in the exponent's place
 EXP2_LOWEST = ByType(-151.0, -1076.0)
@@ -148,18 +148,21 @@ def exp_scaled(x):
     return x if x != x else y
 
 
-def _exp_lowered_python(x):
-    return np.float64(np.exp(np.minimum(np.maximum(np.longdouble(x), -40), 1e5)) * np.longdouble(2) ** -64)
+def _one_plus_exp_lowered_python(x):
+    return np.float64((1 + np.exp(np.minimum(np.longdouble(x), 1e4))) * np.longdouble(2) ** -64)
 
 
-@elementary(python=_exp_lowered_python)
-def exp_lowered(x):
-    """2^-64 e^x, which is finite where e^x is not; constant below x = -40 and above 128 (750)."""
+@elementary(python=_one_plus_exp_lowered_python)
+def one_plus_exp_lowered(x):
+    """2^-64 (1 + e^x), finite where e^x is not (constant beyond): 2^n e^r + 1 in one rounding, as in `sigmoid`."""
     c = -40 if x < -40 else x
     z, high, low = _reduced(EXP_LOWERED_HIGHEST if c > EXP_LOWERED_HIGHEST else c)
     r = high - low
-    y = 1 + (high + fma(r * r, EXP_TAIL(r), -low))
-    return bits_float(float_bits(y) + (float_bits(z) << MANTISSA_BITS) - SCALE_64, x)
+    q = high + fma(r * r, EXP_TAIL(r), -low)
+    scale = bits_float(ONE - SCALE_64 + (float_bits(z) << MANTISSA_BITS), x)
+    larger = scale if x > 0 else 2.0**-64
+    smaller = 2.0**-64 if x > 0 else scale
+    return larger + fma(scale, q, smaller)
 
 
 @elementary(python=np.exp2)

@@ -97,7 +97,7 @@ def _log_exact(log):
 
 ELEMENTARY = {
     "exp": Elementary(_compiled(math.exp), mp.exp, (-745, 710), "exp", "exp"),
-    "exp2": Elementary(_compiled(lambda x: 2.0**x), lambda x: mpf(2) ** x, (-1075, 1024), "exp2", "exp2"),
+    "exp2": Elementary(njit(lambda x: 2.0**x), lambda x: mpf(2) ** x, (-1075, 1024), "exp2", "exp2"),
     "expm1": Elementary(_compiled(math.expm1), mp.expm1, (-40, 710), "expm1", "expm1"),
     "sinh": Elementary(_compiled(math.sinh), mp.sinh, (-710, 710), "sinh", "sinh"),
     "cosh": Elementary(_compiled(math.cosh), mp.cosh, (-710, 710), "cosh", "cosh"),
@@ -129,14 +129,17 @@ def digits_for(name, x):
     return DIGITS + 10
 
 
+FAR = {"sin", "cos", "atan", "log", "log2", "log1p", "sqrt", "rsqrt"}  # not at their limits for large numbers
+
+
 def exact(name, x):
-    """The function of each element of *x* (float64) as high + low, two float64 arrays; for finite arguments."""
-    fn = ELEMENTARY[name].exact
+    """The function of each element of *x* (float64) as high + low, two float64 arrays."""
+    fn, limit = ELEMENTARY[name].exact, ELEMENTARY[name].float64
     high, low = np.empty(x.size), np.zeros(x.size)
     with mp.workdps(digits_for(name, x)):
         for k, value in enumerate(x.tolist()):
-            if abs(value) > 1e5 and name not in ("sin", "cos", "atan", "log", "log2", "log1p", "sqrt", "rsqrt"):
-                high[k] = ELEMENTARY[name].float64(value)  # a limit (mpmath would compute thousands of digits)
+            if value == 0 or not math.isfinite(value) or (abs(value) > 1e5 and name not in FAR):
+                high[k] = limit(value)  # mpmath would compute thousands of digits, or raise
                 continue
             result = fn(mpf(value))
             high[k] = float(result)
