@@ -488,7 +488,7 @@ def _log2_in_two_parts(f, k):
 INTEGERS_FROM = ByType(2.0**23, 2.0**52)  # every number from here on is an integer
 
 
-@elementary(python=np.power, cuda=math.pow)
+@elementary(python=np.power)
 def pow(x, y):
     """x^y = 2^(y log2 |x|) with a sum of two floats for the logarithm and its product with y; C99's special cases."""
     a = abs(x)
@@ -698,7 +698,7 @@ def near_cos(x):
     return _turned(z + 1, r, r_low, x)
 
 
-@elementary(python=np.sin, cuda=math.sin)
+@elementary(python=np.sin)
 def sin(x):
     """sin x = +-sin r or +-cos r, r = x - n pi/2 with two parts: degree 7 and 8 (float32), 13 and 14 (float64).
 
@@ -713,7 +713,7 @@ def sin(x):
     return x if abs(x) < TINY else y
 
 
-@elementary(python=np.cos, cuda=math.cos)
+@elementary(python=np.cos)
 def cos(x):
     """cos x, as `sin` one quarter turn further."""
     if abs(x) <= NEAR:
