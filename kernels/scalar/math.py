@@ -54,6 +54,8 @@ from .coefficients import (
     POW_TAIL_FIRST_LOW,
     POW_TAIL_REST,
     POW_TAIL_SECOND,
+    ROOT_2_PI_HIGH,
+    ROOT_2_PI_LOW,
     SIN_TAIL,
     SINH_TAIL,
     SOFTPLUS_EVEN,
@@ -450,12 +452,10 @@ def sqrt(x):
 
 @elementary(python=lambda x: 1 / np.sqrt(np.float64(x)))
 def rsqrt(x):
-    """1 / sqrt(x), with the rounding errors of the root and of the division corrected."""
+    """1 / sqrt(x), corrected by one step of Newton's method."""
     w = 1 / math.sqrt(x)
-    p = x * w
-    residual = fma(-w, fma(x, w, -p), fma(-p, w, 1))  # 1 - x w^2
-    y = fma(0.5 * w, residual, w)
-    return y if y == y else w  # the residual is NaN for 0 and inf
+    y = fma(0.5 * w, fma(-(x * w), w, 1), w)
+    return y if y == y else w  # the correction is NaN for 0 and inf
 
 
 @scalar
@@ -522,6 +522,9 @@ def pow(x, y):
 # -- the error function and the normal distribution --------------------------------------------------------------
 ERFC_HIGHEST = ByType(9.2, 26.6)  # above, erfc is below the normal range
 CDF_HIGHEST = ByType(13.0, 37.6)
+X_CDF_HIGHEST = ByType(13.2, 37.64)
+GAUSSIAN_HIGHEST = ByType(9.36, 26.63)
+PDF_HIGHEST = ByType(13.18, 37.62)
 ERF_HIGHEST = ByType(3.93, 5.93)  # above, erf rounds to 1
 
 
@@ -539,9 +542,10 @@ def _ratio(a, centre):
 
 @scalar
 def _tail_of_gaussian(first, first_low, second, rest, slope, w, residual, t, t_low, square, square_low):
-    """e^-square H(t) / (a + centre); w, residual, t as `_ratio` gives them, H(t) = first + second t + rest t^2.
+    """y, z: e^-square H(t) / (a + centre) = 2^n y for z = MAGIC + n; with w, residual and t from `_ratio`.
 
-    *slope* is H'(t), to two digits. 1/(a + centre), t, H, the square, and their product have two parts each.
+    H(t) = first + second t + rest t^2; *slope* is H'(t), to two digits. 1/(a + centre), t, H, the square, and their
+    product have two parts each.
     """
     line = fma(t, rest, second)
     line_low = fma(t, rest, second - line)
@@ -557,7 +561,7 @@ def _tail_of_gaussian(first, first_low, second, rest, slope, w, residual, t, t_l
     p = g * high
     y = g + p
     y_low = ((g - y) + p) + fma(g, high, -p)
-    return (y + (y_low + fma(g, tail, fma(g_low, r, g_low)))) * _power_of_two(z)
+    return y + (y_low + fma(g, tail, fma(g_low, r, g_low))), z
 
 
 @elementary(python=lambda x: math.erfc(x), cuda=math.erfc)
@@ -571,11 +575,11 @@ def erfc(x):
     w, residual, t, t_low = _ratio(a, 2)
     square = a * a
     square_low = fma(a, a, -square)
-    y = _tail_of_gaussian(
+    y, z = _tail_of_gaussian(
         ERFC_RATIO_FIRST, ERFC_RATIO_FIRST_LOW, ERFC_RATIO_SECOND, ERFC_RATIO_REST(t), ERFC_SLOPE(t),
         w, residual, t, t_low, square, square_low,
     )  # fmt: skip
-    y = 0 if a >= ERFC_HIGHEST else y
+    y = 0 if a >= ERFC_HIGHEST else y * _power_of_two(z)
     return 2 - y if x < 0 else y
 
 
@@ -619,21 +623,84 @@ def _normal_cdf_python(x):
     return y - math.exp(-u * u) / math.sqrt(math.pi) * error
 
 
-@elementary(python=_normal_cdf_python)
-def normal_cdf(x):
-    """Phi(x) = erfc(-x / sqrt 2)/2, accurate in the negative tail; as `erfc`, with e^(-x^2/2) and its own H. Flushed."""
-    a = abs(x)
-    a = CDF_HIGHEST if a > CDF_HIGHEST else a
+@scalar
+def _normal_tail(a):
+    """y, z: Phi(-a) = 2^n y for z = MAGIC + n, 0 <= a <= CDF_HIGHEST."""
     w, residual, t, t_low = _ratio(a, 4)
     half = 0.5 * a
     square = half * a
     square_low = fma(half, a, -square)
-    y = _tail_of_gaussian(
+    return _tail_of_gaussian(
         CDF_RATIO_FIRST, CDF_RATIO_FIRST_LOW, CDF_RATIO_SECOND, CDF_RATIO_REST(t), CDF_SLOPE(t),
         w, residual, t, t_low, square, square_low,
     )  # fmt: skip
-    y = 0 if a >= CDF_HIGHEST else y
+
+
+@elementary(python=_normal_cdf_python)
+def normal_cdf(x):
+    """Phi(x) = erfc(-x / sqrt 2)/2, accurate in the negative tail; as `erfc`, with e^(-x^2/2) and its own H. Flushed.
+
+    The degree of H is 11 (float32), 23 (float64).
+    """
+    a = abs(x)
+    a = CDF_HIGHEST if a > CDF_HIGHEST else a
+    y, z = _normal_tail(a)
+    y = 0 if a >= CDF_HIGHEST else y * _power_of_two(z)
     return 1 - y if x > 0 else y
+
+
+@elementary(python=lambda x: x * _normal_cdf_python(x) if abs(x) < INF else np.float64(max(x, 0)))
+def x_normal_cdf(x):
+    """x Phi(x), with one more rounding than `normal_cdf`, and right where Phi(x) is below the normal range. Flushed."""
+    a = abs(x)
+    a = X_CDF_HIGHEST if a > X_CDF_HIGHEST else a
+    y, z = _normal_tail(a)
+    y = 0 if a >= X_CDF_HIGHEST else a * y * _power_of_two(z)
+    return x - y if x > 0 else -y if x <= 0 else x
+
+
+@scalar
+def _exp_of_minus(square, square_low):
+    """e^r - 1 in two parts, and z: e^-(square + square_low) = 2^n e^r for z = MAGIC + n."""
+    z, high, low = _reduced(-square)
+    low = low + square_low
+    r = high - low
+    return high, fma(r * r, EXPM1_TAIL(r), -low), z
+
+
+def _gaussian_python(x, factor=1.0):
+    """e^(-factor x^2), corrected for the rounding of the exponent."""
+    x = float(x)
+    square = factor * x * x
+    error = float(Fraction(factor) * Fraction(x) ** 2 - Fraction(square)) if square < INF else 0.0
+    return np.exp(-square) * (1 - error)
+
+
+@elementary(python=_gaussian_python)
+def gaussian(x):
+    """e^(-x^2), with x^2 in two parts. Flushed."""
+    a = abs(x)
+    a = GAUSSIAN_HIGHEST if a > GAUSSIAN_HIGHEST else a
+    square = a * a
+    high, low, z = _exp_of_minus(square, fma(a, a, -square))
+    y = (1 + (high + low)) * _power_of_two(z)
+    return 0 if a >= GAUSSIAN_HIGHEST else y
+
+
+def _normal_pdf_python(x):
+    return _gaussian_python(x, 0.5) / math.sqrt(2 * math.pi)
+
+
+@elementary(python=_normal_pdf_python)
+def normal_pdf(x):
+    """phi(x) = e^(-x^2/2) / sqrt(2 pi), the derivative of `normal_cdf`, with x^2/2 and the factor in two parts. Flushed."""
+    a = abs(x)
+    a = PDF_HIGHEST if a > PDF_HIGHEST else a
+    half = 0.5 * a
+    square = half * a
+    high, low, z = _exp_of_minus(square, fma(half, a, -square))
+    y = (ROOT_2_PI_HIGH + fma(ROOT_2_PI_HIGH, high, fma(ROOT_2_PI_HIGH, low, ROOT_2_PI_LOW))) * _power_of_two(z)
+    return 0 if a >= PDF_HIGHEST else y
 
 
 # -- trigonometric functions -------------------------------------------------------------------------------------
@@ -727,6 +794,6 @@ FUNCTIONS = {
     f.__name__: f
     for f in [
         exp, exp2, expm1, sinh, cosh, tanh, sech2, sigmoid, softplus, log_sigmoid, log, log2, log1p,
-        sqrt, rsqrt, pow, erf, erfc, normal_cdf, atan, sin, cos,
+        sqrt, rsqrt, pow, erf, erfc, normal_cdf, normal_pdf, gaussian, atan, sin, cos,
     ]
 }  # fmt: skip

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from elementary import ELEMENTARY, exact, float32_inputs, float64_inputs, ulps
 from numba import njit, types
-from numbadl.kernels.scalar.math import FUNCTIONS, NEAR, near_cos, near_sin
+from numbadl.kernels.scalar.math import FUNCTIONS, NEAR, near_cos, near_sin, x_normal_cdf
 
 INF, NAN = np.inf, np.nan
 DTYPES = [np.float32, np.float64]
@@ -136,6 +136,19 @@ def test_near_functions_are_the_same_numbers(near, name, dtype, rng):
     assert np.array_equal(compiled(near, dtype)(x), compiled(FUNCTIONS[name], dtype)(x))
 
 
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_x_normal_cdf_where_the_cdf_is_no_normal_number(dtype, rng):
+    from mpmath import mp, mpf
+
+    low = -14.0 if dtype is np.float32 else -38.0
+    x = np.concatenate([rng.uniform(low, low + 2, 500), rng.uniform(-8, 6, 1000), [INF, -INF, NAN]]).astype(dtype)
+    with mp.workdps(50):
+        high = [float(mpf(v) * mp.erfc(-mpf(v) / mp.sqrt(2)) / 2) for v in x[:-3].tolist()]
+    error, wrong, _ = ulps(compiled(x_normal_cdf, dtype)(x), np.array([*high, INF, 0, NAN]), 0)
+    assert not wrong.any(), x[wrong]
+    assert error.max() <= (2.0 if dtype is np.float32 else 2.5), x[error.argmax()]  # the reference is a float64
+
+
 # -- special values: as C99, annex F, has them ---------------------------------------------------------------------
 SPECIAL = {
     "exp": [(INF, INF), (-INF, 0.0), (0.0, 1.0), (-0.0, 1.0)],
@@ -165,6 +178,8 @@ SPECIAL = {
     "erf": [(INF, 1.0), (-INF, -1.0), (0.0, 0.0), (-0.0, -0.0)],
     "erfc": [(INF, 0.0), (-INF, 2.0), (0.0, 1.0), (-0.0, 1.0)],
     "normal_cdf": [(INF, 1.0), (-INF, 0.0), (0.0, 0.5), (-0.0, 0.5)],
+    "normal_pdf": [(INF, 0.0), (-INF, 0.0)],
+    "gaussian": [(INF, 0.0), (-INF, 0.0), (0.0, 1.0), (-0.0, 1.0)],
     "atan": [(INF, math.pi / 2), (-INF, -math.pi / 2), (0.0, 0.0), (-0.0, -0.0)],
     "sin": [(INF, NAN), (-INF, NAN), (0.0, 0.0), (-0.0, -0.0)],
     "cos": [(INF, NAN), (-INF, NAN), (0.0, 1.0), (-0.0, 1.0)],

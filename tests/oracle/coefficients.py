@@ -156,6 +156,7 @@ def constants():
     return {
         "ln 2": (mp.log(2), ["LN2_HIGH", "LN2_LOW"]),
         "log2(e)": (1 / mp.log(2), ["LOG2_E_HIGH", "LOG2_E_LOW"]),
+        "1/sqrt(2 pi)": (1 / mp.sqrt(2 * mp.pi), ["ROOT_2_PI_HIGH", "ROOT_2_PI_LOW"]),
         "pi/2": (mp.pi / 2, ["HALF_PI_HIGH", "HALF_PI_LOW", "HALF_PI_LOWEST"]),
     }
 

@@ -86,6 +86,16 @@ def _normal_cdf(x):
     return 0.5 * math.erfc(-x * math.sqrt(0.5))
 
 
+@njit
+def _normal_pdf(x):
+    return math.exp(-0.5 * x * x) / math.sqrt(2 * math.pi)
+
+
+@njit
+def _gaussian(x):
+    return math.exp(-x * x)
+
+
 def _compiled(fn):
     """*fn* as `@njit` code; where the argument is inf the C function answers, not Python's exception."""
     return njit(lambda x: fn(x))
@@ -116,6 +126,8 @@ ELEMENTARY = {
     "erf": Elementary(_compiled(math.erf), mp.erf, (-6, 6), None, "erf"),
     "erfc": Elementary(_compiled(math.erfc), mp.erfc, (-6, 26.6), None, "erfc"),
     "normal_cdf": Elementary(_normal_cdf, lambda x: mp.erfc(-x / mp.sqrt(2)) / 2, (-37.6, 8.5), None, "special.ndtr"),
+    "normal_pdf": Elementary(_normal_pdf, mp.npdf, (-37.6, 37.6)),
+    "gaussian": Elementary(_gaussian, lambda x: mp.exp(-x * x), (-26.7, 26.7)),
     "atan": Elementary(_compiled(math.atan), mp.atan, (-20, 20), "arctan", "atan"),
     "sin": Elementary(_compiled(math.sin), mp.sin, (-100, 100), "sin", "sin"),
     "cos": Elementary(_compiled(math.cos), mp.cos, (-100, 100), "cos", "cos"),
