@@ -11,20 +11,45 @@ from .scalar.updates import UPDATES
 from .shapes import Channel, Map, Matmul, Reduce, Row
 
 
-def backward_of(derivative):
-    """The scalar function (grad, x, *parameters) -> grad * derivative(x, *parameters)."""
+def backward_of(record):
+    """The scalar function (grad, x, *parameters) -> grad * derivative, *grad * gradients of learnable parameters."""
+    derivative, partial = record.derivative, None
+    for parameter in record.learnable:
+        partial = _followed_by(partial, parameter.gradient)
 
     @scalar
-    def backward(grad, x):
-        return grad * derivative(x)
+    def backward(grad, x, *parameters):
+        return grad * derivative(x, *parameters)
 
-    return backward
+    @scalar
+    def backward_with_sums(grad, x, *parameters):
+        return (grad * derivative(x, *parameters), *partial(grad, x, *parameters))
+
+    return backward_with_sums if record.learnable else backward
 
 
-def _activation_kernels(record):
-    yield Map(record.name, record.forward)
-    yield Map(f"{record.name}.derivative", record.derivative)
-    yield Map(f"{record.name}.backward", backward_of(record.derivative), inputs="xx")
+def _followed_by(before, gradient):
+    """The scalar function that gives a tuple: what *before* gives (None: nothing), and grad * gradient."""
+
+    @scalar
+    def first(grad, x, *parameters):
+        return (grad * gradient(x, *parameters),)
+
+    @scalar
+    def following(grad, x, *parameters):
+        return (*before(grad, x, *parameters), grad * gradient(x, *parameters))
+
+    return first if before is None else following
+
+
+def activation_kernels(record):
+    """Forward, derivative and backward of an activation; learnable parameters are channel operands, others scalars."""
+    learnable = len(record.learnable)
+    channels = learnable + record.alternating
+    operands = {"scalars": "x" * (len(record.parameters) - learnable), "channels": channels, "random": record.random}
+    yield Map(record.name, record.forward, **operands)
+    yield Map(f"{record.name}.derivative", record.derivative, **operands)
+    yield Map(f"{record.name}.backward", backward_of(record), inputs="xx", sums=learnable, **operands)
 
 
 def _loss_kernels(record):
@@ -64,7 +89,7 @@ def clipped(x, low, high):
 @functools.cache
 def catalog():
     """Name -> declaration of each kernel."""
-    found = [k for record in ACTIVATIONS.values() for k in _activation_kernels(record)]
+    found = [k for record in ACTIVATIONS.values() for k in activation_kernels(record)]
     found += [k for record in LOSSES.values() for k in _loss_kernels(record)]
     found += [_update_kernel(record) for record in UPDATES.values()]
     found += _records_of(rows, Row) + _records_of(dropout, Map) + _records_of(normalization, Channel)

@@ -32,10 +32,14 @@ def _operands(kinds, ndim):
 
 @dataclass(frozen=True)
 class Map:
-    """outputs = function(*inputs, [bits,] *scalars), element by element; an output may be an input.
+    """(*outputs, *terms) = function(*inputs, [bits,] *channel values, *scalars), element by element.
 
-    With *random*, the element's 32 random bits come after the inputs, and the kernel takes three more scalars after
-    its own: seed, offset (uint64) and start (int64), the index of the first element in the random stream.
+    An output may be an input. With *random*, the element's 32 random bits come after the inputs. *channels* counts the
+    operands with one value for each channel, where element e belongs to channel ``(e // inner) % C``; *sums* counts the
+    terms whose sums over each channel are wanted: the gradients of channel operands.
+
+    Operands of the kernel: inputs and outputs, flat; channel operands (C,); [sums (sums, C)]; scalars; [seed, offset
+    (uint64), start (int64): the index of the first element in the random stream]; [inner (int64), with channels or sums].
     """
 
     name: str
@@ -44,11 +48,18 @@ class Map:
     outputs: str = "x"
     scalars: str = ""
     random: bool = False
+    channels: int = 0
+    sums: int = 0
+
+    @property
+    def by_channel(self):
+        """Whether the kernel has to know which channel an element belongs to."""
+        return self.channels + self.sums > 0
 
     def operands(self):
         """(kind, number of dimensions) of each operand, in order; scalars have 0."""
-        scalars = self.scalars + ("ssi" if self.random else "")
-        return _operands(self.inputs + self.outputs, 1) + _operands(scalars, 0)
+        arrays = _operands(self.inputs + self.outputs + "x" * self.channels, 1) + _operands("x" * (self.sums > 0), 2)
+        return arrays + _operands(self.scalars + "ssi" * self.random + "i" * self.by_channel, 0)
 
 
 @dataclass(frozen=True)

@@ -4,12 +4,12 @@ import functools
 
 from .. import shapes
 from ..catalog import catalog
-from . import channel, map, matmul, reduce, row
+from . import channel, map, map_by_channel, matmul, reduce, row
 from .compile import building, cache_folder
 from .pool import ensure_started
 
 _BUILDERS = {
-    shapes.Map: map.build,
+    shapes.Map: lambda spec: (map_by_channel if spec.by_channel else map).build(spec),
     shapes.Reduce: reduce.build,
     shapes.Row: row.build,
     shapes.Channel: channel.build,
@@ -25,5 +25,5 @@ def build(declaration):
 
 @functools.cache
 def kernel(name):
-    """The kernel of that name in `numbadl.kernels.catalog`."""
-    return build(catalog()[name])
+    """The kernel of that name in `numbadl.kernels.catalog`, or of a declaration."""
+    return build(catalog()[name] if isinstance(name, str) else name)

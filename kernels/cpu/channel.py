@@ -9,7 +9,7 @@ import numpy as np
 
 from .compile import function, kernel
 from .pool import parallel
-from .vector import at, elements, pick, pointers, spread, vector_accumulate, vector_map, vector_sum
+from .vector import at, elements, pick, pointers, spread, vector_map, vector_map_accumulate, vector_map_sum
 
 ROWS = 64  # rows added in the arrays' type; blocks are added in float64, in order
 TASK = 1 << 14  # elements of a map task
@@ -60,7 +60,7 @@ def _build_runs(spec, has_sums, has_output, inputs, target, reduce_with, map_wit
             given = elements(at(reduce_with(operands), c))
             for i in range(n):
                 sources = at(inputs(operands), (i * channels + c) * s)
-                found = vector_sum(reduce, s, sources, given)
+                found = vector_map_sum(reduce, s, sources, (), given)
                 for k in range(sums):
                     total[k, c] += found[k]
         finish(total, operands, n * s, c, 1)
@@ -88,7 +88,7 @@ def _build_rows(spec, has_sums, has_output, inputs, target, reduce_with, map_wit
         c = partial.shape[2]
         accumulators = spread(pointers((partial[block],)), sums, c)
         for i in range(block * ROWS, min((block + 1) * ROWS, n)):
-            vector_accumulate(reduce, c, at(inputs(operands), i * c) + reduce_with(operands), accumulators, ())
+            vector_map_accumulate(reduce, c, at(inputs(operands), i * c) + reduce_with(operands), (), accumulators, ())
 
     @parallel
     def map_block(rows, operands, n, c, block):

@@ -95,7 +95,7 @@ def _build_random(spec):
     @kernel(spec)
     def run(*arguments):
         n = arguments[first_out].size
-        seed, offset, start = arguments[-3], arguments[-2], arguments[-1]
+        seed, offset, start = arguments[-3:]
         count = (start + n + RANDOM_BLOCK - 1) // RANDOM_BLOCK - start // RANDOM_BLOCK
         per_task = max(count, 1) if n < PARALLEL_FROM // 4 else CHUNK // RANDOM_BLOCK
         blocks((count + per_task - 1) // per_task, (n, per_task, pointers(arguments), seed, offset, start))

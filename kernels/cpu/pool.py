@@ -62,6 +62,11 @@ def ensure_started():
         _started = True
 
 
+def cache_size():
+    """Bytes of the last-level cache, as kernels see it (`cache_bytes`)."""
+    return int(_state[_CACHE_BYTES])
+
+
 def started():
     """Whether kernels run in parallel from now on."""
     return bool(_state[_LAUNCHER])

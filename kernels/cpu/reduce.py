@@ -4,7 +4,7 @@ import numpy as np
 
 from .compile import kernel
 from .pool import parallel
-from .vector import at, pick, pointers, vector_sum
+from .vector import at, pick, pointers, vector_map_sum
 
 BLOCK = 1 << 12  # elements whose terms are added in the arrays' own type; blocks are added in float64, in order
 BLOCKS_PER_TASK = 4
@@ -20,7 +20,7 @@ def build(spec):
         first = index * BLOCKS_PER_TASK
         for b in range(first, min(first + BLOCKS_PER_TASK, partial.size)):
             count = min(BLOCK, n - b * BLOCK)
-            partial[b] = vector_sum(fn, count, at(inputs(operands), b * BLOCK), scalars(operands))[0]
+            partial[b] = vector_map_sum(fn, count, at(inputs(operands), b * BLOCK), (), scalars(operands))[0]
 
     @kernel(spec)
     def run(*arguments):

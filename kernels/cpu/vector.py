@@ -245,11 +245,16 @@ class _Element:
         return loaded
 
     def call(self, cx, builder, operands):
+        *fixed, last = self.signature.args
+        if isinstance(last, (types.StarArgTuple, types.StarArgUniTuple)):  # of a function of (x, *parameters)
+            operands = [*operands[: len(fixed)], cx.make_tuple(builder, last, operands[len(fixed) :])]
         value = cx.get_function(self.fn, self.signature)(builder, operands)
         return [value] if self.single else cgutils.unpack_tuple(builder, value)
 
-    def store(self, cx, builder, values, targets, dtypes, i, mark):
-        for value, of, pointer, dtype in zip(values, self.results, targets, dtypes, strict=True):
+    def store(self, cx, builder, values, targets, dtypes, i, mark, first=0):
+        """Store *values*, which have the types of the results from *first* on."""
+        results = self.results[first : first + len(values)]
+        for value, of, pointer, dtype in zip(values, results, targets, dtypes, strict=True):
             cast = cx.data_model_manager[dtype].as_data(builder, cx.cast(builder, value, of, dtype))
             mark(builder.store(cast, builder.gep(pointer, [i], inbounds=True)))
 
@@ -276,42 +281,45 @@ def vector_map(context, fn, count, sources, targets, scalars):
 
 
 @intrinsic
-def vector_accumulate(context, fn, count, sources, totals, scalars):
-    """for i in range(count): totals[k][i] += fn(sources[0][i], ..., *scalars)[k], for each k."""
+def vector_map_accumulate(context, fn, count, sources, targets, totals, scalars):
+    """for i in range(count): (targets[0][i], ..., *terms) = fn(sources[0][i], ..., *scalars); totals[k][i] += terms[k]."""
     element = _Element(context, fn, sources, scalars)
-    dtypes = [p.dtype for p in totals.types]
+    dtypes, total_dtypes = ([p.dtype for p in pointers.types] for pointers in (targets, totals))
 
     def codegen(cx, builder, sig, values):
         prefer_512_bit(builder)
-        from_, to, parameters = (cgutils.unpack_tuple(builder, v) for v in values[2:])
+        from_, to, sums, parameters = (cgutils.unpack_tuple(builder, v) for v in values[2:])
 
         def body(i, mark, carried):
             found = element.call(cx, builder, element.load(cx, builder, from_, i, mark) + parameters)
-            before = [builder.load(builder.gep(p, [i], inbounds=True)) for p in to]
+            before = [builder.load(builder.gep(p, [i], inbounds=True)) for p in sums]
             for access in before:
                 mark(access)
-            added = [builder.fadd(b, f) for b, f in zip(before, found, strict=True)]
-            element.store(cx, builder, added, to, dtypes, i, mark)
+            added = [builder.fadd(b, f) for b, f in zip(before, found[len(to) :], strict=True)]
+            element.store(cx, builder, found[: len(to)], to, dtypes, i, mark)
+            element.store(cx, builder, added, sums, total_dtypes, i, mark, first=len(to))
 
         _independent_loop(builder, values[1], body)
         return cx.get_dummy_value()
 
-    return types.void(fn, types.intp, sources, totals, scalars), codegen
+    return types.void(fn, types.intp, sources, targets, totals, scalars), codegen
 
 
 class _Reduction:
     """The code that combines fn(sources[0][i], ..., *scalars) over i: sums, or the maximum, of each value of fn.
 
+    The first *outputs* values are not combined, but stored.
+
     Additions may be re-associated within a block, and only there: which elements meet in which lane depends on the count and the
     machine's vectors, never on threads. The maximum is IEEE 754-2019's: NaN wins.
     """
 
-    def __init__(self, context, combine, fn, sources, scalars):
-        self.element, self.maximum = _Element(context, fn, sources, scalars), combine == "max"
-        self.types = self.element.results
+    def __init__(self, context, combine, fn, sources, scalars, outputs=0):
+        self.element, self.maximum, self.outputs = _Element(context, fn, sources, scalars), combine == "max", outputs
+        self.types = self.element.results[outputs:]
 
     def emit(self, cx, builder, count, sources, scalars, kept=(), kept_types=()):
-        """-> totals; *kept* is a pointer, or none, to where the value of each element is stored, too."""
+        """-> totals; *kept* are pointers to where the first values of each element are stored, combined or not."""
         start = float("-inf") if self.maximum else 0.0
         initial = [ir.Constant(cx.get_value_type(t), start) for t in self.types]
         totals = [cgutils.alloca_once_value(builder, value) for value in initial]
@@ -334,9 +342,8 @@ class _Reduction:
 
         def body(i, mark, totals):
             found = self.element.call(cx, builder, self.element.load(cx, builder, sources, i, mark) + scalars)
-            if kept:
-                self.element.store(cx, builder, found, kept, kept_types, i, mark)
-            return [self._join(builder, t, v) for t, v in zip(totals, found, strict=True)]
+            self.element.store(cx, builder, found[: len(kept)], kept, kept_types, i, mark)
+            return [self._join(builder, t, v) for t, v in zip(totals, found[self.outputs :], strict=True)]
 
         return _independent_loop(builder, count, body, initial)
 
@@ -348,17 +355,18 @@ class _Reduction:
 
 
 @intrinsic
-def vector_sum(context, fn, count, sources, scalars):
-    """The sum over i < count of fn(sources[0][i], ..., *scalars), as a tuple with an entry for each value of fn."""
-    plan = _Reduction(context, "sum", fn, sources, scalars)
+def vector_map_sum(context, fn, count, sources, targets, scalars):
+    """for i in range(count): (targets[0][i], ..., *terms) = fn(sources[0][i], ..., *scalars); -> the sum of each term."""
+    plan = _Reduction(context, "sum", fn, sources, scalars, outputs=len(targets.types))
     result = types.Tuple(plan.types)
 
     def codegen(cx, builder, sig, values):
         prefer_512_bit(builder)
-        from_, parameters = (cgutils.unpack_tuple(builder, v) for v in values[2:])
-        return cx.make_tuple(builder, result, plan.emit(cx, builder, values[1], from_, parameters))
+        from_, to, parameters = (cgutils.unpack_tuple(builder, v) for v in values[2:])
+        sums = plan.emit(cx, builder, values[1], from_, parameters, to, [p.dtype for p in targets.types])
+        return cx.make_tuple(builder, result, sums)
 
-    return result(fn, types.intp, sources, scalars), codegen
+    return result(fn, types.intp, sources, targets, scalars), codegen
 
 
 def reduce_stages(stages):
@@ -384,8 +392,8 @@ def reduce_stages(stages):
             from_, to = (cgutils.unpack_tuple(builder, v) for v in values[1:])
             found, kept_types = [], [p.dtype for p in targets.types]
             for stage, plan in plans:
-                kept = to if stage.keep else ()
-                found += plan.emit(cx, builder, values[0], from_, list(found), kept, kept_types)
+                kept = to[:1] if stage.keep else ()
+                found += plan.emit(cx, builder, values[0], from_, list(found), kept, kept_types[: len(kept)])
                 if stage.keep:
                     from_ = [to[0], *from_[1:]]
             parts = [cx.make_tuple(builder, result.types[0], found), cx.make_tuple(builder, seen, from_)]

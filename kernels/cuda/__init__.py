@@ -33,8 +33,8 @@ def build(declaration):
 
 @functools.cache
 def kernel(name):
-    """The kernel of that name in `numbadl.kernels.catalog`."""
-    return build(catalog()[name])
+    """The kernel of that name in `numbadl.kernels.catalog`, or of a declaration."""
+    return build(catalog()[name] if isinstance(name, str) else name)
 
 
 def is_available():

@@ -5,11 +5,33 @@ To add one, write its two functions (see ``language.py`` for what a scalar funct
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from math import inf
+from math import inf, isfinite
 
+import numpy as np
+
+from .dropout import uniform
 from .intrinsics import fma
 from .language import scalar
 from .math import exp_scaled, one_plus_exp_lowered, sech2, sigmoid, tanh
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """A parameter of an activation: a number, or if learnable one for each channel.
+
+    Attributes
+    ----------
+    default : its value if nothing is given; what a learnable one starts from
+    gradient : scalar function (x, *parameters) -> df/dparameter; None if it is not learnable
+    valid : whether a value is accepted
+    accepted : which values are, in words
+    """
+
+    name: str
+    default: float
+    gradient: Callable | None = None
+    valid: Callable = isfinite
+    accepted: str = "finite numbers"
 
 
 @dataclass(frozen=True)
@@ -19,14 +41,17 @@ class Activation:
     Attributes
     ----------
     layer : name of the layer class in `numbadl.nn`
-    forward, derivative : scalar functions of (x, *parameters)
+    forward, derivative : scalar functions of (x, [bits,] [sign,] *parameters), see *random* and *alternating*
     formula, derivative_formula : LaTeX
-    range : (lowest, highest) value, approached or reached
-    continuity : "C^k", k the number of continuous derivatives ("C^inf": all)
-    kinks : points where the derivative jumps
+    range : (lowest, highest) value, approached or reached; or a function of the parameters that gives them
+    continuity : "C^k", k the number of continuous derivatives ("C^inf": all), for the default parameters
+    kinks : points where the derivative jumps; or a function of the parameters that gives them
+    parameters : in the order of the functions' arguments; all of them are learnable, or none
     monotonic : whether f never decreases
     initialization : the `numbadl.nn` initialiser that suits a layer in front of it: "he", "xavier" or "lecun"
     source : where it comes from
+    random : whether the functions take 32 random bits (uint32) after x
+    alternating : whether they take a sign after that, 1 on even channels and -1 on odd ones
     """
 
     name: str
@@ -37,10 +62,18 @@ class Activation:
     derivative_formula: str
     range: tuple
     continuity: str
-    kinks: tuple = ()
+    kinks: tuple | Callable = ()
     monotonic: bool = True
     initialization: str = "xavier"
     source: str = ""
+    parameters: tuple = ()
+    random: bool = False
+    alternating: bool = False
+
+    @property
+    def learnable(self):
+        """The parameters that have gradients."""
+        return tuple(p for p in self.parameters if p.gradient is not None)
 
 
 @scalar
@@ -61,6 +94,41 @@ def relu(x):
 @scalar
 def relu_derivative(x):
     return 0 if x <= 0 else (1 if x > 0 else x)
+
+
+@scalar
+def bipolar_relu(x, sign):
+    return sign * relu(sign * x)
+
+
+@scalar
+def bipolar_relu_derivative(x, sign):
+    return relu_derivative(sign * x)
+
+
+@scalar
+def leaky_relu(x, negative_slope):
+    return x * negative_slope if x <= 0 else x
+
+
+@scalar
+def leaky_relu_derivative(x, negative_slope):
+    return negative_slope if x <= 0 else (1 if x > 0 else x)
+
+
+@scalar
+def negative_part(x, *parameters):
+    return x if x <= 0 else (0 if x > 0 else x)
+
+
+@scalar
+def rrelu(x, bits: np.uint32, lower, upper):
+    return leaky_relu(x, uniform(bits, lower, upper))
+
+
+@scalar
+def rrelu_derivative(x, bits: np.uint32, lower, upper):
+    return leaky_relu_derivative(x, uniform(bits, lower, upper))
 
 
 @scalar
@@ -125,6 +193,29 @@ ACTIVATIONS = {
         Activation(
             "relu", "ReLU", relu, relu_derivative, r"\max(0, x)", "H(x)", (0.0, inf), "C^0", kinks=(0.0,),
             initialization="he", source="Nair, Hinton 2010; f'(0) = 0 as in PyTorch and JAX",
+        ),
+        Activation(
+            "brelu", "BReLU", bipolar_relu, bipolar_relu_derivative,
+            r"\max(0, x) \text{ on even channels}, \min(0, x) \text{ on odd ones}",
+            r"H(x) \text{ on even channels}, H(-x) \text{ on odd ones}", (-inf, inf), "C^0", kinks=(0.0,),
+            initialization="he", source="Eidnes, Nøkland 2017, Shifting mean activation towards zero with bipolar activation",
+            alternating=True,
+        ),
+        Activation(
+            "leaky_relu", "LeakyReLU", leaky_relu, leaky_relu_derivative, r"\max(0, x) + a \min(0, x)",
+            r"1 \text{ if } x > 0, \text{ else } a", (-inf, inf), "C^0", kinks=(0.0,), initialization="he",
+            source="Maas, Hannun, Ng 2013; f'(0) = a as in PyTorch", parameters=(Parameter("negative_slope", 0.01),),
+        ),
+        Activation(
+            "prelu", "PReLU", leaky_relu, leaky_relu_derivative, r"\max(0, x) + \alpha \min(0, x)",
+            r"1 \text{ if } x > 0, \text{ else } \alpha", (-inf, inf), "C^0", kinks=(0.0,), initialization="he",
+            source="He, Zhang, Ren, Sun 2015", parameters=(Parameter("alpha", 0.25, negative_part),),
+        ),
+        Activation(
+            "rrelu", "RReLU", rrelu, rrelu_derivative, r"\max(0, x) + a \min(0, x),\ a \sim U(l, u)",
+            r"1 \text{ if } x > 0, \text{ else } a", (-inf, inf), "C^0", kinks=(0.0,), initialization="he",
+            source="Xu, Wang, Chen, Li 2015, Empirical evaluation of rectified activations",
+            parameters=(Parameter("lower", 1 / 8), Parameter("upper", 1 / 3)), random=True,
         ),
         Activation(
             "silu", "SiLU", silu, silu_derivative, r"x\,\sigma(x)", r"\sigma(x)\,(1 + x\,\sigma(-x))",

@@ -12,7 +12,8 @@ The rules, all of them syntactic:
 - An integer in floating arithmetic is cast to T. A literal stays an integer inside a subscript, ``range(...)``, a bit
   operation, an integer exponent, a call to an integer type, and beside an integer (a parameter annotated ``int``, a loop
   variable, ``float_bits``, what is computed from them).
-- Every parameter is cast to T, unless its annotation says otherwise (``n: int``, ``bits: np.uint32``).
+- Every parameter is cast to T, unless its annotation says otherwise (``n: int``, ``bits: np.uint32``); the rest of them,
+  ``*parameters``, stay what they are.
 - ``ByType(float32=..., float64=...)`` is the constant (or the function) of T; a ``Polynomial`` expands to fused multiply-adds.
 """
 
@@ -192,7 +193,7 @@ class _Typer(ast.NodeTransformer):
     def __init__(self, fn, dtype, namespace):
         self.dtype, self.namespace = dtype, namespace
         self.locals = set(fn.__code__.co_varnames) | set(fn.__code__.co_cellvars)
-        parameters = inspect.signature(fn).parameters.values()
+        parameters = [p for p in inspect.signature(fn).parameters.values() if p.kind is not p.VAR_POSITIONAL]
         self.integers = {p.name for p in parameters if p.annotation in INTEGER_TYPES}
         self.to_cast = [p.name for p in parameters if p.annotation not in INTEGER_TYPES | {bool}]
 

@@ -12,11 +12,13 @@ from numbadl.kernels.scalar.random import random_bits
 def operands(declaration, shape, dtype, rng, positive=False):
     """Random operands in the order of the declaration; arrays to be written are filled with NaN.
 
-    *shape* is (n,) for a map or a reduction, (rows, n) for rows, (N, C, S) for channels, (m, k, n) for a product. For
-    the sake of roots, scalars and channel arrays (eps, variances) are positive, with *positive* all are.
+    *shape* is (n,) for a map or a reduction, (rows, n) for rows, (N, C, S) for channels and maps by channel, (m, k, n)
+    for a product. For the sake of roots, scalars and channel arrays (eps, variances) are positive, with *positive* all are.
     """
     extents = _extents(declaration, shape)
-    found = [_operand(kind, extent, dtype, rng, positive or extent != shape) for kind, extent in extents]
+    found = [_operand(kind, extent, dtype, rng, positive or extent != extents[0][1]) for kind, extent in extents]
+    if getattr(declaration, "by_channel", False):
+        found[-1] = np.int64(shape[2])
     if getattr(declaration, "labelled", False):
         found[len(declaration.inputs)] = rng.integers(0, max(shape[1], 1), shape[0])
     for k in outputs(declaration):
@@ -30,7 +32,8 @@ def outputs(declaration):
         return [2 + declaration.bias]
     first = len(declaration.inputs)
     if isinstance(declaration, shapes.Map):
-        return list(range(first, first + len(declaration.outputs)))
+        sums = first + len(declaration.outputs) + declaration.channels
+        return [*range(first, first + len(declaration.outputs)), *[sums] * (declaration.sums > 0)]
     if isinstance(declaration, shapes.Row):
         first += declaration.labelled
         return list(range(first, first + (declaration.output is not None) + (declaration.value is not None)))
@@ -45,7 +48,7 @@ def outputs(declaration):
 def expected(declaration, given):
     """What the kernel writes, one array for each of `outputs`; for a reduction what it returns.
 
-    A map is computed in the operands' own type, and so to the bit; everything else in float64.
+    A map is computed in the operands' own type, and so to the bit (but for sums); everything else in float64.
     """
     with np.errstate(all="ignore"):
         return _MEANINGS[type(declaration)](declaration, given)
@@ -57,6 +60,14 @@ def _extents(declaration, shape):
         m, k, n = shape
         a, b = (k, m) if declaration.transpose_a else (m, k), (n, k) if declaration.transpose_b else (k, n)
         return [("x", extent) for extent in [a, b, *[(n,)] * declaration.bias, (m, n)]]
+    if getattr(declaration, "by_channel", False):
+        n, channels, s = shape
+        sizes = [(n * channels * s,)] * len(declaration.inputs + declaration.outputs) + [
+            (channels,)
+        ] * declaration.channels
+        sizes += [(declaration.sums, channels)] * (declaration.sums > 0)
+        kinds = [kind for kind, _ in declaration.operands()]
+        return list(zip(kinds, sizes + [()] * (len(kinds) - len(sizes)), strict=True))
     single = {shapes.Row: shape[:1], shapes.Channel: shape[1:2]}.get(type(declaration), shape)
     return [
         (kind, () if ndim == 0 else shape if ndim == len(shape) else single) for kind, ndim in declaration.operands()
@@ -86,16 +97,25 @@ def _wide(given):
 
 def _map(declaration, given):
     first, last = len(declaration.inputs), len(declaration.inputs) + len(declaration.outputs)
-    scalars = given[last : last + len(declaration.scalars)]
-    results = [np.empty_like(a) for a in given[first:last]]
-    for i in range(results[0].size):
+    channels, after = given[last : last + declaration.channels], last + declaration.channels + (declaration.sums > 0)
+    scalars, stream = given[after : after + len(declaration.scalars)], given[after + len(declaration.scalars) :]
+    results, sums = [np.empty_like(a) for a in given[first:last]], []
+    if declaration.sums:
+        sums = [np.zeros(given[after - 1].shape)]
+    for i in range(given[0].size if first else results[0].size):
         elements = [a[i] for a in given[:first]]
         if declaration.random:
-            seed, offset, start = given[-3:]
+            seed, offset, start = stream[:3]
             elements.append(random_bits(np.uint64(start + i), seed, offset))
-        for result, value in zip(results, _tuple(declaration.function(*elements, *scalars)), strict=True):
+        if declaration.by_channel:
+            c = i // int(stream[-1]) % (channels[0].size if channels else sums[0].shape[1])
+            elements += [a[c] for a in channels]
+        values = _tuple(declaration.function(*elements, *scalars))
+        for result, value in zip(results, values[: len(results)], strict=True):
             result[i] = value
-    return results
+        for k, value in enumerate(values[len(results) :]):
+            sums[0][k, c] += value
+    return results + sums
 
 
 def _reduce(declaration, given):
