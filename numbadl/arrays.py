@@ -6,7 +6,6 @@ import math
 import numpy as np
 
 from .kernels import cpu
-from .kernels.cpu.map import REFUSED
 
 DTYPES = _FLOAT32, _FLOAT64 = (np.dtype(np.float32), np.dtype(np.float64))
 THREADS_FROM = 1 << 14  # elements: kernels with fewer run serially, so the threads need not be started for them
@@ -184,27 +183,25 @@ def _hint(value):
     return ""
 
 
-def run_map(name, *operands):
-    """Run a Map kernel over flat arrays. It refuses, with nothing written, what overlaps in part."""
-    if device_of(operands[0]).kernel(name)(*operands) == REFUSED:
-        raise ValueError(f"{name}: an array that is written to overlaps another one in part")
-
-
 # -- layouts -----------------------------------------------------------------------------------------
-def run_flat(kernel, inputs, output, scalars=()):
-    """Call *kernel* with flat, dense views of arrays of one shape; copies only what is not dense in a common order."""
-    if not isinstance(output, np.ndarray):
-        kernel(*[_device_flat(a) for a in inputs], _device_flat(output), *scalars)
-        return
-    axes = _common_order([*inputs, output])
-    if axes is None:
+def flatten(inputs, outputs, ordered=False):
+    """Flat, dense views of arrays of one shape; only what is not dense in a common order of axes is copied.
+
+    Returns
+    -------
+    flat : list of 1-D arrays, the inputs' and then the outputs'
+    order : the order of axes in which the elements lie; () is C order, and the only one if *ordered*
+    pending : (output, array) pairs: what was computed in the array has to be copied to the output
+    """
+    if not isinstance(outputs[0], np.ndarray):
+        return [_device_flat(a) for a in (*inputs, *outputs)], (), []
+    order = _common_order([*inputs, *outputs])
+    if order is None or (order and ordered):
         dense = [np.require(np.asarray(a), requirements="CA") for a in inputs]
-        result = output if output.flags.carray else np.empty(output.shape, output.dtype)
-        kernel(*[_flat(a) for a in dense], result.reshape(-1), *scalars)
-        if result is not output:
-            np.copyto(output, result)
-    else:
-        kernel(*[_flat(a, axes) for a in inputs], _flat(output, axes), *scalars)
+        results = [out if out.flags.carray else np.empty(out.shape, out.dtype) for out in outputs]
+        pending = [(out, result) for out, result in zip(outputs, results, strict=True) if result is not out]
+        return [_flat(a) for a in dense] + [r.reshape(-1) for r in results], (), pending
+    return [_flat(a, order) for a in (*inputs, *outputs)], order, []
 
 
 def _common_order(arrays):

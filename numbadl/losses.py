@@ -14,7 +14,8 @@ Examples
 
 import numpy as np
 
-from .arrays import check, check_out, check_shape, device_of, is_cuda, rows_of, run_flat, to_host
+from .arrays import check, check_out, check_shape, device_of, is_cuda, rows_of, to_host
+from .elementwise import elementwise
 from .kernels.scalar.losses import LOSSES as RECORDS
 from .kernels.scalar.losses import ElementLoss
 
@@ -39,16 +40,8 @@ class ElementwiseLoss:
     def backward(self, prediction, target, out=None):
         """The gradient with respect to the prediction."""
         prediction, target = self._checked(prediction, target)
-        device = device_of(prediction)
-        if out is None:
-            out = device.empty(prediction.shape, prediction.dtype)
-        else:
-            check_out(out, prediction, prediction=prediction, target=target)
-        if prediction.size:
-            device.prepare(prediction.size)
-            scale = prediction.dtype.type(1 / prediction.size)
-            run_flat(device.kernel(f"{self.__name__}.gradient"), [prediction, target], out, (scale,))
-        return out
+        scale = 1 / max(prediction.size, 1)
+        return elementwise(f"{self.__name__}.gradient", out, (scale,), prediction=prediction, target=target)
 
     def value_and_grad(self, prediction, target, out=None):
         """(value, gradient)."""

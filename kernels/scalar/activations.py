@@ -50,7 +50,9 @@ class Activation:
     monotonic : whether f never decreases
     initialization : the `numbadl.nn` initialiser that suits a layer in front of it: "he", "xavier" or "lecun"
     source : where it comes from
+    check : function of the parameters' values that gives what is wrong with them together, or None
     random : whether the functions take 32 random bits (uint32) after x
+    evaluation : of a random one, the activation that it is with the mean of its parameters
     alternating : whether they take a sign after that, 1 on even channels and -1 on odd ones
     """
 
@@ -67,7 +69,9 @@ class Activation:
     initialization: str = "xavier"
     source: str = ""
     parameters: tuple = ()
+    check: Callable | None = None
     random: bool = False
+    evaluation: str = ""
     alternating: bool = False
 
     @property
@@ -216,6 +220,7 @@ ACTIVATIONS = {
             r"1 \text{ if } x > 0, \text{ else } a", (-inf, inf), "C^0", kinks=(0.0,), initialization="he",
             source="Xu, Wang, Chen, Li 2015, Empirical evaluation of rectified activations",
             parameters=(Parameter("lower", 1 / 8), Parameter("upper", 1 / 3)), random=True,
+            evaluation="leaky_relu", check=lambda lower, upper: lower > upper and f"lower: got {lower}, above upper = {upper}",
         ),
         Activation(
             "silu", "SiLU", silu, silu_derivative, r"x\,\sigma(x)", r"\sigma(x)\,(1 + x\,\sigma(-x))",

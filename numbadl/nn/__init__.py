@@ -1,8 +1,9 @@
 """Layers and models."""
 
+from .activations import ACTIVATION_LAYERS, activation_layer
 from .files import ModelFileError, load
 from .layer import LAYERS, Layer
-from .layers import ACTIVATION_LAYERS, BatchNorm, Dropout, Flatten, Linear, Softmax, activation_layer
+from .layers import BatchNorm, Dropout, Flatten, Linear, Softmax
 from .sequential import Sequential
 
 globals().update({cls.__name__: cls for cls in ACTIVATION_LAYERS.values()})

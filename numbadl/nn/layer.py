@@ -25,7 +25,7 @@ class Layer:
 
     def __init__(self):
         self.device, self.dtype = DEVICES["cpu"], np.dtype(np.float32)
-        self.seed, self.stream = 0, 0
+        self.seed, self.stream, self.steps = 0, 0, 0
         self._workspace, self._values, self._gradients = {}, None, None
         self._buffers = {name: np.array(value) for name, value in self.buffers().items()}
 
@@ -92,6 +92,10 @@ class Layer:
         if held is None or held.shape[1:] != tuple(shape[1:]) or held.shape[0] < shape[0]:
             held = self._workspace[name] = self.device.empty(shape, self.dtype)
         return held if held.shape[0] == shape[0] else held[: shape[0]]
+
+    def draw(self):
+        """The random stream of this training step: of the layer's seed, its stream (its place in the model) and `steps`."""
+        return {"seed": self.seed, "offset": (self.steps << 16) + self.stream}
 
     def _uniform(self, shape, low, high, name=""):
         index = list(self.shapes()).index(name) if name else 0

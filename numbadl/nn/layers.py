@@ -1,4 +1,4 @@
-"""The layers: Linear, BatchNorm, Dropout, Flatten, Softmax, and one for each activation."""
+"""The layers: Linear, BatchNorm, Dropout, Flatten and Softmax; those of the activations are in `activations`."""
 
 import math
 
@@ -121,29 +121,26 @@ class BatchNorm(Layer):
 class Dropout(Layer):
     """Zero a random fraction *p* in training; the identity in evaluation.
 
-    The mask follows from the layer's seed, its stream (its place in the model) and the number of training steps.
+    The mask follows from `Layer.draw`.
     """
 
     def __init__(self, p=0.5):
         if not 0 <= p <= 1:
             raise ValueError(f"p: got {p}, accepted are probabilities from 0 to 1")
-        self.p, self.steps = float(p), 0
+        self.p = float(p)
         super().__init__()
 
     def config(self):
         return {"p": self.p}
 
-    def _draw(self):
-        return {"p": self.p, "seed": self.seed, "offset": (self.steps << 16) + self.stream}
-
     def forward(self, x, training=False):
         if not training:
             return x
         self.steps += 1
-        return functional.dropout(x, out=self._work("out", x.shape), **self._draw())
+        return functional.dropout(x, self.p, out=self._work("out", x.shape), **self.draw())
 
     def backward(self, grad, input_gradient=True):
-        return functional.dropout.backward(grad, out=self._work("dx", grad.shape), **self._draw())
+        return functional.dropout.backward(grad, self.p, out=self._work("dx", grad.shape), **self.draw())
 
 
 class Flatten(Layer):
@@ -172,39 +169,3 @@ class Softmax(Layer):
 
     def backward(self, grad, input_gradient=True):
         return functional.softmax.backward(grad, self._y, out=self._work("dx", grad.shape))
-
-
-class ActivationLayer(Layer):
-    """A layer that applies an activation; its subclasses are made from the records."""
-
-    function = None
-
-    def forward(self, x, training=False):
-        if training:
-            self._x = x
-        return self.function(x, out=self._work("out", x.shape, training))
-
-    def backward(self, grad, input_gradient=True):
-        return self.function.backward(grad, self._x, out=self._work("dx", grad.shape))
-
-
-def _activation_class(function):
-    doc = f"The activation f(x) = {function.record.formula} as a layer."
-    return type(function.record.layer, (ActivationLayer,), {"function": function, "__doc__": doc})
-
-
-ACTIVATION_LAYERS = {name: _activation_class(function) for name, function in functional.FUNCTIONS.items()}
-
-
-def activation_layer(name):
-    """A layer that applies the activation of that name.
-
-    Examples
-    --------
-    >>> import numbadl as nd
-    >>> nd.nn.activation_layer("relu")
-    ReLU()
-    """
-    if name not in ACTIVATION_LAYERS:
-        raise ValueError(f"activation: got {name!r}, accepted are {', '.join(ACTIVATION_LAYERS)}")
-    return ACTIVATION_LAYERS[name]()

@@ -6,8 +6,9 @@ import numpy as np
 
 from .. import arrays
 from ..train import fit as training
+from .activations import ActivationLayer
 from .layer import Layer
-from .layers import ActivationLayer, BatchNorm, Dropout
+from .layers import BatchNorm, Dropout
 
 LINE = 64  # bytes: every parameter starts at a multiple, padded with zeros
 
@@ -59,9 +60,7 @@ class Sequential(Layer):
         """Draw dropout masks from *seed*, from the first step on; weights that were initialised stay."""
         self.seed = seed
         for position, layer in enumerate(self.layers):
-            layer.seed, layer.stream = seed, position + 1
-            if isinstance(layer, Dropout):
-                layer.steps = 0
+            layer.seed, layer.stream, layer.steps = seed, position + 1, 0
 
     # -- buffers ----------------------------------------------------------------------------------------------
     def _place(self, device, dtype):

@@ -4,7 +4,8 @@ import math
 
 import numpy as np
 
-from ..arrays import check, check_shape, device_of, run_map, to_host, writeable
+from ..arrays import check, check_shape, device_of, to_host, writeable
+from ..elementwise import run_map
 from ..kernels.scalar.updates import UPDATES
 
 

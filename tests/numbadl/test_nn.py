@@ -8,7 +8,7 @@ import references as ref
 
 import numbadl as nd
 from numbadl.nn import LAYERS, Sequential, initializers
-from numbadl.nn.layers import ACTIVATION_LAYERS, ActivationLayer
+from numbadl.nn.activations import ACTIVATION_LAYERS, ActivationLayer
 
 nn = nd.nn
 CASES = {

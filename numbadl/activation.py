@@ -1,0 +1,231 @@
+"""Activations over arrays, made from their records: checks, parameters, one kernel call."""
+
+import inspect
+
+import numpy as np
+
+from .arrays import DEVICES, DTYPES, device_of
+from .elementwise import Channels as _Channels
+from .elementwise import by_channel, channel_axis, elementwise, run_any
+from .kernels.cpu.map import DONE
+from .kernels.scalar.holder import ScalarHolder
+from .streams import stream_of
+
+_FLOAT32, _FLOAT64 = DTYPES
+
+
+class ActivationFunction:
+    """An activation over arrays: ``f(x)``, ``f.derivative(x)``, ``f.backward(grad, x)``; ``f.scalar`` for kernels."""
+
+    def __init__(self, record):
+        self.record = record
+        self.__name__ = record.name
+        self.scalar = record.forward
+        self.scalar_derivative = record.derivative
+        self.__doc__ = _doc(self)
+        self._kernel = self._first_call
+        self._derivative, self._backward = f"{record.name}.derivative", f"{record.name}.backward"
+
+    def __call__(self, x, out=None):
+        if type(x) is np.ndarray and x.ndim == 1 and (x.dtype is _FLOAT32 or x.dtype is _FLOAT64):
+            # One compiled call that refuses what it does not take, so that 16 elements cost half a microsecond.
+            result = np.empty_like(x) if out is None else out
+            try:
+                # Numba's dispatch does not look at byte orders: it would take a foreign one for its own.
+                if result.dtype is x.dtype and self._kernel(x, result) == DONE:
+                    return result
+            except (AttributeError, TypeError):
+                pass  # the long way finds out what is wrong, or copies
+        return elementwise(self.__name__, out, x=x)
+
+    def derivative(self, x, out=None):
+        """f'(x), element by element; at a kink the value that the record states."""
+        return elementwise(self._derivative, out, x=x)
+
+    def backward(self, grad, x, out=None):
+        """grad * f'(x) in one pass: the gradient with respect to x, given the gradient with respect to f(x)."""
+        return elementwise(self._backward, out, grad=grad, x=x)
+
+    @property
+    def _numba_type_(self):
+        return ScalarHolder(self.__name__, {"scalar": self.scalar, "scalar_derivative": self.scalar_derivative})
+
+    def _first_call(self, *arguments):
+        self._kernel = DEVICES["cpu"].kernel(self.__name__)
+        return self._kernel(*arguments)
+
+    def __repr__(self):
+        return f"<numbadl activation {self.__name__}: {self.record.formula}>"
+
+
+class ParametricFunction(ActivationFunction):
+    """An activation with parameters, which follow x: ``f(x, alpha)``, ``f.backward(grad, x, alpha)``.
+
+    Learnable ones are numbers or arrays with one for each channel, along *axis*; backward then gives a tuple, the gradients of
+    x and of each of them.
+    """
+
+    def __init__(self, record):
+        self.options = {p.name: p.default for p in record.parameters}
+        if record.learnable or record.alternating:
+            self.options["axis"] = 1
+        if record.random:
+            self.options |= {"training": False, "seed": 0, "offset": 0}
+        self._names = tuple(self.options)
+        super().__init__(record)
+        self.__signature__ = _signature(("x",), self.options)
+
+    def __call__(self, x, *parameters, out=None, **options):
+        return self._run("", {"x": x}, out, parameters, options)
+
+    def derivative(self, x, *parameters, out=None, **options):
+        """f'(x), element by element; at a kink the value that the record states."""
+        return self._run(".derivative", {"x": x}, out, parameters, options)
+
+    def backward(self, grad, x, *parameters, out=None, **options):
+        """grad * f'(x) in one pass; with learnable parameters (dx, *their gradients), of the shapes that they came in."""
+        return self._run(".backward", {"grad": grad, "x": x}, out, parameters, options)
+
+    def check(self, *parameters, **options):
+        """Name -> value of every option, after the checks that need no array."""
+        if len(parameters) > len(self._names):
+            raise TypeError(f"{self.__name__}: takes {len(self._names)} arguments after x, got {len(parameters)}")
+        given = dict(zip(self._names, parameters, strict=False))
+        for name, value in options.items():
+            if name not in self.options:
+                raise TypeError(f"{self.__name__}: unknown argument {name!r}, accepted are {', '.join(self._names)}")
+            if name in given:
+                raise TypeError(f"{self.__name__}: got two values for {name}")
+            given[name] = value
+        values = {**self.options, **given}
+        for parameter in self.record.parameters:
+            _check_parameter(parameter, values[parameter.name])
+        if self.record.check is not None and (problem := self.record.check(*(values[n] for n in self._parameters))):
+            raise ValueError(problem)
+        return values
+
+    @property
+    def _parameters(self):
+        return [p.name for p in self.record.parameters]
+
+    def _run(self, what, inputs, out, parameters, options):
+        record, name = self.record, f"{self.__name__}{what}"
+        values = self.check(*parameters, **options)
+        given = {n: values[n] for n in self._parameters}
+        x = inputs["x"]
+        if record.random and not values["training"]:
+            return self._in_evaluation(what, inputs, out, given)
+        if not record.learnable and not record.alternating and not record.random:
+            return elementwise(name, out, tuple(given.values()), **inputs)
+        channels = None
+        if record.learnable:
+            channels = by_channel(x, values["axis"], len(given) if what == ".backward" else 0, **given)
+            scalars = ()
+        else:
+            channels, scalars = _signs(x, values["axis"]) if record.alternating else None, tuple(given.values())
+        if record.random:
+            scalars += stream_of(values["seed"], values["offset"])
+        (out,), sums = run_any(name, inputs, (out,), scalars, channels, ordered=record.random)
+        if sums is None:
+            return out
+        return out, *(_like_parameter(total, given[n]) for total, n in zip(sums, given, strict=True))
+
+    def _in_evaluation(self, what, inputs, out, given):
+        """A random parameter takes its mean: the record names the activation that then results."""
+        name = f"{self.record.evaluation}{what}"
+        return elementwise(name, out, (sum(given.values()) / len(given),), **inputs)
+
+
+def _check_parameter(parameter, value):
+    accepted = f"accepted are {parameter.accepted}"
+    if parameter.gradient is not None and hasattr(value, "shape"):
+        return  # an array is checked where its shape is; its values belong to whoever trains it
+    if isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, float, np.integer, np.floating)):
+        raise TypeError(f"{parameter.name}: got {type(value).__name__}, {accepted}")
+    if not parameter.valid(value):
+        raise ValueError(f"{parameter.name}: got {value!r}, {accepted}")
+
+
+def _signs(x, axis):
+    """1 on even channels, -1 on odd ones."""
+    axis = channel_axis(x, axis)
+    signs = np.ones(x.shape[axis], x.dtype)
+    signs[1::2] = -1
+    return _Channels(axis, signs.size, (device_of(x).from_host(signs),))
+
+
+def _like_parameter(total, value):
+    """Sums over channels in the shape that the parameter came in."""
+    shape = getattr(value, "shape", ())
+    if shape == total.shape:
+        return total
+    return total.sum().reshape(shape) if isinstance(total, np.ndarray) else total
+
+
+def _signature(arrays, options):
+    kind = inspect.Parameter
+    positional = [kind(name, kind.POSITIONAL_OR_KEYWORD) for name in arrays]
+    positional += [kind(name, kind.POSITIONAL_OR_KEYWORD, default=value) for name, value in options.items()]
+    return inspect.Signature([*positional, kind("out", kind.KEYWORD_ONLY, default=None)])
+
+
+def function_of(record):
+    """The array function of a record."""
+    plain = not (record.parameters or record.random or record.alternating)
+    return ActivationFunction(record) if plain else ParametricFunction(record)
+
+
+_OPTION_DOCS = {
+    "axis": "int, the channels' axis of x, for parameters that have one value for each channel",
+    "training": "bool; False takes the mean of the random parameter",
+    "seed": "int, with offset the random stream: backward with the same ones draws the same numbers again",
+    "offset": "int, another one is another, independent stream",
+}
+
+
+def _doc(function):
+    record, options = function.record, getattr(function, "options", {})
+    arguments = "".join(f", {name}={value!r}" for name, value in options.items())
+    kinks = (
+        f"    Kinks at {', '.join(map(str, record.kinks))}.\n"
+        if isinstance(record.kinks, tuple) and record.kinks
+        else ""
+    )
+    bounds = f"range {record.range}; " if isinstance(record.range, tuple) else ""
+    lines = "".join(f"    {_option_doc(record, name)}\n" for name in options)
+    x = "np.zeros((2, 2), np.float32)" if "axis" in options else "np.zeros(2, np.float32)"
+    return f"""{record.name}(x{arguments}, out=None): f(x) = {record.formula}
+
+    f'(x) = {record.derivative_formula}; {bounds}{record.continuity}.
+{kinks}
+    Parameters
+    ----------
+    x : array of float32 or float64, any shape and layout, on CPU or CUDA
+{lines}    out : array like x, optional; x itself to work in place
+
+    Returns
+    -------
+    array of x's kind, shape and dtype
+
+    Raises
+    ------
+    TypeError : an argument is of another kind or dtype
+    ValueError : out has another shape, is read-only or overlaps x in part; a parameter is out of range
+
+    Source: {record.source}
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import numbadl as nd
+    >>> nd.{record.name}({x}).dtype
+    dtype('float32')
+    """
+
+
+def _option_doc(record, name):
+    for parameter in record.parameters:
+        if parameter.name == name:
+            array = ", or an array with one for each channel" if parameter.gradient else ""
+            return f"{name} : number{array}; {parameter.accepted}"
+    return f"{name} : {_OPTION_DOCS[name]}"
