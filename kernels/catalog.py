@@ -7,39 +7,20 @@ from .scalar import dropout, normalization, rows
 from .scalar.activations import ACTIVATIONS
 from .scalar.language import scalar
 from .scalar.losses import LOSSES, ElementLoss
+from .scalar.stages import compose_backward, of_activation
 from .scalar.updates import UPDATES
 from .shapes import Channel, Map, Matmul, Reduce, Row
 
 
 def backward_of(record):
     """The scalar function (grad, x, *parameters) -> grad * derivative, *grad * gradients of learnable parameters."""
-    derivative, partial = record.derivative, None
-    for parameter in record.learnable:
-        partial = _followed_by(partial, parameter.gradient)
+    derivative = record.derivative
 
     @scalar
     def backward(grad, x, *parameters):
         return grad * derivative(x, *parameters)
 
-    @scalar
-    def backward_with_sums(grad, x, *parameters):
-        return (grad * derivative(x, *parameters), *partial(grad, x, *parameters))
-
-    return backward_with_sums if record.learnable else backward
-
-
-def _followed_by(before, gradient):
-    """The scalar function that gives a tuple: what *before* gives (None: nothing), and grad * gradient."""
-
-    @scalar
-    def first(grad, x, *parameters):
-        return (grad * gradient(x, *parameters),)
-
-    @scalar
-    def following(grad, x, *parameters):
-        return (*before(grad, x, *parameters), grad * gradient(x, *parameters))
-
-    return first if before is None else following
+    return compose_backward([of_activation(record)], ()) if record.learnable else backward
 
 
 def activation_kernels(record):

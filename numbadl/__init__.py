@@ -7,8 +7,9 @@ dx = nd.silu.backward(grad, x)        # grad * f'(x) in one pass
 nd.silu.scalar(0.5)                   # the same function for one number: in Python, @njit and @cuda.jit
 """
 
-from . import kernels, losses, nn, optim
+from . import kernels, losses, nn, optim, stage
 from .functional import FUNCTIONS, dropout, log_softmax, softmax, uniform
+from .fuse import fuse
 from .kernels.scalar.activations import ACTIVATIONS
 from .linear import matmul
 from .normalization import batch_norm

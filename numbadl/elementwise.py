@@ -82,7 +82,7 @@ def run_any(name, inputs, outs=(None,), scalars=(), channels=None, ordered=False
             operands[len(flat) : len(flat)] = [*channels.values, *totals]
             operands.append(inner)
         if device.kernel(name)(*operands) == REFUSED:
-            raise RuntimeError(f"{name}: refused operands that had been checked")
+            raise RuntimeError(f"{getattr(name, 'name', name)}: refused operands that had been checked")
         for out, result in pending:
             np.copyto(out, result)
     return outs, sums
