@@ -1,7 +1,6 @@
 """``numbadl bench``: medians over interleaved runs, ours beside the peer's, results checked equal before timing."""
 
 import os
-import sys
 
 import numpy as np
 
@@ -9,10 +8,13 @@ from ._commandline import CommandError, warn, whole_number
 
 
 def add_arguments(parser):
-    parser.add_argument("names", nargs="*", metavar="NAME", help="activations, or matmul_then_relu (default: all)")
+    parser.add_argument(
+        "names", nargs="*", metavar="NAME", help="benchmarks or groups of them (--list shows both); default: all"
+    )
     parser.add_argument("--peers", default="numpy", help="numpy (default) or torch")
     parser.add_argument("--size", type=_sizes, default=[1 << 16, 1 << 20, 1 << 24], help="elements, e.g. 65536,1048576")
     parser.add_argument("--repeat", type=whole_number(1), default=31, help="interleaved runs of each (default 31)")
+    parser.add_argument("--list", action="store_true", help="list the benchmarks by group, and stop")
 
 
 def _sizes(text):
@@ -20,35 +22,39 @@ def _sizes(text):
 
 
 def run(arguments):
+    _check_peer(arguments.peers)
     from . import bench
 
-    peer = _peer(arguments.peers)
-    known = [*bench.ELEMENTWISE, *bench.OTHER]
-    unknown = [name for name in arguments.names if name not in known]
+    if arguments.list:
+        for group in bench.GROUPS:
+            print(f"{group}: {' '.join(case.name for case in bench.CASES.values() if case.group == group)}")
+        return
+    unknown = [name for name in arguments.names if name not in (*bench.CASES, *bench.GROUPS)]
     if unknown:
-        raise CommandError(f"{', '.join(unknown)}: not a benchmark; there are {', '.join(known)}")
-    names = arguments.names or known
+        raise CommandError(f"{', '.join(unknown)}: not a benchmark; `numbadl bench --list` shows what there is")
     if max(arguments.size) > 1 << 28:
         raise CommandError(f"--size: {max(arguments.size):,} elements; 268,435,456 (1 GiB) at most are accepted")
     _warn_of_a_busy_machine()
-    print(
-        f"float32, {bench.threads()} threads, {peer.__name__} {peer.__version__}; ratio = their time / our time",
-        flush=True,
-    )
-    print(f"{'operation':<24}{'elements':>12}{'ours us':>12}{'theirs us':>12}{'ratio':>8}{'spread':>9}")
-    ratios = []
-    for name in names:
-        for row in bench.rows(name, arguments.size, peer, arguments.repeat):
-            ratios.append(row.ratio)
+    peer = bench.cases.peers(arguments.peers)
+    print(f"float32, {bench.threads()} threads, {peer.NAME} {peer.VERSION}; ratio = their time / our time", flush=True)
+    print(f"{'operation':<28}{'elements':>12}{'ours us':>12}{'theirs us':>12}{'ratio':>8}{'spread':>9}{'of copy':>9}")
+    found = []
+    for case in bench.select(arguments.names):
+        for row in bench.rows(case, arguments.size, arguments.peers, arguments.repeat):
+            found.append(row)
             print(
-                f"{row.name:<24}{row.elements:>12,}{row.ours * 1e6:>12.1f}{row.theirs * 1e6:>12.1f}"
-                f"{row.ratio:>8.2f}{row.spread:>8.0%}",
+                f"{row.name:<28}{row.elements:>12,}{row.ours * 1e6:>12.1f}{row.theirs * 1e6:>12.1f}"
+                f"{row.ratio:>8.2f}{row.spread:>8.0%}{row.bandwidth:>9.0%}",
                 flush=True,
             )
-    if ratios:
-        print(f"geometric mean of {len(ratios)} ratios: {np.exp(np.mean(np.log(ratios))):.2f}")
-    for line in bench.notes(names):
-        print(line)
+    print("of copy: bytes read and written per second, compared with our copy of the first array in the same turns")
+    for size in sorted({row.elements for row in found}):
+        ratios = {row.name: row.ratio for row in found if row.elements == size}
+        worst = min(ratios, key=ratios.get)
+        mean = np.exp(np.mean(np.log(list(ratios.values()))))
+        print(
+            f"{size:,} elements: geometric mean of {len(ratios)} ratios {mean:.2f}, lowest {ratios[worst]:.2f} ({worst})"
+        )
 
 
 def _warn_of_a_busy_machine():
@@ -58,13 +64,11 @@ def _warn_of_a_busy_machine():
         warn(f"the machine is busy (load {load:.1f}): repeat the measurement when it is not")
 
 
-def _peer(name):
-    if name == "numpy":
-        return np
+def _check_peer(name):
+    if name not in ("numpy", "torch"):
+        raise CommandError(f"--peers: got {name!r}, accepted are numpy and torch")
     if name == "torch":
         try:
-            import torch
+            import torch  # noqa: F401
         except ImportError:
             raise CommandError("torch: not installed; `pip install torch==2.13.0` gives the CPU build") from None
-        return torch
-    raise CommandError(f"--peers: got {name!r}, accepted are numpy and torch (on {sys.platform})")

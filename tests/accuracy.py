@@ -4,8 +4,9 @@ Errors are in units in the last place (ULP) of the result's type, the unit being
 all finite inputs with a normal result. float32 is compared with float64, over all 2^32 inputs with ``--exhaustive`` and
 over a random sample otherwise; float64 with mpmath. ``--table`` measures every function (or the one given) and NumPy's and
 PyTorch's from the same inputs, keeps the figures of each in docs/accuracy.json as soon as it has them, and writes
-docs/accuracy.md from that file; ``--resume`` measures only what the file lacks (some hours with ``--exhaustive``). A result that should be infinite, NaN or tiny and is not
-counts as wrong, and makes the exit status 1; so does an error above ``--limit``.
+docs/accuracy.md from that file; ``--resume`` measures only what the file lacks (some hours with ``--exhaustive``). A
+result that should be infinite, NaN or tiny and is not counts as wrong, and makes the exit status 1; so does an error
+above ``--limit``.
 """
 
 import argparse

@@ -1,0 +1,177 @@
+"""PyTorch's functions on the CPU, (arrays, out): the C++ operation with ``out=`` itself, or what PyTorch composes.
+
+Where an operation takes no output, theirs allocates its result.
+"""
+
+import functools
+
+import torch
+from torch.nn import functional as F
+
+aten = torch.ops.aten
+NAME, VERSION = "PyTorch", torch.__version__
+
+array = torch.from_numpy
+_ALPHA, _SCALE = 1.6732632423543772, 1.0507009873554805  # of selu
+
+
+def to_numpy(a):
+    """The peer's array as NumPy's."""
+    return a.detach().numpy() if isinstance(a, torch.Tensor) else a
+
+
+def _out(operation, *options):
+    def run(x, out):
+        operation(x, *options, out=out)
+
+    return run
+
+
+def _allocating(function, *options):
+    return lambda x, out: function(x, *options)
+
+
+def _backward(operation, *options, **named):
+    def run(grad, x, out):
+        operation(grad, x, *options, grad_input=out, **named)
+
+    return run
+
+
+def _of_result(operation, forward):
+    """A backward that takes forward's result, which forward has computed, and is not timed."""
+    results = {}
+
+    def run(grad, x, out):
+        if x.data_ptr() not in results:
+            results.clear()
+            results[x.data_ptr()] = forward(x)
+        operation(grad, results[x.data_ptr()], grad_input=out)
+
+    return run
+
+
+def _autograd(function):
+    """A composed function's backward: autograd's graph, built once."""
+    graphs = {}
+
+    def run(grad, x, out):
+        if x.data_ptr() not in graphs:
+            graphs.clear()
+            leaf = x.detach().requires_grad_()
+            graphs[x.data_ptr()] = leaf, function(leaf)
+        leaf, y = graphs[x.data_ptr()]
+        return torch.autograd.grad(y, leaf, grad, retain_graph=True)[0]
+
+    return run
+
+
+def _elu_backward(alpha, scale, input_scale):
+    def run(grad, x, out):
+        aten.elu_backward.grad_input(grad, alpha, scale, input_scale, False, x, grad_input=out)
+
+    return run
+
+
+def _rrelu(x, out):
+    noise = torch.empty_like(x)
+    aten.rrelu_with_noise.out(x, noise, 1 / 8, 1 / 3, True, None, out=out)
+
+
+_QUARTER = torch.tensor([0.25])
+
+
+def _copy(x, out):
+    out.copy_(x)
+
+
+def _gelu_tanh(x, out):
+    aten.gelu.out(x, approximate="tanh", out=out)
+
+
+FORWARD = {
+    name: _out(operation)
+    for name, operation in {
+        "exp": torch.exp, "exp2": torch.exp2, "expm1": torch.expm1, "log": torch.log, "log2": torch.log2,
+        "log1p": torch.log1p, "tanh": torch.tanh, "sinh": torch.sinh, "cosh": torch.cosh, "sin": torch.sin,
+        "cos": torch.cos, "atan": torch.atan, "sqrt": torch.sqrt, "rsqrt": torch.rsqrt, "erf": torch.erf,
+        "erfc": torch.erfc, "sigmoid": torch.sigmoid, "silu": aten.silu.out,
+        "gelu": aten.gelu.out, "hardsigmoid": aten.hardsigmoid.out, "hardswish": aten.hardswish.out,
+        "mish": aten.mish.out, "exponential": torch.exp, "arctan": torch.atan, "sinc": torch.sinc,
+        "normal_cdf": torch.special.ndtr,
+    }.items()
+}  # fmt: skip
+FORWARD |= {
+    "identity": _copy,
+    "relu": _out(torch.clamp_min, 0.0),  # relu itself, with out=, is a generated copy and 10 times as slow
+    "softplus": _out(aten.softplus.out, 1.0, 20.0),
+    "log_sigmoid": _allocating(F.logsigmoid),
+    "logsigmoid": _allocating(F.logsigmoid),
+    "leaky_relu": _out(aten.leaky_relu.out, 0.01),
+    "elu": _out(aten.elu.out, 1.0, 1.0, 1.0),
+    "selu": _out(aten.elu.out, _ALPHA, _SCALE, 1.0),
+    "celu": _out(aten.elu.out, 1.0, 1.0, 1.0),
+    "hardtanh": _out(aten.hardtanh.out, -1.0, 1.0),
+    "relu6": _out(aten.hardtanh.out, 0.0, 6.0),
+    "hardshrink": _out(aten.hardshrink.out, 0.5),
+    "softshrink": _out(aten.softshrink.out, 0.5),
+    "threshold": _out(aten.threshold.out, 0.0, 0.0),
+    "gelu_tanh": _gelu_tanh,
+    "tanhshrink": _allocating(F.tanhshrink),
+    "softsign": _allocating(F.softsign),
+    "prelu": lambda x, out: torch.prelu(x, _QUARTER),
+    "rrelu": _rrelu,
+}
+BACKWARD = {
+    "sigmoid": _of_result(aten.sigmoid_backward.grad_input, torch.sigmoid),
+    "tanh": _of_result(aten.tanh_backward.grad_input, torch.tanh),
+    "relu": _backward(aten.threshold_backward.grad_input, 0.0),
+    "silu": _backward(aten.silu_backward.grad_input),
+    "gelu": _backward(aten.gelu_backward.grad_input),
+    "gelu_tanh": _backward(aten.gelu_backward.grad_input, approximate="tanh"),
+    "softplus": _backward(aten.softplus_backward.grad_input, 1.0, 20.0),
+    "leaky_relu": _backward(aten.leaky_relu_backward.grad_input, 0.01, False),
+    "hardtanh": _backward(aten.hardtanh_backward.grad_input, -1.0, 1.0),
+    "relu6": _backward(aten.hardtanh_backward.grad_input, 0.0, 6.0),
+    "hardsigmoid": _backward(aten.hardsigmoid_backward.grad_input),
+    "hardshrink": _backward(aten.hardshrink_backward.grad_input, 0.5),
+    "softshrink": _backward(aten.softshrink_backward.grad_input, 0.5),
+    "threshold": _backward(aten.threshold_backward.grad_input, 0.0),
+    "elu": _elu_backward(1.0, 1.0, 1.0),
+    "selu": _elu_backward(_ALPHA, _SCALE, 1.0),
+    "celu": _elu_backward(1.0, 1.0, 1.0),
+    "hardswish": lambda grad, x, out: aten.hardswish_backward(grad, x),
+    "mish": lambda grad, x, out: aten.mish_backward(grad, x),
+    "logsigmoid": _autograd(F.logsigmoid),
+    "tanhshrink": _autograd(F.tanhshrink),
+    "softsign": _autograd(F.softsign),
+    "exponential": _autograd(torch.exp),
+    "arctan": _autograd(torch.atan),
+    "sin": _autograd(torch.sin),
+    "sinc": _autograd(torch.sinc),
+}
+
+
+def product(a, b, out):
+    """A function that computes a @ b into *out*."""
+    return functools.partial(torch.matmul, torch.from_numpy(a), torch.from_numpy(b), out=torch.from_numpy(out))
+
+
+def chain(x, bias, residual, grad, compiled):
+    """(forward, gradients): functions of dropout's p, for bias, gelu, dropout, residual, eager or by torch.compile."""
+    arrays = [torch.from_numpy(a) for a in (x, bias, residual)]
+
+    def eager(x, bias, residual, p):
+        return F.dropout(F.gelu(x + bias), p) + residual
+
+    function, upstream = torch.compile(eager) if compiled else eager, torch.from_numpy(grad)
+
+    def forward(p):
+        with torch.no_grad():
+            return function(*arrays, p)
+
+    def gradients(p):
+        leaves = [a.detach().requires_grad_() for a in arrays]
+        return torch.autograd.grad(function(*leaves, p), leaves, upstream)[:2]
+
+    return forward, gradients
