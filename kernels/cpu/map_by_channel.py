@@ -11,6 +11,8 @@ Sums: a piece of a run gives one number; rows are added to each other element by
 combined in float64 in the order of the array, so the result does not depend on threads.
 """
 
+import itertools
+
 import numpy as np
 from numba import uint32
 
@@ -73,7 +75,7 @@ def _cannot_stream(spec):
 def _parts(spec):
     """Functions that pick inputs, outputs, channel operands and scalars from the operands; the position of the sums."""
     ends = np.cumsum([0, len(spec.inputs), len(spec.outputs), spec.channels, spec.sums > 0, len(spec.scalars)]).tolist()
-    inputs, outputs, channels, _, scalars = (pick(range(a, b)) for a, b in zip(ends[:-1], ends[1:], strict=True))
+    inputs, outputs, channels, _, scalars = (pick(range(a, b)) for a, b in itertools.pairwise(ends))
     return inputs, outputs, channels, scalars, ends[3]
 
 
