@@ -161,13 +161,17 @@ def test_random_kernels_draw_what_the_cpu_draws(declaration, dtype, start, rng):
 
 
 @pytest.mark.parametrize("name", ["softmax", "sum", "batch_norm", "matmul", "prelu.backward"])
-def test_two_runs_give_the_same_bits(name, rng):
+def test_runs_on_grids_of_any_size_give_the_same_bits(name, rng, monkeypatch):
     declaration = catalog()[name]
-    given = operands(declaration, SHAPES[kind(declaration)][-1], np.float32, rng)
-    first, second = run(declaration, given), run(declaration, given)
-    assert first[0] == second[0]
-    for a, b in zip(first[1], second[1], strict=True):
-        np.testing.assert_array_equal(a, b)
+    for shape in SHAPES[kind(declaration)]:
+        given = operands(declaration, shape, np.float32, rng)
+        returned, after = run(declaration, given)
+        for blocks in (2, 1, 7):
+            monkeypatch.setattr(compile, "MOST_BLOCKS", blocks)
+            again = run(declaration, given)
+            assert again[0] == returned
+            for a, b in zip(again[1], after, strict=True):
+                np.testing.assert_array_equal(a, b)
 
 
 def test_maximum_of_a_row_with_nan_is_nan():
