@@ -47,6 +47,7 @@ EVERY = [
     for dtype in (np.float32, np.float64)
 ]
 MAPS = [case for case in EVERY if isinstance(case.values[0], shapes.Map)]
+ROWS = [case for case in EVERY if isinstance(case.values[0], shapes.Row)]
 RANDOM = [case for case in MAPS if case.values[0].random]
 
 
@@ -147,6 +148,23 @@ def test_map_in_place_and_of_unaligned_arrays(declaration, dtype, skipped, rng):
     cuda.kernel(declaration)(*on_device)
     for k, want in zip(written, expected(declaration, given), strict=True):
         compare(cuda.to_host(on_device[k]), want, given, exact=is_exact(declaration, k))
+
+
+@pytest.mark.parametrize(("declaration", "dtype"), ROWS)
+def test_rows_across_memory(declaration, dtype, rng):
+    """Arrays (outer, n, inner) have the same rows as arrays (outer * inner, n) whose last two axes are exchanged."""
+    shapes_across = [(1, 2, 3), (3, 33, 2), (2, 1, 9)] + [(3, 700, 50)] * (not compile.SIMULATOR)
+    for outer, n, inner in shapes_across:
+        given = operands(declaration, (outer * inner, n), dtype, rng)
+        matrices = [k for k, (_, ndim) in enumerate(declaration.operands()) if ndim == 2]
+        across = list(given)
+        for k in matrices:
+            across[k] = np.ascontiguousarray(given[k].reshape(outer, inner, n).transpose(0, 2, 1))
+        _, after = run(declaration, across)
+        for k in matrices:
+            after[k] = after[k].transpose(0, 2, 1).reshape(outer * inner, n)
+        for k, want in zip(outputs(declaration), expected(declaration, given), strict=True):
+            compare(after[k], want, given)
 
 
 @pytest.mark.parametrize(("declaration", "dtype"), RANDOM)
