@@ -3,8 +3,6 @@
 Which of the two is decided when numba is imported, so test_cuda_simulator.py runs this module in a process of its own.
 """
 
-import sys
-
 import numpy as np
 import pytest
 from declarations import OTHERS, expected, operands, outputs
@@ -13,7 +11,7 @@ from numbadl.kernels.catalog import catalog
 from numbadl.kernels.cuda import compile
 
 # In the simulator NumPy computes, and warns of what IEEE arithmetic just does (the root of a negative number).
-pytestmark = pytest.mark.filterwarnings("ignore::RuntimeWarning")
+pytestmark = [pytest.mark.filterwarnings("ignore::RuntimeWarning"), pytest.mark.usefixtures("eager_threads")]
 
 # One element; fewer than threads; several turns of each loop, for grids of two blocks, which have 8 threads in the
 # simulator and 256 on a GPU. A channel's elements lie in runs, or in columns where the last extent is 1.
@@ -54,15 +52,6 @@ RANDOM = [case for case in MAPS if case.values[0].random]
 def kind(declaration):
     """What the tables above are indexed with."""
     return BY_CHANNEL if getattr(declaration, "by_channel", False) else type(declaration)
-
-
-@pytest.fixture(autouse=True, scope="module")
-def eager_threads():
-    """The simulator spins while its threads work; Python lets it do so for 5 ms at a time."""
-    before = sys.getswitchinterval()
-    sys.setswitchinterval(0.0005)
-    yield
-    sys.setswitchinterval(before)
 
 
 @pytest.fixture(autouse=True)
