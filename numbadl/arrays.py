@@ -2,6 +2,7 @@
 
 import ctypes
 import math
+from types import SimpleNamespace
 
 import numpy as np
 
@@ -134,15 +135,27 @@ def check_out(out, like, name="out", **inputs):
     """*out* is writeable, matches *like*, and is an input itself or shares no memory with one."""
     check(x=like, **{name: out})
     check_shape(name, out, like.shape, "that of the input")
-    if not isinstance(out, np.ndarray):
-        return
-    if not out.flags.writeable:
+    target = _memory_of(out)
+    if not target.flags.writeable:
         raise ValueError(f"{name}: is read-only")
     for other, array in inputs.items():
-        if out is array or not np.may_share_memory(out, array):
-            continue
-        if not _same_elements(out, array) and np.shares_memory(out, array):
+        if out is not array and not _same_elements(target, _memory_of(array)) and share_memory(out, array):
             raise ValueError(f"{name}: overlaps {other} in part; give the same array or one apart from it")
+
+
+def share_memory(a, b):
+    """Whether two arrays, on CPU or CUDA, have an element of memory in common."""
+    a, b = _memory_of(a), _memory_of(b)
+    return np.may_share_memory(a, b) and np.shares_memory(a, b)
+
+
+def _memory_of(array):
+    """A NumPy array at the addresses of *array*, to ask about addresses only: those of a GPU cannot be read."""
+    if isinstance(array, np.ndarray):
+        return array
+    given = getattr(array, "__cuda_array_interface__", None) or array.__array_interface__  # the simulator's arrays
+    kept = {key: given.get(key) for key in ("shape", "typestr", "data", "strides")}
+    return np.asarray(SimpleNamespace(__array_interface__={**kept, "version": 3}))
 
 
 def _same_elements(a, b):
@@ -220,7 +233,7 @@ def _flat(array, order=()):
 
 
 def _device_flat(array):
-    array = array if hasattr(array, "copy_to_host") else DEVICES["cuda"]._module().as_device_array(array)
+    array = DEVICES["cuda"]._module().as_device_array(array)
     return array.reshape(-1) if array.size else array
 
 
@@ -240,12 +253,18 @@ def writeable(array):
 
 
 def rows_of(array, axis):
-    """*array* with *axis* moved to the end, as a C-contiguous (rows, n) matrix: a view where that is possible."""
-    moved = np.moveaxis(array, axis, -1) if isinstance(array, np.ndarray) else array
-    *leading, n = moved.shape  # not shape[-1], which the simulator's shapes do not know
+    """*array* with *axis* moved to the end, as a C-contiguous (rows, n) matrix: a view where that is possible.
+
+    A CUDA array stays as it is in memory: (rows, n) if *axis* is the last one, or else (outer, n, inner).
+    """
+    shape, axis = tuple(array.shape), axis % array.ndim  # a tuple: the simulator's shapes know no shape[-1]
+    n, rows = shape[axis], math.prod(shape[:axis] + shape[axis + 1 :])
     if isinstance(array, np.ndarray):
-        return writeable(np.require(moved, requirements="CA").reshape(math.prod(leading), n))
-    return moved.reshape(math.prod(leading), n)
+        moved = np.moveaxis(array, axis, -1)
+        return writeable(np.require(moved, requirements="CA").reshape(rows, n))
+    inner = math.prod(shape[axis + 1 :])
+    array = DEVICES["cuda"]._module().as_device_array(array)
+    return array.reshape(rows, n) if inner == 1 else array.reshape(math.prod(shape[:axis]), n, inner)
 
 
 def check_axis(axis, ndim):

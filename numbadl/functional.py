@@ -37,8 +37,6 @@ class RowFunction:
             out = device.empty(first.shape, first.dtype)
         if first.size == 0:
             return out
-        if device.name == "cuda" and axis != first.ndim - 1:
-            raise ValueError(f"axis: got {axis}, on CUDA only the last one is supported")
         device.prepare(first.size)
         direct = device.name == "cuda" or (axis == first.ndim - 1 and out.flags.carray)
         result = rows_of(out, axis) if direct else np.empty(rows_of(out, axis).shape, out.dtype)

@@ -1,8 +1,6 @@
 """Matrix products over arrays, and the parts of a linear layer that are made of them."""
 
-import numpy as np
-
-from .arrays import check, check_out, check_shape, device_of, rows_of
+from .arrays import check, check_out, check_shape, device_of, rows_of, share_memory
 from .kernels.cpu import blas
 
 
@@ -61,7 +59,7 @@ def matmul(a, b, out=None, *, transpose_a=False, transpose_b=False, bias=None):
 def _check_apart(out, **inputs):
     check_out(out, out)
     for name, array in inputs.items():
-        if out is array or (isinstance(out, np.ndarray) and np.shares_memory(out, array)):
+        if out is array or share_memory(out, array):
             raise ValueError(f"out: may not share memory with {name}; a product cannot be computed in place")
 
 

@@ -1,6 +1,7 @@
-"""What all tests share: random numbers from a seed that a failure prints, and runs with several numbers of threads."""
+"""What all tests share: random numbers from a seed that a failure prints, numbers of threads, a simulator that does not idle."""
 
 import os
+import sys
 import zlib
 
 import numba
@@ -31,3 +32,12 @@ def on_threads():
 
     yield run
     numba.set_num_threads(before)
+
+
+@pytest.fixture(scope="module")
+def eager_threads():
+    """The simulator spins while its threads work; Python lets it do so for 5 ms at a time."""
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(0.0005)
+    yield
+    sys.setswitchinterval(before)

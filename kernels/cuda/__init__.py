@@ -15,10 +15,10 @@ _FROM_COMPILE = ("SIMULATOR", "as_device_array", "empty", "synchronize", "to_dev
 
 @functools.cache
 def _builders():
-    from . import channel, map, matmul, reduce, row
+    from . import channel, map, map_by_channel, matmul, reduce, row
 
     return {
-        shapes.Map: map.build,
+        shapes.Map: lambda spec: (map_by_channel if spec.by_channel else map).build(spec),
         shapes.Reduce: reduce.build,
         shapes.Row: row.build,
         shapes.Channel: channel.build,

@@ -1,33 +1,47 @@
-"""row: softmax and its kin; every row is reduced in stages by its threads, and then mapped by them."""
+"""row: softmax and its kin; every row is reduced in stages by its threads, and then mapped by them.
+
+Rows may also lie across memory: an array (outer, n, inner) has outer * inner rows, whose elements are *inner* apart. As
+neighbouring elements then belong to neighbouring rows, so do neighbouring threads.
+"""
 
 import numpy as np
 
 from .block import combine_maximum, combine_total, maximum, total
 from .compile import THREADS, cuda, flat, function, kernel
 from .elements import load, read, store
+from .tiles import WIDTH
 
 _COMBINERS = {"sum": (0.0, total, combine_total), "max": (-np.inf, maximum, combine_maximum)}
 
 
 def build(spec):
-    """The kernel of a `Row`: inputs, [labels], [output], [values], scalars; 2-D arrays, one row after the other."""
+    """The kernel of a `Row`: inputs, [labels], [output], [values], scalars; arrays (rows, n) or (outer, n, inner)."""
     grid = _grid(spec)
     counts = (len(spec.inputs), int(spec.labelled), int(spec.output is not None), int(spec.value is not None))
     ends = np.cumsum(counts).tolist()
 
     def run(*arguments):
-        rows, n = arguments[0].shape
+        outer, n, *rest = arguments[0].shape
+        inner = rest[0] if rest else 1
+        rows = outer * inner
         if rows * n == 0:
             return
-        lanes = 1  # threads of a row: as many as there are columns, if they fit into a block
-        while lanes < min(n, THREADS):
-            lanes *= 2
+        # Threads of a row: as many as there are columns, if they fit into a block beside those of neighbouring rows.
+        lanes = _power_of_two(n, THREADS // _power_of_two(inner, WIDTH))
         arrays, per_block = flat(arguments[: ends[-1]]), THREADS // lanes
         groups = [arrays[end - count : end] for count, end in zip(counts, ends, strict=True)]
-        operands = (rows, n, lanes, *groups, tuple(arguments[ends[-1] :]))
+        operands = (rows, n, inner, lanes, *groups, tuple(arguments[ends[-1] :]))
         grid.launch((rows + per_block - 1) // per_block, operands, THREADS * arrays[0].dtype.itemsize)
 
     return run
+
+
+def _power_of_two(wanted, most):
+    """The first power of two that is *wanted* or more, or else *most*."""
+    found = 1
+    while found < min(wanted, most):
+        found *= 2
+    return found
 
 
 def _grid(spec):
@@ -37,19 +51,23 @@ def _grid(spec):
     stages, distance = _chain(spec), _distance(spec.labelled)
 
     @kernel(spec)
-    def run(rows, n, lanes, inputs, labels, outputs, values, scalars):
+    def run(rows, n, inner, lanes, inputs, labels, outputs, values, scalars):
         buffer = cuda.shared.array(0, inputs[0].dtype)
-        lane, group, groups = cuda.threadIdx.x % lanes, cuda.threadIdx.x // lanes, THREADS // lanes
+        thread, groups = cuda.threadIdx.x, THREADS // lanes
+        apart = 1 if inner == 1 else groups
+        lane, group = (thread % lanes, thread // lanes) if apart == 1 else (thread // groups, thread % groups)
         first = np.int64(cuda.blockIdx.x) * groups
         while first < rows:  # as many turns for one thread of the block as for another: they meet in the stages
             r = first + group
-            start, end = r * n, n if r < rows else 0
-            results, sources = stages(buffer, lane, lanes, r, start, end, inputs, labels, outputs)
+            start, end = r // inner * n * inner + r % inner, n if r < rows else 0
+            row = (r, start, inner, end)
+            results, sources = stages(buffer, (lane, lanes, apart), row, inputs, labels, outputs)
             if has_output:
                 column = lane
                 while column < end:
-                    element = load(sources, start + column) + distance(labels, r, column) + results + scalars
-                    store(outputs, start + column, output(*element))
+                    index = start + column * inner
+                    element = load(sources, index) + distance(labels, r, column) + results + scalars
+                    store(outputs, index, output(*element))
                     column += lanes
             if has_value and lane == 0 and r < rows:
                 store(values, r, value(*results))
@@ -69,7 +87,7 @@ def _chain(spec):
     """A compiled function that runs the stages in order -> (results, sources)."""
 
     @function
-    def nothing(buffer, lane, lanes, r, start, end, inputs, labels, outputs):
+    def nothing(buffer, threads, row, inputs, labels, outputs):
         return (), inputs
 
     before = nothing
@@ -83,17 +101,20 @@ def _after(before, stage, distance):
     neutral, join, combine = _COMBINERS[stage.combine]
 
     @function
-    def with_stage(buffer, lane, lanes, r, start, end, inputs, labels, outputs):
-        results, sources = before(buffer, lane, lanes, r, start, end, inputs, labels, outputs)
+    def with_stage(buffer, threads, row, inputs, labels, outputs):
+        results, sources = before(buffer, threads, row, inputs, labels, outputs)
+        lane, lanes, apart = threads
+        r, start, inner, end = row
         found = buffer.dtype.type(neutral)
         column = lane
         while column < end:
-            value = fn(*(load(sources, start + column) + distance(labels, r, column) + results))
+            index = start + column * inner
+            value = fn(*(load(sources, index) + distance(labels, r, column) + results))
             if keep:  # read again by the same thread only
-                store(outputs, start + column, value)
+                store(outputs, index, value)
             found = join(found, value)
             column += lanes
-        result = (combine(buffer, found, lane, lanes, 1),)
+        result = (combine(buffer, found, lane, lanes, apart),)
         return results + result, outputs + sources[1:] if keep else sources
 
     return with_stage

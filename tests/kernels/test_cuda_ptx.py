@@ -5,7 +5,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from declarations import operands
+from declarations import OTHERS, operands
 from numbadl.kernels import shapes
 from numbadl.kernels.catalog import catalog
 from numbadl.kernels.scalar.language import scalar
@@ -29,6 +29,11 @@ TARGETS = [(8, 0), (9, 0)]
 FLOAT64 = re.compile(r"\.f64\b")
 SPILLS = re.compile(r"(\d+) bytes stack frame, (\d+) bytes spill stores, (\d+) bytes spill loads")
 SHAPE = {shapes.Map: (9,), shapes.Reduce: (9,), shapes.Row: (3, 5), shapes.Channel: (3, 2, 4), shapes.Matmul: (2, 3, 4)}
+DECLARATIONS = {**catalog(), **OTHERS}
+
+
+def by_channel(declaration):
+    return getattr(declaration, "by_channel", False)
 
 
 class StandIn:
@@ -40,7 +45,7 @@ class StandIn:
         self._numba_type_ = types.Array(from_dtype(self.dtype), self.ndim, "C")
 
     def __getitem__(self, part):
-        return StandIn((part.stop,), self.dtype)
+        return StandIn((part.stop - (part.start or 0),), self.dtype)
 
     def reshape(self, size):
         return StandIn((self.size,), self.dtype)
@@ -65,7 +70,8 @@ def launches(monkeypatch):
 
 def compiled(declaration, dtype, launches):
     """(kernel, target, PTX) of everything that the kernel of a declaration launches."""
-    given = operands(declaration, SHAPE[type(declaration)], dtype, np.random.default_rng(0))
+    shape = SHAPE[shapes.Channel if by_channel(declaration) else type(declaration)]
+    given = operands(declaration, shape, dtype, np.random.default_rng(0))
     cuda.build(declaration)(*[StandIn(a.shape, a.dtype) if isinstance(a, np.ndarray) else a for a in given])
     for kernel, arguments in launches:
         signature = tuple(kernel.dispatcher.typeof_pyval(a) for a in arguments)
@@ -75,7 +81,7 @@ def compiled(declaration, dtype, launches):
 
 
 @pytest.mark.parametrize("dtype", [np.float32, pytest.param(np.float64, marks=pytest.mark.slow)])
-@pytest.mark.parametrize("declaration", catalog().values(), ids=catalog())
+@pytest.mark.parametrize("declaration", DECLARATIONS.values(), ids=DECLARATIONS)
 def test_kernel_compiles_for_every_target(declaration, dtype, launches):
     for kernel, target, ptx in compiled(declaration, dtype, launches):
         assert f".target sm_{target[0]}{target[1]}" in ptx
@@ -86,14 +92,15 @@ def test_kernel_compiles_for_every_target(declaration, dtype, launches):
         check_wide_access(declaration, dtype, ptx)
         check_registers(ptx, target)
         if kernel.float64:  # few threads, one for each channel
-            assert isinstance(declaration, shapes.Channel)
+            assert isinstance(declaration, shapes.Channel) or declaration.sums
             assert kernel.name == declaration.name + ".finish"
 
 
 def check_wide_access(declaration, dtype, ptx):
-    """Maps load and store 16 bytes at once; matmul reads shared memory so."""
+    """Maps load and store 16 bytes at once, but for those that go channel by channel; matmul reads shared memory so."""
     vector = ".v4.f32" if dtype is np.float32 else ".v2.f64"
-    if isinstance(declaration, shapes.Map) and not declaration.random:
+    in_order = isinstance(declaration, shapes.Map) and (by_channel(declaration) or not declaration.random)
+    if in_order and not declaration.sums:
         assert f"ld.global{vector}" in ptx
         assert f"st.global{vector}" in ptx
     if isinstance(declaration, shapes.Matmul):

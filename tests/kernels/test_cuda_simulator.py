@@ -8,36 +8,39 @@ from pathlib import Path
 
 import pytest
 
-CASES = Path(__file__).with_name("cuda_cases.py")
+KERNELS = Path(__file__).with_name("cuda_cases.py")
+ROOT = KERNELS.parents[2]
+PUBLIC = ROOT / "tests" / "numbadl" / "cuda_cases.py"
 needs_numba_cuda = pytest.mark.skipif(
     importlib.util.find_spec("numba_cuda") is None, reason="numba-cuda is not installed: pip install 'numbadl[cuda]'"
 )
 
 
 def run_cases(selected, simulator):
-    """Run cuda_cases.py in a process of its own: whether it is the simulator is settled when numba is imported."""
-    command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", str(CASES), "-k", selected]
+    """Run both cuda_cases.py in a process of their own: whether it is the simulator is settled when numba is imported."""
+    options = ["-q", "-x", "-p", "no:cacheprovider", "-k", selected]
+    command = [sys.executable, "-m", "pytest", *options, str(KERNELS), str(PUBLIC)]
     environment = {**os.environ, "NUMBA_ENABLE_CUDASIM": str(int(simulator))}
     environment.pop("PYTEST_ADDOPTS", None)
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, cwd=CASES.parents[2])
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, cwd=ROOT)
     assert done.returncode == 0, done.stdout[-8000:] + done.stderr[-2000:]
     assert " passed" in done.stdout
 
 
 @needs_numba_cuda
-def test_every_kernel_in_float32():
+def test_kernels_and_functions_in_float32():
     run_cases("not float64", simulator=True)
 
 
 @needs_numba_cuda
 @pytest.mark.slow
-def test_every_kernel_in_float64():
+def test_kernels_and_functions_in_float64():
     run_cases("float64", simulator=True)
 
 
 @pytest.mark.gpu
 @needs_numba_cuda
-def test_every_kernel_on_a_gpu():
+def test_kernels_and_functions_on_a_gpu():
     from numbadl.kernels import cuda
 
     if not cuda.is_available():

@@ -2,13 +2,14 @@
 
 import numpy as np
 import pytest
-from declarations import expected, operands, outputs
+from declarations import OTHERS, expected, operands, outputs
 from numbadl.kernels import cpu
 from numbadl.kernels.catalog import catalog
 from numbadl.kernels.cpu import pool
 from numbadl.kernels.cpu.map import DONE, REFUSED
 
-MAPS = {name: declaration for name, declaration in catalog().items() if getattr(declaration, "by_channel", False)}
+EVERY = {**catalog(), **OTHERS}
+MAPS = {name: declaration for name, declaration in EVERY.items() if getattr(declaration, "by_channel", False)}
 SHAPES = [  # (N, C, inner): runs, elements, one channel; pieces, rows and groups that are not full
     (1, 1, 1), (7, 3, 1), (1, 1, 300), (3, 2, 64), (2, 5, 63), (5, 3, 100), (0, 3, 4), (40, 7, 9),
 ]  # fmt: skip
@@ -16,7 +17,7 @@ LARGE = [(3, 1, 9000), (2, 3, 8200), (700, 33, 1), (30, 20, 60), (2, 3000, 3)]
 
 
 def run(declaration, given):
-    assert cpu.kernel(declaration.name)(*given) == DONE
+    assert cpu.kernel(declaration)(*given) == DONE
     return [given[k] for k in outputs(declaration)]
 
 

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 import numbadl as nd
+from numbadl.arrays import check_out
 
 OPERATIONS = ("forward", "derivative", "backward")
 
@@ -95,3 +96,49 @@ def test_shapes_of_backward():
         nd.relu.backward(np.ones(3, np.float32), np.ones((3, 1), np.float32))
     with pytest.raises(TypeError, match="float64"):
         nd.relu.backward(np.ones(3, np.float64), np.ones(3, np.float32))
+
+
+class OnGpu:
+    """float32 elements of a GPU's memory, of which nothing is known but the address: reading it would be a crash."""
+
+    def __init__(self, address, shape, strides=None, read_only=False):
+        self.shape, self.ndim, self.dtype = shape, len(shape), np.dtype(np.float32)
+        data = {"shape": shape, "typestr": "<f4", "data": (address, read_only), "strides": strides}
+        self.__cuda_array_interface__ = {**data, "version": 3, "stream": 1}
+
+
+GPU = 0x7F55_0000_0000
+
+
+@pytest.mark.parametrize(
+    ("x", "out"),
+    [
+        (OnGpu(GPU, (8,)), OnGpu(GPU + 4, (8,))),
+        (OnGpu(GPU, (8,)), OnGpu(GPU + 28, (8,))),
+        (OnGpu(GPU, (8,)), OnGpu(GPU - 28, (8,))),
+        (OnGpu(GPU, (4, 4)), OnGpu(GPU, (4, 4), (4, 16))),
+    ],
+)
+def test_partial_overlap_in_memory_of_a_gpu(x, out):
+    with pytest.raises(ValueError, match="out: overlaps x in part"):
+        nd.softmax(x, out=out)
+    with pytest.raises(ValueError, match="out: overlaps y in part"):
+        nd.softmax.backward(OnGpu(2 * GPU, x.shape), x, out=out)
+
+
+def test_read_only_out_in_memory_of_a_gpu():
+    with pytest.raises(ValueError, match="out: is read-only"):
+        nd.softmax(OnGpu(GPU, (8,)), out=OnGpu(2 * GPU, (8,), read_only=True))
+
+
+@pytest.mark.parametrize(
+    ("x", "out"),
+    [
+        (OnGpu(GPU, (8,)), OnGpu(GPU, (8,))),
+        (OnGpu(GPU, (8,)), OnGpu(GPU + 32, (8,))),
+        (OnGpu(GPU, (4,), (8,)), OnGpu(GPU + 4, (4,), (8,))),
+        (OnGpu(0, (0, 3)), OnGpu(0, (0, 3))),
+    ],
+)
+def test_outs_in_memory_of_a_gpu_that_are_accepted(x, out):
+    check_out(out, x, x=x)

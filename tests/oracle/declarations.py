@@ -6,7 +6,28 @@ new record is covered by both without a change here.
 
 import numpy as np
 from numbadl.kernels import shapes
+from numbadl.kernels.scalar.language import scalar
 from numbadl.kernels.scalar.random import random_bits
+
+
+@scalar
+def scaled_at_random(x, bits: np.uint32, factor, threshold: np.uint32):
+    return x * factor if bits > threshold else 0
+
+
+@scalar
+def scaled_at_random_backward(grad, x, bits: np.uint32, factor, threshold: np.uint32):
+    return (grad * factor, grad * x) if bits > threshold else (0, 0)
+
+
+# What the shapes allow and no kernel of the catalog is: random maps by channel.
+OTHERS = {
+    declaration.name: declaration
+    for declaration in [
+        shapes.Map("scaled_at_random", scaled_at_random, scalars="u", random=True, channels=1),
+        shapes.Map("scaled_at_random.backward", scaled_at_random_backward, "xx", "x", "u", True, channels=1, sums=1),
+    ]
+}
 
 
 def operands(declaration, shape, dtype, rng, positive=False):

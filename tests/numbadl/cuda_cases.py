@@ -1,0 +1,97 @@
+"""The public functions on CUDA arrays: on a GPU, or in numba's simulator; tests/kernels/test_cuda_simulator.py runs this."""
+
+import numpy as np
+import pytest
+import references as ref
+from numbadl.kernels import cuda
+
+import numbadl as nd
+
+pytestmark = pytest.mark.usefixtures("eager_threads")
+ROW_FUNCTIONS = {"softmax": (nd.softmax, ref.softmax), "log_softmax": (nd.log_softmax, ref.log_softmax)}
+SHAPES = [(7,), (5, 3), (3, 1), (1, 6), (4, 3, 5), (2, 3, 2, 4)]
+AXES = [(shape, axis) for shape in SHAPES for axis in range(len(shape))]
+PARTS = {  # of 30 elements: one part, and one that shares some elements with it but is not the same
+    "shifted": (lambda a: a[:24], lambda a: a[6:]),
+    "one element": (lambda a: a[:15], lambda a: a[14:29]),
+    "rows": (lambda a: a.reshape(5, 6)[:4], lambda a: a.reshape(5, 6)[1:]),
+    "another shape": (lambda a: a.reshape(6, 5)[:4].reshape(4, 5), lambda a: a[10:].reshape(4, 5)),
+}
+
+
+def row_gradient(name, grad, y, axis):
+    """From the results themselves, in their own type made wider."""
+    grad, y = grad.astype(np.float64), y.astype(np.float64)
+    if name == "softmax":
+        return y * (grad - np.sum(grad * y, axis, keepdims=True))
+    return grad - np.exp(y) * np.sum(grad, axis, keepdims=True)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize(("shape", "axis"), AXES)
+@pytest.mark.parametrize("name", ROW_FUNCTIONS)
+def test_row_functions_along_every_axis(name, shape, axis, dtype, rng):
+    function, reference = ROW_FUNCTIONS[name]
+    x, grad = rng.normal(0, 2, (2, *shape)).astype(dtype)
+    on_device, grad_there = cuda.to_device(x), cuda.to_device(grad)
+    y = function(on_device, axis=axis)
+    result = cuda.to_host(y)
+    tolerance = 32 * np.finfo(dtype).eps
+    assert result.dtype == dtype and result.shape == shape
+    np.testing.assert_allclose(result, reference(x, axis).astype(np.float64), rtol=tolerance, atol=tolerance)
+    dx = cuda.to_host(function.backward(grad_there, y, axis=axis))
+    np.testing.assert_allclose(dx, row_gradient(name, grad, result, axis), rtol=tolerance, atol=4 * tolerance)
+    np.testing.assert_array_equal(cuda.to_host(on_device), x)
+    assert function(on_device, axis=axis, out=on_device) is on_device
+    np.testing.assert_array_equal(cuda.to_host(on_device), result)
+    assert function.backward(grad_there, y, axis=axis, out=grad_there) is grad_there
+    np.testing.assert_array_equal(cuda.to_host(grad_there), dx)
+
+
+@pytest.mark.parametrize("name", ROW_FUNCTIONS)
+@pytest.mark.parametrize("shape", [(0,), (0, 3), (3, 0), (2, 0, 3)])
+def test_row_functions_of_empty_arrays(name, shape):
+    x = cuda.empty(shape, np.float32)
+    for axis in range(len(shape)):
+        assert tuple(ROW_FUNCTIONS[name][0](x, axis=axis).shape) == shape
+
+
+@pytest.mark.parametrize("parts", PARTS.values(), ids=PARTS)
+def test_an_out_that_overlaps_an_input_in_part_is_refused(parts):
+    values = np.linspace(-1, 1, 30, dtype=np.float32)
+    held = cuda.to_device(values)
+    x, out = (part(held) for part in parts)
+    other = cuda.to_device(np.ones(tuple(x.shape), np.float32))
+    calls = {
+        "x": [lambda: nd.relu(x, out=out), lambda: nd.softmax(x, out=out), lambda: nd.relu.backward(other, x, out=out)],
+        "grad": [lambda: nd.relu.backward(x, other, out=out), lambda: nd.softmax.backward(x, other, axis=0, out=out)],
+        "y": [lambda: nd.log_softmax.backward(other, x, out=out)],
+    }
+    for name, functions in calls.items():
+        for call in functions:
+            with pytest.raises(ValueError, match=f"out: overlaps {name} in part"):
+                call()
+    np.testing.assert_array_equal(cuda.to_host(held), values)
+
+
+def test_a_product_and_an_operand_in_the_same_memory_are_refused():
+    values = np.linspace(-1, 1, 30, dtype=np.float32)
+    held = cuda.to_device(values)
+    a, b = held[:9].reshape(3, 3), cuda.to_device(np.eye(3, dtype=np.float32))
+    for out in (held[:9].reshape(3, 3), held[6:15].reshape(3, 3)):
+        with pytest.raises(ValueError, match="out: may not share memory with a"):
+            nd.matmul(a, b, out=out)
+        with pytest.raises(ValueError, match="out: may not share memory with b"):
+            nd.matmul(b, a, out=out)
+    np.testing.assert_array_equal(cuda.to_host(held), values)
+    nd.matmul(a, b, out=held[9:18].reshape(3, 3))
+    np.testing.assert_array_equal(cuda.to_host(held)[9:18], values[:9])
+
+
+def test_an_out_beside_the_input_and_the_input_itself_in_another_object_are_accepted():
+    values = np.linspace(-1, 1, 30, dtype=np.float32)
+    held = cuda.to_device(values)
+    nd.relu(held[:15], out=held[15:])
+    np.testing.assert_array_equal(cuda.to_host(held), np.append(values[:15], np.maximum(values[:15], 0)))
+    nd.relu(held[:15], out=held[:15])
+    np.testing.assert_array_equal(cuda.to_host(held), np.maximum(np.tile(values[:15], 2), 0))
