@@ -111,7 +111,7 @@ def _batch_size(text):
 
 def _output_paths(arguments):
     """Where the model and the picture go; raises now what would otherwise be raised after training."""
-    from ._atomic import check_can_write
+    from ._arguments import check_can_write
 
     if arguments.model:
         model = Path(arguments.model)

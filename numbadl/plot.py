@@ -3,7 +3,7 @@
 import math
 from pathlib import Path
 
-from ._atomic import atomic_path
+from .kernels.atomic import atomic_path
 
 _TRAIN, _VALIDATION, _INK, _FAINT = (
     "#2a6fbb",

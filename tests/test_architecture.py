@@ -36,7 +36,8 @@ def _allowed(path):
     if not path.is_relative_to(COMPILED):
         return ("numbadl",)
     part = path.relative_to(COMPILED).parts[0]
-    below = ("numbadl.kernels.shapes", "numbadl.kernels.scalar", "numbadl.kernels.catalog", "numbadl.kernels.digest")
+    names = ("atomic", "catalog", "digest", "scalar", "shapes")
+    below = tuple(f"numbadl.kernels.{name}" for name in names)
     return {
         "scalar": ("numbadl.kernels.scalar", "numbadl.kernels.shapes", "numbadl.kernels.digest"),
         "cpu": (*below, "numbadl.kernels.cpu"),
@@ -69,3 +70,14 @@ def test_kernels_under_another_name_are_refused(tmp_path):
     assert done.returncode != 0
     assert "ImportError" in done.stderr
     assert "pip install -e ." in done.stderr
+
+
+def test_files_take_their_place_in_one_module():
+    def renames(path):
+        tree = ast.walk(ast.parse(path.read_text()))
+        return any(isinstance(n, ast.Attribute) and n.attr in ("replace", "rename") and is_os(n.value) for n in tree)
+
+    def is_os(node):
+        return isinstance(node, ast.Name) and node.id == "os"
+
+    assert [p.relative_to(COMPILED).as_posix() for p in FILES if renames(p)] == ["atomic.py"]
