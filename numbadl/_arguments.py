@@ -91,6 +91,37 @@ def array_list(name, given):
     return list(given.values() if isinstance(given, dict) else given)
 
 
+def within(name, array, low, high):
+    """Raise ValueError for a value of *array* that is not from *low* to *high*, naming its place.
+
+    >>> within("y", np.array([[0.5], [2.0]]), 0, 1)
+    Traceback (most recent call last):
+    ValueError: y[1, 0]: got 2.0, accepted are numbers from 0 to 1
+    """
+    # The extremes pass NaN on, and need no memory.
+    if array.size and not (array.min() >= low and array.max() <= high):
+        index, value = _first(array, ~((array >= low) & (array <= high)))
+        raise ValueError(f"{name}[{index}]: got {value}, accepted are numbers from {low:g} to {high:g}")
+
+
+def finite(name, array, given):
+    """Raise ValueError for NaN or infinity in *array*, which was made from *given*, naming its place.
+
+    >>> finite("x", np.array([1, np.inf], np.float32), np.array([1, 1e300]))
+    Traceback (most recent call last):
+    ValueError: x[1]: got 1e+300, accepted are finite numbers within the range of float32
+    """
+    if array.size and not (math.isfinite(array.min()) and math.isfinite(array.max())):
+        index, value = _first(given, ~np.isfinite(array))
+        within_range = f" within the range of {array.dtype}" if math.isfinite(value) else ""
+        raise ValueError(f"{name}[{index}]: got {value}, accepted are finite numbers{within_range}")
+
+
+def _first(array, bad):
+    index = tuple(np.argwhere(bad)[0].tolist())
+    return ", ".join(map(str, index)), array[index]
+
+
 def no_subclass(name, array):
     """Refuse the kinds of NumPy array that mean something else than their numbers: masked arrays and matrices."""
     if isinstance(array, np.ma.MaskedArray):

@@ -273,3 +273,22 @@ def test_loss_by_name():
     assert loss("mse") is nd.losses.mse and loss(nd.losses.mse) is nd.losses.mse
     with pytest.raises(ValueError, match="loss: got 'msee', accepted are mse"):
         loss("msee")
+
+
+@pytest.mark.parametrize("bad", [-0.01, 1.5, np.nan, np.inf])
+def test_binary_targets_outside_0_and_1(bad):
+    loss, logits, target = nd.losses.binary_cross_entropy, np.zeros((3, 2)), np.full((3, 2), 0.5)
+    target[1, 0] = target[2, 1] = bad
+    out = np.full((3, 2), 9.0)
+    for call in (loss, loss.backward, loss.value_and_grad, lambda *both: loss.backward(*both, out=out)):
+        with pytest.raises(ValueError, match=rf"target\[1, 0\]: got {bad}, accepted are numbers from 0 to 1"):
+            call(logits, target)
+    assert np.all(out == 9)
+    target[...] = [[0, 1]]
+    assert np.isclose(loss(logits, target), np.log(2))
+    assert nd.losses.mse(logits, target + 7) > 1, "other losses take any target"
+
+
+def test_reprs():
+    for name, each in nd.losses.LOSSES.items():
+        assert repr(each) == f"<numbadl loss {name}: {each.record.formula}>"
