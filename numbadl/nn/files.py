@@ -77,6 +77,15 @@ def _read(path):
         raise ModelFileError(f"{path}: not a readable safetensors file: {error}") from None
 
 
+def read_metadata(path):
+    """The metadata of the model in a file, without its tensors; {} if the file is no model, or damaged."""
+    try:
+        with safe_open(path, framework="numpy") as file:
+            return _metadata(json.loads((file.metadata() or {})["model"]))
+    except (SafetensorError, OSError, ValueError, TypeError, KeyError, AttributeError):
+        return {}
+
+
 def _layers(description):
     layers = []
     for entry in description["layers"]:
