@@ -81,3 +81,35 @@ def test_files_take_their_place_in_one_module():
         return isinstance(node, ast.Name) and node.id == "os"
 
     assert [p.relative_to(COMPILED).as_posix() for p in FILES if renames(p)] == ["atomic.py"]
+
+
+ON_DEMAND = """
+import sys
+import numbadl as nd
+
+assert not {"numbadl.data", "numbadl.plot", "matplotlib"} & set(sys.modules)
+assert {"data", "plot", "train", "silu"} <= set(dir(nd))
+nd.data.load_digits, nd.plot.learning_curves, nd.train.Callback
+assert "matplotlib" not in sys.modules
+try:
+    nd.silou
+except AttributeError as error:
+    assert str(error) == "module 'numbadl' has no attribute 'silou'"
+else:
+    raise AssertionError
+"""
+
+
+def test_modules_that_are_imported_on_demand(tmp_path):
+    done = subprocess.run([sys.executable, "-c", ON_DEMAND], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_licence_is_an_spdx_expression():
+    """As a table it is deprecated: setuptools warns, and will refuse it."""
+    tomllib = pytest.importorskip("tomllib", reason="Python 3.10 has none")
+    content = tomllib.loads((PUBLIC.parent / "pyproject.toml").read_text())
+    assert content["project"]["license"] == "BSD-3-Clause" and content["project"]["license-files"] == ["LICENSE"]
+    (requirement,) = content["build-system"]["requires"]
+    minimum = tuple(map(int, requirement.removeprefix("setuptools>=").split(".")))
+    assert minimum >= (77, 0, 3), "the first version that takes an expression"
