@@ -46,8 +46,8 @@ def number(name, value, low=0, high=math.inf, *, above=False, below=False, finit
     good = good and low <= value <= high and not (finite and math.isinf(value))
     if not good or (above and value == low) or (below and value == high):
         start = f"above {low:g}" if above else f"from {low:g}"
-        end = " on" if high == math.inf and not above else "" if high == math.inf else f" to {'below ' * below}{high:g}"
-        raise ValueError(f"{name}: got {shown(value)}, accepted are numbers {start}{end}")
+        end = f"{' and below' if above else ' to below' if below else ' to'} {high:g}" if high < math.inf else ""
+        raise ValueError(f"{name}: got {shown(value)}, accepted are numbers {start}{end or ' on' * (not above)}")
     return value
 
 
@@ -91,7 +91,7 @@ def array_list(name, given):
     return list(given.values() if isinstance(given, dict) else given)
 
 
-def within(name, array, low, high):
+def within(name, array, low, high, what="numbers"):
     """Raise ValueError for a value of *array* that is not from *low* to *high*, naming its place.
 
     >>> within("y", np.array([[0.5], [2.0]]), 0, 1)
@@ -101,7 +101,7 @@ def within(name, array, low, high):
     # The extremes pass NaN on, and need no memory.
     if array.size and not (array.min() >= low and array.max() <= high):
         index, value = _first(array, ~((array >= low) & (array <= high)))
-        raise ValueError(f"{name}[{index}]: got {value}, accepted are numbers from {low:g} to {high:g}")
+        raise ValueError(f"{name}[{index}]: got {value}, accepted are {what} from {low:g} to {high:g}")
 
 
 def finite(name, array, given):

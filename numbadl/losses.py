@@ -139,9 +139,7 @@ def check_labels(labels, n, classes, device):
     if host.dtype.kind not in "iu":
         raise TypeError(f"labels: got dtype {host.dtype}, accepted are integers")
     check_shape("labels", host, (n,), "one label for each row of the logits")
-    if n and (host.min() < 0 or host.max() >= classes):
-        row = int(np.flatnonzero((host < 0) | (host >= classes))[0])
-        raise ValueError(f"labels: row {row} holds {host[row]}, accepted are 0 to {classes - 1}")
+    arguments.within("labels", host, 0, classes - 1, "labels")
     labels = np.require(host, np.int64, "CAW")
     return device.from_host(labels)
 

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from .. import _arguments as arguments
 from .errors import DataError
 
 
@@ -41,8 +42,7 @@ def split(y, test_fraction=0.25, seed=0, stratify=None):
     (12, 4, 2)
     """
     y = np.asarray(y)
-    if not 0 < test_fraction < 1:
-        raise ValueError(f"test_fraction: got {test_fraction}, accepted are numbers above 0 and below 1")
+    arguments.number("test_fraction", test_fraction, high=1, above=True, below=True)
     if stratify is None:
         stratify = y.ndim == 1 and y.dtype.kind in "biu"
     elif stratify and y.ndim != 1:

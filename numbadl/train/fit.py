@@ -270,9 +270,8 @@ def _check_outputs(model, x, y, loss, name):
             raise ValueError(f"{name}: got shape {y.shape}, expected {(len(y), *shape)}, that of the model's outputs")
     elif len(shape) != 1:
         raise ValueError(f"{loss.__name__} takes logits of shape (N, classes), the model's outputs are (N, *{shape})")
-    elif y.min() < 0 or y.max() >= shape[0]:
-        row = int(np.flatnonzero((y < 0) | (y >= shape[0]))[0])
-        raise ValueError(f"{name}: row {row} holds {y[row]}, accepted are labels from 0 to {shape[0] - 1}")
+    else:
+        arguments.within(name, y, 0, shape[0] - 1, "labels")
 
 
 def _tell(callbacks, event, model, history):

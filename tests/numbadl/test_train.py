@@ -416,8 +416,8 @@ LAST_WRONG = np.where(np.arange(20) == 19, 3, Y)
 THREE = np.zeros((20, 3))
 THREE[5, 1] = 1.5
 FIT_ERRORS = [
-    ({"y": LAST_WRONG}, ValueError, "y: row 19 holds 3, accepted are labels from 0 to 2"),
-    ({"y": np.where(np.arange(20) == 12, -1, Y)}, ValueError, "y: row 12 holds -1"),
+    ({"y": LAST_WRONG}, ValueError, r"y\[19\]: got 3, accepted are labels from 0 to 2"),
+    ({"y": np.where(np.arange(20) == 12, -1, Y)}, ValueError, r"y\[12\]: got -1"),
     ({"y": Y[:19]}, ValueError, "y: got shape .* each of the 20 rows"),
     ({"y": 3}, ValueError, "y: got shape"),
     ({"y": Y.astype(np.float32)}, TypeError, "y: got float32.*takes integer labels"),
@@ -453,7 +453,7 @@ FIT_ERRORS = [
     ({"batch_size": 0}, ValueError, "batch_size: got 0"),
     ({"batch_size": -3}, ValueError, "batch_size: got -3"),
     ({"batch_size": 2.0}, ValueError, "batch_size: got 2.0"),
-    ({"validation_data": (X, LAST_WRONG)}, ValueError, "validation y: row 19 holds 3"),
+    ({"validation_data": (X, LAST_WRONG)}, ValueError, r"validation y\[19\]: got 3"),
     ({"validation_data": (X, Y[:5])}, ValueError, "validation y: got shape"),
     ({"validation_data": (X[:, :1], Y)}, ValueError, "layer 0, Linear"),
     ({"validation_data": (X, X)}, TypeError, "validation y: got float32"),
