@@ -7,6 +7,10 @@ dx = nd.silu.backward(grad, x)        # grad * f'(x) in one pass
 nd.silu.scalar(0.5)                   # the same function for one number: in Python, @njit and @cuda.jit
 """
 
+import importlib
+
+from . import _numba  # isort: split
+
 from . import kernels, losses, nn, optim, stage
 from .functional import FUNCTIONS, dropout, log_softmax, softmax, uniform
 from .fuse import fuse
@@ -17,3 +21,14 @@ from .optim import clip_grad_norm_, clip_grad_value_
 
 __version__ = "0.1.0"
 globals().update(FUNCTIONS)
+_ON_DEMAND = ("data", "plot", "train")  # submodules that are imported when they are first asked for
+
+
+def __getattr__(name):
+    if name in _ON_DEMAND:
+        return importlib.import_module(f".{name}", __name__)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__():
+    return sorted({*globals(), *_ON_DEMAND})

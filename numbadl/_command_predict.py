@@ -18,9 +18,10 @@ def add_arguments(parser):
 
 
 def run(arguments):
-    from ._atomic import atomic_path, check_can_write
+    from ._arguments import check_can_write
     from ._tasks import evaluate, predictions
     from .data.table import open_source
+    from .kernels.atomic import atomic_path
 
     with user_input():
         if arguments.out:

@@ -1,12 +1,16 @@
 """``numbadl train``: a network for the built-in digits, or for the user's own table."""
 
+import argparse
 import math
+import os
+import sys
 import time
 from pathlib import Path
 from typing import NamedTuple
 
 from . import _machine
 from ._commandline import (
+    INTERRUPTED,
     CommandError,
     metrics_table,
     name_list,
@@ -22,6 +26,7 @@ _DEFAULT_LR = {"sgd": 0.05}  # with momentum 0.9; the adaptive optimisers bring 
 _UPDATES = 1_000  # aimed at when --epochs is not given
 _EPOCHS = (10, 200)
 _TEST_FRACTION = 0.25
+_MODEL, _DIGITS = "model.safetensors", "digits"
 
 
 class _Data(NamedTuple):
@@ -65,6 +70,7 @@ def add_arguments(parser):
 
 def run(arguments):
     from ._tasks import LOSSES
+    from .train import TrainingInterrupted
 
     with user_input():
         model_path, curves_path = _output_paths(arguments)
@@ -77,7 +83,7 @@ def run(arguments):
     if not arguments.quiet:
         print_pairs(_setup(arguments, data, device))
         print(f"\n{model.summary()}\n", flush=True)
-    start = time.perf_counter()
+    start, status = time.perf_counter(), 0
     try:
         history = model.fit(
             *data.train,
@@ -91,18 +97,27 @@ def run(arguments):
         )
     except FloatingPointError as error:
         raise CommandError(f"training diverged: {error}; try a smaller --lr") from error
+    except TrainingInterrupted as stop:
+        if not stop.steps:
+            raise
+        history, status = stop.history, INTERRUPTED
+        print(f"\nnumbadl: {stop}, and is saved", file=sys.stderr)
     seconds = time.perf_counter() - start
     print(("" if arguments.quiet else "\n") + metrics_table(**_metrics(model, data)) + "\n")
     with user_input():
         model_path.parent.mkdir(parents=True, exist_ok=True)
-        model.save(model_path, metadata={"numbadl_train": _description(arguments, data)})
+        model.save(model_path, metadata={"numbadl_train": _description(arguments, data, history)})
     curves = _save_curves(history, curves_path)
     print_pairs([("time", f"{seconds:.1f} s"), ("model", model_path), ("curves", curves)])
-    return 0
+    return status
 
 
 def _widths(text):
-    return [] if text.strip().lower() in ("none", "0", "") else [whole_number(1)(width) for width in text.split(",")]
+    try:
+        return [] if text.strip().lower() == "none" else [whole_number(1)(width) for width in text.split(",")]
+    except argparse.ArgumentTypeError:
+        accepted = "numbers of units parted by commas, each 1 or more, and none"
+        raise argparse.ArgumentTypeError(f"got {text!r}, accepted are {accepted}") from None
 
 
 def _batch_size(text):
@@ -111,7 +126,7 @@ def _batch_size(text):
 
 def _output_paths(arguments):
     """Where the model and the picture go; raises now what would otherwise be raised after training."""
-    from ._atomic import check_can_write
+    from ._arguments import check_can_write
 
     if arguments.model:
         model = Path(arguments.model)
@@ -119,11 +134,32 @@ def _output_paths(arguments):
         if curves == model:
             raise CommandError(f"--model {model}: the learning curves would have the same name; .safetensors is usual")
     else:
-        folder = Path(arguments.out or Path("runs", Path(arguments.data or "digits").stem))
-        model, curves = folder / "model.safetensors", folder / "learning_curves.png"
+        folder = Path(arguments.out) if arguments.out else _own_folder(arguments.data)
+        model, curves = folder / _MODEL, folder / "learning_curves.png"
     check_can_write(model)
     check_can_write(curves)
     return model, curves
+
+
+def _own_folder(data):
+    """runs/NAME-OF-THE-DATA; with a number if the model there was trained on another file of that name."""
+    folder = chosen = Path("runs", Path(data or _DIGITS).stem)
+    number = 1
+    while (chosen / _MODEL).exists() and not _trained_on(data, chosen / _MODEL):
+        number += 1
+        chosen = folder.with_name(f"{folder.name}-{number}")
+    if chosen != folder:
+        warn(f"{folder} holds the model of other data, and stays; this one goes to {chosen}")
+    return chosen
+
+
+def _trained_on(data, model):
+    from .nn.files import read_metadata
+
+    source = (read_metadata(model).get("numbadl_train") or {}).get("source")
+    if data is None or source in (None, _DIGITS):
+        return source == (data or _DIGITS)
+    return os.path.realpath(source) == os.path.realpath(data)
 
 
 def _read(arguments):
@@ -191,7 +227,7 @@ def _optimizer(arguments):
     }
     name = arguments.optimizer.lower()
     if name not in known:
-        raise CommandError(f"--optimizer {arguments.optimizer!r} came; one of {', '.join(known)} is accepted")
+        raise CommandError(f"--optimizer: got {arguments.optimizer!r}, accepted are {', '.join(known)}")
     options = {"lr": arguments.lr or _DEFAULT_LR.get(name), "weight_decay": arguments.weight_decay}
     if name == "sgd":
         options["momentum"] = 0.9
@@ -241,7 +277,7 @@ def _metrics(model, data):
     return {name: evaluate(model, data.preprocessor, *getattr(data, name)) for name in ("train", "test")}
 
 
-def _description(arguments, data):
+def _description(arguments, data, history):
     """What `numbadl predict` needs beside the network, and how the model came about."""
     table = data.table
     options = ("layers", "activation", "dropout", "batch_norm", "optimizer", "lr", "weight_decay", "batch_size")
@@ -253,6 +289,7 @@ def _description(arguments, data):
         "target_names": list(table.target_names),
         "preprocessor": data.preprocessor.to_dict(),
         "source": str(table.source),
+        "epochs": len(history.epochs),  # completed, of those in the options
         "options": {option: getattr(arguments, option) for option in options},
     }
 
@@ -261,6 +298,8 @@ def _save_curves(history, path):
     """Save the picture; without matplotlib, or with a disc that is full by now, the model is still worth having."""
     from .plot import learning_curves
 
+    if not history.epochs:
+        return "not drawn: no epoch was completed"
     try:
         return learning_curves(history, path)
     except (ImportError, OSError) as error:

@@ -4,6 +4,8 @@ import argparse
 import contextlib
 import sys
 
+INTERRUPTED = 130  # the exit status after Ctrl-C: 128 + SIGINT, as shells report it
+
 
 class CommandError(Exception):
     """Something that the user has to change; the message is all that they see of it."""
@@ -54,7 +56,7 @@ def whole_number(minimum):
         with contextlib.suppress(ValueError):
             if (value := int(text)) >= minimum:
                 return value
-        raise argparse.ArgumentTypeError(f"{text!r} came; a whole number, {minimum} or more, is accepted")
+        raise argparse.ArgumentTypeError(f"got {text!r}, accepted are whole numbers, {minimum} or more")
 
     return parse
 
@@ -73,7 +75,7 @@ def number(low, high=float("inf"), low_allowed=True):
                 return value
         wording = f"{low:g} or more" if low_allowed else f"above {low:g}"
         wording += "" if high == float("inf") else f" and below {high:g}"
-        raise argparse.ArgumentTypeError(f"{text!r} came; a number {wording} is accepted")
+        raise argparse.ArgumentTypeError(f"got {text!r}, accepted are numbers, {wording}")
 
     return parse
 
@@ -86,7 +88,7 @@ def name_list(text):
     """
     names = [name.strip() for name in text.split(",")]
     if not all(names) or len(set(names)) < len(names):
-        raise argparse.ArgumentTypeError(f"{text!r} came; different names parted by commas are accepted")
+        raise argparse.ArgumentTypeError(f"got {text!r}, accepted are different names parted by commas")
     return names
 
 

@@ -10,7 +10,7 @@ import sys
 import warnings
 from dataclasses import dataclass
 
-from ._commandline import CommandError, Parser, warn
+from ._commandline import INTERRUPTED, CommandError, Parser, warn
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,6 @@ COMMANDS = (
     Command("info", "show what runs where: CPU, vector width, threads, BLAS, CUDA, cache folder", "_command_info"),
 )
 
-_INTERRUPTED = 130  # 128 + SIGINT, as shells report it
 _USAGE = 2
 
 
@@ -63,7 +62,7 @@ def main(argv=None):
             return _USAGE
         except KeyboardInterrupt:
             print("\nnumbadl: interrupted", file=sys.stderr)
-            return _INTERRUPTED
+            return INTERRUPTED
         except BrokenPipeError:
             # The reader (head, less) has seen enough. Python would complain once more when it closes stdout.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

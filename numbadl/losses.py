@@ -14,10 +14,13 @@ Examples
 
 import numpy as np
 
+from . import _arguments as arguments
 from .arrays import check, check_out, check_shape, device_of, is_cuda, rows_of, to_host
 from .elementwise import elementwise
 from .kernels.scalar.losses import LOSSES as RECORDS
 from .kernels.scalar.losses import ElementLoss
+
+TARGETS = {"binary_cross_entropy": (0, 1)}  # smallest and largest accepted target, of losses that do not take all
 
 
 class ElementwiseLoss:
@@ -25,11 +28,15 @@ class ElementwiseLoss:
 
     def __init__(self, record):
         self.record, self.__name__ = record, record.name
+        self.targets = TARGETS.get(record.name)
         self.__doc__ = f"{record.name}(prediction, target): {record.formula}\n\n    {record.source}"
 
     def __call__(self, prediction, target):
         """The value, as a float."""
-        prediction, target = self._checked(prediction, target)
+        self._check(prediction, target)
+        return self._value(prediction, target)
+
+    def _value(self, prediction, target):
         if prediction.size == 0:
             return 0.0
         device = device_of(prediction)
@@ -39,18 +46,31 @@ class ElementwiseLoss:
 
     def backward(self, prediction, target, out=None):
         """The gradient with respect to the prediction."""
-        prediction, target = self._checked(prediction, target)
+        self._check(prediction, target)
+        return self._gradient(prediction, target, out)
+
+    def _gradient(self, prediction, target, out):
         scale = 1 / max(prediction.size, 1)
         return elementwise(f"{self.__name__}.gradient", out, (scale,), prediction=prediction, target=target)
 
     def value_and_grad(self, prediction, target, out=None):
         """(value, gradient)."""
-        return self(prediction, target), self.backward(prediction, target, out)
+        self._check(prediction, target)
+        return self._value(prediction, target), self._gradient(prediction, target, out)
 
-    def _checked(self, prediction, target):
+    def _check(self, prediction, target):
         check(prediction=prediction, target=target)
         check_shape("target", target, prediction.shape, "that of the prediction")
-        return prediction, target
+        if isinstance(target, np.ndarray):  # one on a GPU would have to be copied to be looked at
+            self.check_target(target)
+
+    def check_target(self, target, name="target"):
+        """Raise ValueError for a value of a NumPy array that this loss does not take."""
+        if self.targets:
+            arguments.within(name, target, *self.targets)
+
+    def __repr__(self):
+        return _repr(self)
 
 
 class LogitsLoss:
@@ -71,6 +91,9 @@ class LogitsLoss:
     def value_and_grad(self, logits, labels, out=None):
         """(value, gradient), in one pass over the logits."""
         return self._run(logits, labels, "gradient", out)
+
+    def __repr__(self):
+        return _repr(self)
 
     def _run(self, logits, labels, what, out):
         check(logits=logits)
@@ -99,15 +122,17 @@ class LogitsLoss:
         return float(device.kernel("sum")(values)) / n, out
 
 
+def _repr(loss):
+    return f"<numbadl loss {loss.__name__}: {loss.record.formula}>"
+
+
 def check_labels(labels, n, classes, device):
     """Labels as int64 on *device*; integers from 0 to classes - 1, one for each row."""
     host = to_host(labels) if is_cuda(labels) else np.asarray(labels)
     if host.dtype.kind not in "iu":
         raise TypeError(f"labels: got dtype {host.dtype}, accepted are integers")
     check_shape("labels", host, (n,), "one label for each row of the logits")
-    if n and (host.min() < 0 or host.max() >= classes):
-        row = int(np.flatnonzero((host < 0) | (host >= classes))[0])
-        raise ValueError(f"labels: row {row} holds {host[row]}, accepted are 0 to {classes - 1}")
+    arguments.within("labels", host, 0, classes - 1, "labels")
     labels = np.require(host, np.int64, "CAW")
     return device.from_host(labels)
 
@@ -123,6 +148,6 @@ def loss(name):
     """The loss of that name, or *name* itself if it is one already."""
     if isinstance(name, (ElementwiseLoss, LogitsLoss)):
         return name
-    if name not in LOSSES:
-        raise ValueError(f"loss: got {name!r}, accepted are {', '.join(LOSSES)}")
+    if not isinstance(name, str) or name not in LOSSES:
+        raise ValueError(f"loss: got {arguments.shown(name)}, accepted are {', '.join(LOSSES)}")
     return LOSSES[name]

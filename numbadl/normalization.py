@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from . import _arguments as arguments
 from .arrays import check, check_out, check_shape, device_of, writeable
 
 
@@ -64,8 +65,8 @@ class BatchNorm:
         if (running_mean is None) != (running_var is None):
             raise ValueError("running_mean and running_var: give both or neither")
         _check_values_per_channel(x, training, running_mean)
-        _check_number("momentum", momentum)
-        _check_number("eps", eps)
+        arguments.number("momentum", momentum, high=1)
+        arguments.number("eps", eps)
         if training:
             channels.check_writeable(running_mean=running_mean, running_var=running_var)
         device, dtype, has_bias = device_of(x), x.dtype.type, bias is not None
@@ -176,11 +177,6 @@ def _check_values_per_channel(x, training, running_mean):
         raise ValueError(f"x: got shape {x.shape}; training needs at least 2 values per channel, this has {values}")
     if not training and running_mean is None:
         raise ValueError("running_mean: evaluation needs running statistics, got None")
-
-
-def _check_number(name, value):
-    if isinstance(value, bool) or not isinstance(value, (int, float, np.number)) or not 0 <= value < math.inf:
-        raise ValueError(f"{name}: got {value!r}, accepted are non-negative numbers")
 
 
 def _three(x):

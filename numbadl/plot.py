@@ -3,7 +3,7 @@
 import math
 from pathlib import Path
 
-from ._atomic import atomic_path
+from .kernels.atomic import atomic_path
 
 _TRAIN, _VALIDATION, _INK, _FAINT = (
     "#2a6fbb",
@@ -79,7 +79,7 @@ def _matplotlib():
 def _check(epochs, metrics):
     if not epochs or not metrics:
         raise ValueError(
-            f"history: {len(epochs)} epochs and {len(metrics)} metrics came, at least one of each is needed"
+            f"history: got {len(epochs)} epochs and {len(metrics)} metrics, at least one of each is needed"
         )
     for name, values in metrics.items():
         if len(values) != len(epochs):

@@ -2,12 +2,12 @@
 
 import numpy as np
 
+from . import _arguments as arguments
+
 
 def threshold_of(p):
     """An element is kept if its 32 bits exceed this; None keeps all."""
-    if isinstance(p, (bool, str)) or not isinstance(p, (int, float, np.number)) or not 0 <= p <= 1:
-        raise ValueError(f"p: got {p!r}, accepted are probabilities from 0 to 1")
-    dropped = round(float(p) * 2**32)
+    dropped = round(float(arguments.number("p", p, high=1)) * 2**32)
     return None if dropped == 0 else np.uint32(dropped - 1)
 
 

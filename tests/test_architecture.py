@@ -36,7 +36,8 @@ def _allowed(path):
     if not path.is_relative_to(COMPILED):
         return ("numbadl",)
     part = path.relative_to(COMPILED).parts[0]
-    below = ("numbadl.kernels.shapes", "numbadl.kernels.scalar", "numbadl.kernels.catalog", "numbadl.kernels.digest")
+    names = ("atomic", "catalog", "digest", "scalar", "shapes")
+    below = tuple(f"numbadl.kernels.{name}" for name in names)
     return {
         "scalar": ("numbadl.kernels.scalar", "numbadl.kernels.shapes", "numbadl.kernels.digest"),
         "cpu": (*below, "numbadl.kernels.cpu"),
@@ -69,3 +70,46 @@ def test_kernels_under_another_name_are_refused(tmp_path):
     assert done.returncode != 0
     assert "ImportError" in done.stderr
     assert "pip install -e ." in done.stderr
+
+
+def test_files_take_their_place_in_one_module():
+    def renames(path):
+        tree = ast.walk(ast.parse(path.read_text()))
+        return any(isinstance(n, ast.Attribute) and n.attr in ("replace", "rename") and is_os(n.value) for n in tree)
+
+    def is_os(node):
+        return isinstance(node, ast.Name) and node.id == "os"
+
+    assert [p.relative_to(COMPILED).as_posix() for p in FILES if renames(p)] == ["atomic.py"]
+
+
+ON_DEMAND = """
+import sys
+import numbadl as nd
+
+assert not {"numbadl.data", "numbadl.plot", "matplotlib"} & set(sys.modules)
+assert {"data", "plot", "train", "silu"} <= set(dir(nd))
+nd.data.load_digits, nd.plot.learning_curves, nd.train.Callback
+assert "matplotlib" not in sys.modules
+try:
+    nd.silou
+except AttributeError as error:
+    assert str(error) == "module 'numbadl' has no attribute 'silou'"
+else:
+    raise AssertionError
+"""
+
+
+def test_modules_that_are_imported_on_demand(tmp_path):
+    done = subprocess.run([sys.executable, "-c", ON_DEMAND], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_licence_is_an_spdx_expression():
+    """As a table it is deprecated: setuptools warns, and will refuse it."""
+    tomllib = pytest.importorskip("tomllib", reason="Python 3.10 has none")
+    content = tomllib.loads((PUBLIC.parent / "pyproject.toml").read_text())
+    assert content["project"]["license"] == "BSD-3-Clause" and content["project"]["license-files"] == ["LICENSE"]
+    (requirement,) = content["build-system"]["requires"]
+    minimum = tuple(map(int, requirement.removeprefix("setuptools>=").split(".")))
+    assert minimum >= (77, 0, 3), "the first version that takes an expression"

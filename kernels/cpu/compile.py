@@ -24,6 +24,7 @@ from numba.core.caching import _Cache
 from numba.core.compiler import CompileResult
 from numba.core.serialize import dumps
 
+from ..atomic import atomic_path
 from ..digest import digest, identity, sources_changed
 from ..shapes import KINDS, dtype_of
 
@@ -132,7 +133,8 @@ class KernelCache(_Cache):
             raise RuntimeError(f"kernel {self.name} holds an address of this process and cannot be kept on disk")
         content = pickle.dumps(self._digest) + dumps(data._reduce())
         try:
-            write_atomically(self._file(sig, data.codegen), content)
+            with atomic_path(self._file(sig, data.codegen)) as temporary:
+                temporary.write_bytes(content)
         except OSError as error:
             _warn_once(f"compiled kernels cannot be kept in {folder}: {error}")
 
@@ -145,19 +147,6 @@ class KernelCache(_Cache):
     def flush(self):
         for path in [] if cache_folder() is None else cache_folder().glob(f"{self.name}-*.kernel"):
             path.unlink(missing_ok=True)
-
-
-def write_atomically(path, content):
-    """Write *content* to *path* so that a reader, or a crash, finds the old file or the new one."""
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=path.name)
-    try:
-        with os.fdopen(handle, "wb") as f:
-            f.write(content)
-        os.replace(temporary, path)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            os.unlink(temporary)
-        raise
 
 
 @functools.cache

@@ -2,6 +2,7 @@
 
 import csv
 import math
+import re
 
 import numpy as np
 
@@ -13,6 +14,7 @@ from .source import Source, parse_number
 _MISSING = frozenset(("", "nan", "na", "n/a", "null", "none", "?"))
 _ALWAYS_MISSING = frozenset(("", "nan"))
 _DELIMITERS = ",;\t"
+_DECIMAL_COMMA = re.compile(r"[+-]?(\d{1,3}(\.\d{3})+|\d+),\d+([eE][+-]?\d+)?")  # 3,14 and 1.234,5
 
 
 class CsvSource(Source):
@@ -51,14 +53,12 @@ class CsvSource(Source):
     def column(self, name, kind="auto"):
         cells = self._cells[name]
         if kind == "text":
-            self._refuse(name, cells, lambda cell: cell.lower() in _ALWAYS_MISSING, "text is expected")
+            self._refuse(name, cells, lambda cell: cell.lower() in _ALWAYS_MISSING, "words in all rows")
             return np.array(cells, dtype=object)
         values = np.array([parse_number(cell) for cell in cells], dtype=np.float64)
         if kind == "number":
             if not np.isfinite(values).all():
-                self._refuse(
-                    name, cells, lambda cell: not math.isfinite(parse_number(cell)), "a finite number is expected"
-                )
+                self._refuse(name, cells, lambda cell: not math.isfinite(parse_number(cell)), "finite numbers")
             return values
         return self._number_or_text(name, cells, values, mixed_allowed=kind == "label")
 
@@ -66,21 +66,34 @@ class CsvSource(Source):
         finite = np.isfinite(values)
         if finite.all():
             return values
+        commas = [bool(_DECIMAL_COMMA.fullmatch(cell)) for cell in cells]
+        if 2 * sum(commas) > len(commas) - sum(finite):
+            # As text each number would be a category of its own, and training would learn from none of them.
+            row = commas.index(True)
+            raise DataError(f"{self.where(row, name)}: got {cells[row]!r}, accepted are numbers{_hint(cells[row])}")
         if not finite.any():
             return self.column(name, "text")
-        self._refuse(name, cells, lambda cell: cell.lower() in _MISSING, "a value is expected")
+        self._refuse(name, cells, lambda cell: cell.lower() in _MISSING, "values in all rows")
         if mixed_allowed:
             return self.column(name, "text")
         rare = finite if 2 * finite.sum() < len(finite) else ~finite
         row = int(np.argmax(rare))
         came = "a number, while most other cells are not" if finite[row] else "not a finite number, while others are"
-        raise DataError(f"{self.where(row, name)}: {cells[row]!r} is {came}; numbers throughout or text throughout")
+        came = f"{cells[row]!r}, which is {came}"
+        accepted = f"numbers throughout or text throughout{_hint(cells[row])}"
+        raise DataError(f"{self.where(row, name)}: got {came}; accepted are {accepted}")
 
-    def _refuse(self, name, cells, is_bad, expected):
+    def _refuse(self, name, cells, is_bad, accepted):
         for row, cell in enumerate(cells):
             if is_bad(cell):
-                came = "the cell is empty" if not cell else f"{cell!r} came"
-                raise DataError(f"{self.where(row, name)}: {came}; {expected}")
+                came = repr(cell) if cell else "an empty cell"
+                raise DataError(f"{self.where(row, name)}: got {came}, accepted are {accepted}{_hint(cell)}")
+
+
+def _hint(cell):
+    if not _DECIMAL_COMMA.fullmatch(cell):
+        return ""
+    return " with a decimal point and nothing between thousands (pandas.read_csv reads such a file with decimal=',')"
 
 
 def _read_rows(path):

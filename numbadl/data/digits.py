@@ -55,7 +55,7 @@ def load_digits(dtype=np.float32):
     """
     dtype = np.dtype(dtype)
     if dtype not in (np.float32, np.float64):
-        raise TypeError(f"dtype: {dtype} came, float32 or float64 is accepted")
+        raise TypeError(f"dtype: got {dtype}, accepted are float32 and float64")
     pixels, labels, test_rows = _arrays()
     x = pixels.astype(dtype) / dtype.type(_LARGEST_PIXEL)
     y = labels.astype(np.int64)

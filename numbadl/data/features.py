@@ -80,6 +80,6 @@ def _category_numbers(source, column):
     if numbers.min() < 0:
         row = int(numbers.argmin())
         raise DataError(
-            f"{source.where(row, column.name)}: {words[row]!r} came; the known values are {listing(column.categories)}"
+            f"{source.where(row, column.name)}: got {words[row]!r}, accepted are {listing(column.categories)}"
         )
     return numbers

@@ -83,7 +83,7 @@ class NpzSource(Source):
         if bad.any():
             row, position = np.argwhere(bad)[0]
             value = values[row, position]
-            raise DataError(f"{self.where(row, names[position])}: {value} came; a finite number is expected")
+            raise DataError(f"{self.where(row, names[position])}: got {value}, accepted are finite numbers")
         return values
 
     def _features(self):

@@ -42,7 +42,7 @@ class Preprocessor:
         width = sum(column.width for column in self.columns)
         for name, values in (("mean", self.mean), ("scale", self.scale)):
             if values.shape != (width,) or not np.isfinite(values).all():
-                raise ValueError(f"{name}: shape {values.shape} came, {width} finite values are accepted")
+                raise ValueError(f"{name}: got shape {values.shape}, accepted are {width} finite values")
         if not (self.scale > 0).all():
             raise ValueError("scale: values above 0 are accepted")
 

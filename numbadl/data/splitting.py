@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from .. import _arguments as arguments
 from .errors import DataError
 
 
@@ -41,12 +42,11 @@ def split(y, test_fraction=0.25, seed=0, stratify=None):
     (12, 4, 2)
     """
     y = np.asarray(y)
-    if not 0 < test_fraction < 1:
-        raise ValueError(f"test_fraction: {test_fraction} came, a number above 0 and below 1 is accepted")
+    arguments.number("test_fraction", test_fraction, high=1, above=True, below=True)
     if stratify is None:
         stratify = y.ndim == 1 and y.dtype.kind in "biu"
     elif stratify and y.ndim != 1:
-        raise ValueError(f"y: shape {y.shape} came, stratify takes one class for each row")
+        raise ValueError(f"y: got shape {y.shape}, stratify takes one class for each row")
     rng = np.random.default_rng(seed)
     groups = [np.flatnonzero(y == value) for value in np.unique(y)] if stratify else [np.arange(len(y))]
     counts = _test_counts(np.array([len(group) for group in groups]), test_fraction)

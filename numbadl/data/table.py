@@ -2,10 +2,10 @@
 
 import os
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
+from .. import _arguments as arguments
 from .csv_source import CsvSource
 from .errors import DataError, listing
 from .features import Column, describe_columns, encode_features
@@ -76,8 +76,8 @@ def open_source(path):
 
     Raises `DataError` for another ending or a file of the wrong form, OSError for one that cannot be opened.
     """
+    ending = arguments.path("path", path).suffix.lower()
     path = os.fspath(path)
-    ending = Path(path).suffix.lower()
     if ending == ".npz":
         return NpzSource(path)
     if ending in (".csv", ".tsv", ".txt"):
@@ -135,12 +135,14 @@ def read_table(path, target=None, task="auto", dtype=np.float32, ignore=()):
            [0.5, 0. , 1. ]], dtype=float32)
     """
     if task not in ("auto", *TASKS):
-        raise ValueError(f"task: {task!r} came, one of {listing(('auto', *TASKS))} is accepted")
+        raise ValueError(f"task: got {task!r}, accepted are {listing(('auto', *TASKS))}")
     if np.dtype(dtype) not in (np.float32, np.float64):
-        raise TypeError(f"dtype: {np.dtype(dtype)} came, float32 or float64 is accepted")
+        raise TypeError(f"dtype: got {np.dtype(dtype)}, accepted are float32 and float64")
     source = open_source(path)
     target_names = source.target_names(_name_list(target))
     source.require(ignore)
+    if both := [name for name in target_names if name in ignore]:
+        raise ValueError(f"ignore: got {listing(both)}, which is a target; accepted are other columns")
     if source.n_rows < MIN_ROWS:
         raise DataError(f"{source.path}: too few rows, {source.n_rows}; at least {MIN_ROWS} are needed")
     features = [name for name in source.names if name not in target_names and name not in ignore]
@@ -175,7 +177,7 @@ def _name_list(target):
     names = target.split(",") if isinstance(target, str) else list(target)
     names = [name.strip() for name in names if name.strip()]
     if not names or len(set(names)) < len(names):
-        raise ValueError(f"target: {target!r} came, one or several different column names are accepted")
+        raise ValueError(f"target: got {target!r}, accepted are one or several different column names")
     return names
 
 
@@ -187,5 +189,5 @@ def _within_range(x, columns, source, dtype):
     if bad.any():
         row, feature = np.argwhere(bad)[0]
         name = [column.name for column in columns for _ in range(column.width)][feature]
-        raise DataError(f"{source.where(row, name)}: {x[row, feature]} came, beyond the range of {np.dtype(dtype)}")
+        raise DataError(f"{source.where(row, name)}: got {x[row, feature]}, beyond the range of {np.dtype(dtype)}")
     return cast

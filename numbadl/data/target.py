@@ -111,7 +111,7 @@ def _numbers(column, task, dtype):
         accepted = f"a number within the range of {np.dtype(dtype)}"
     if bad.any():
         row = int(np.argmax(bad))
-        raise DataError(f"{column.where(row)}: {_shown(column.values[row])} came; {task} takes {accepted}")
+        raise DataError(f"{column.where(row)}: got {_shown(column.values[row])}, accepted for {task} is {accepted}")
     return values.astype(dtype)
 
 
@@ -119,7 +119,7 @@ def _classes(column):
     """Names of a column's classes in order, and the position of each row's class among them."""
     if not column.is_text and not column.is_whole:
         row = int(np.argmax(column.values != np.floor(column.values)))
-        raise DataError(f"{column.where(row)}: {column.values[row]} came; classes are words or whole numbers")
+        raise DataError(f"{column.where(row)}: got {column.values[row]}, accepted classes are words and whole numbers")
     values, numbers = np.unique(column.values, return_inverse=True)
     return tuple(value if column.is_text else str(int(value)) for value in values), numbers.astype(np.int64)
 
@@ -142,13 +142,13 @@ def _known(column, names, numbers, classes):
     numbers = np.array([position.get(name, -1) for name in names])[numbers]
     if numbers.min() < 0:
         row = int(numbers.argmin())
-        raise DataError(f"{column.where(row)}: class {_shown(column.values[row])} came; known are {listing(classes)}")
+        raise DataError(f"{column.where(row)}: got class {_shown(column.values[row])}, accepted are {listing(classes)}")
     return numbers
 
 
 def _one_hot(columns, task):
     if task == "binary":
-        raise DataError(f"{columns[0].where(0)}: {len(columns)} target columns came; binary takes one")
+        raise DataError(f"{columns[0].where(0)}: got {len(columns)} target columns, binary takes one")
     y = np.column_stack([_numbers(column, "multilabel", np.int64) for column in columns])
     bad = y.sum(axis=1) != 1
     if bad.any():

@@ -4,8 +4,9 @@ import inspect
 
 import numpy as np
 
+from .. import _arguments as checked
 from ..functional import FUNCTIONS
-from .layer import Layer, positive
+from .layer import Layer
 
 
 class ActivationLayer(Layer):
@@ -24,7 +25,7 @@ class ActivationLayer(Layer):
             raise TypeError(f"{type(self).__name__}: {error}") from None
         self._config = {**(self.arguments or {}), **bound.arguments}
         if "num_parameters" in self._config:
-            self._config["num_parameters"] = positive("num_parameters", self._config["num_parameters"])
+            self._config["num_parameters"] = checked.integer("num_parameters", self._config["num_parameters"])
         if self.arguments:
             self.function.check(**self._options())
         super().__init__()
@@ -52,19 +53,22 @@ class ActivationLayer(Layer):
 
     def forward(self, x, training=False):
         if training:
-            self._x = x
+            self._kept = x
             self.steps += 1
         return self.function(x, out=self._work("out", x.shape, training), **self._call(training))
 
     def backward(self, grad, input_gradient=True):
         out = self._work("dx", grad.shape)
-        found = self.function.backward(grad, self._x, out=out, **self._call(training=True))
+        found = self.function.backward(grad, self._from_forward(), out=out, **self._call(training=True))
         if not self.function.record.learnable:
             return found
         dx, *gradients = found
         for gradient, kept in zip(gradients, self.gradients().values(), strict=True):
             self.device.copy(kept, gradient)
         return dx
+
+    def output_shape(self, shape):
+        return shape
 
 
 def layer_of(function):

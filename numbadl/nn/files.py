@@ -6,8 +6,9 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
-from .._atomic import atomic_path
+from .. import _arguments as arguments
 from ..arrays import to_host
+from ..kernels.atomic import atomic_path
 from ..losses import loss as find_loss
 from .layer import LAYERS
 from .sequential import Sequential
@@ -22,6 +23,8 @@ class ModelFileError(ValueError):
 
 def save(model, path):
     """Write *model* to *path*: to a temporary file that takes its place, so that a killed process loses nothing."""
+    path = arguments.path("path", path)
+    arguments.check_can_write(path)
     description = {
         "layers": [{"type": type(layer).__name__, **layer.config()} for layer in model.layers],
         "dtype": model.dtype.name,
@@ -39,10 +42,11 @@ def load(path):
 
     Raises
     ------
+    TypeError : *path* is neither a string nor a path
     FileNotFoundError : there is no such file
     ModelFileError : it is not a model of this library, is damaged, or its tensors do not fit its layers
     """
-    header, tensors = _read(path)
+    header, tensors = _read(arguments.path("path", path))
     if header.get("format") != FORMAT:
         raise ModelFileError(
             f"{path}: a safetensors file, but not a model of numbadl (no format {FORMAT!r} in its header)"
@@ -71,6 +75,15 @@ def _read(path):
             return file.metadata() or {}, {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
     except (SafetensorError, OSError, ValueError, TypeError) as error:
         raise ModelFileError(f"{path}: not a readable safetensors file: {error}") from None
+
+
+def read_metadata(path):
+    """The metadata of the model in a file, without its tensors; {} if the file is no model, or damaged."""
+    try:
+        with safe_open(path, framework="numpy") as file:
+            return _metadata(json.loads((file.metadata() or {})["model"]))
+    except (SafetensorError, OSError, ValueError, TypeError, KeyError, AttributeError):
+        return {}
 
 
 def _layers(description):

@@ -2,10 +2,12 @@
 
 import numpy as np
 
-from ..arrays import DEVICES, to_host
+from .. import _arguments as arguments
+from ..arrays import DEVICES, check, device_of, to_host
 from . import initializers
 
 LAYERS = {}  # class name -> class, for loading a saved model
+_PACKAGE = __name__.partition(".")[0] + "."
 
 
 class Layer:
@@ -14,13 +16,22 @@ class Layer:
     A subclass declares its parameters in ``shapes`` and its other state in ``buffers``, and defines ``forward`` and
     ``backward``. In training, results live in the layer's own workspace and are overwritten by the next
     step, so that a step allocates nothing; otherwise they are new arrays.
+
+    Files name a layer by its class, so a subclass may not have the name of a layer of this library (TypeError). Of two
+    subclasses with one name, the one that was defined last is the one that files are loaded with.
     """
 
     model = None  # whether it is part of a model, whose flat buffers hold its parameters
     following = None  # the record of the activation behind it, which the initialiser is chosen by
+    _kept = None  # what backward needs from the last forward in training
 
     def __init_subclass__(cls, **kwargs):
         super().__init_subclass__(**kwargs)
+        ours = LAYERS.get(cls.__name__, cls).__module__
+        if ours.startswith(_PACKAGE) and not cls.__module__.startswith(_PACKAGE):
+            raise TypeError(
+                f"class {cls.__name__}: numbadl.nn has a layer of that name, by which files know it; rename"
+            )
         LAYERS[cls.__name__] = cls
 
     def __init__(self):
@@ -54,8 +65,15 @@ class Layer:
         raise NotImplementedError
 
     def output_shape(self, shape):
-        """The shape of the output for an input of *shape*, without the batch axis; for `summary`."""
-        return shape
+        """The shape of the output for an input of *shape*, both without the batch axis; None if it is not known.
+
+        Raises ValueError for a shape that the layer does not take; a model asks as it is built.
+        """
+        return
+
+    def input_shape(self):
+        """The shape of the input without the batch axis, if it is always the same; else None."""
+        return
 
     # -- parameters ----------------------------------------------------------------------------------------------
     def parameters(self):
@@ -80,9 +98,24 @@ class Layer:
     def bind(self, values, gradients, device, dtype):
         """Use these arrays from now on; buffers move along to the device and dtype."""
         self._values, self._gradients, self.device, self.dtype = values, gradients, device, dtype
-        self._workspace = {}
+        self._workspace, self._kept = {}, None
         for name, value in self._buffers.items():
             self._buffers[name] = device.from_host(np.ascontiguousarray(to_host(value), dtype))
+
+    # -- what forward and backward share -------------------------------------------------------------------------
+    def _check_input(self, x):
+        """x is an array of the layer's dtype, on its device."""
+        arguments.no_subclass("x", x)
+        check(x=x)
+        if x.dtype != self.dtype:
+            raise TypeError(f"x: got dtype {x.dtype}, accepted is {self.dtype}; x.astype(np.{self.dtype}) converts it")
+        if device_of(x) is not self.device:
+            raise TypeError(f"x: got an array on {device_of(x).name}, accepted are those on {self.device.name}")
+
+    def _from_forward(self):
+        if self._kept is None:
+            raise RuntimeError(f"backward: {self!r} needs a forward(x, training=True) before it")
+        return self._kept
 
     def _work(self, name, shape, training=True):
         """An array for results: from the workspace in training, a new one otherwise."""
@@ -103,10 +136,3 @@ class Layer:
 
     def __repr__(self):
         return f"{type(self).__name__}({', '.join(f'{k}={v!r}' for k, v in self.config().items())})"
-
-
-def positive(name, value):
-    """*value* as an int, if it is a positive integer."""
-    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
-        raise ValueError(f"{name}: got {value!r}, accepted are positive integers")
-    return int(value)

@@ -4,11 +4,12 @@ import math
 
 import numpy as np
 
+from .. import _arguments as arguments
 from .. import functional
 from ..linear import column_sums, matmul
 from ..normalization import batch_norm
 from . import initializers
-from .layer import Layer, positive
+from .layer import Layer
 
 
 class Linear(Layer):
@@ -26,10 +27,8 @@ class Linear(Layer):
     """
 
     def __init__(self, in_features, out_features, bias=True):
-        self.in_features, self.out_features = (
-            positive("in_features", in_features),
-            positive("out_features", out_features),
-        )
+        self.in_features = arguments.integer("in_features", in_features)
+        self.out_features = arguments.integer("out_features", out_features)
         self.bias = bool(bias)
         super().__init__()
 
@@ -48,25 +47,31 @@ class Linear(Layer):
         return self._uniform(shape, -bound, bound, name)
 
     def forward(self, x, training=False):
+        self._check_input(x)
         if x.ndim != 2 or x.shape[1] != self.in_features:
             raise ValueError(f"x: got shape {x.shape}, expected (N, {self.in_features}) for {self!r}")
         if training:
-            self._x = x
+            self._kept = x
         values = self.parameters()
         out = self._work("out", (x.shape[0], self.out_features), training)
         return matmul(x, values["weight"], out, transpose_b=True, bias=values.get("bias"))
 
     def backward(self, grad, input_gradient=True):
-        gradients = self.gradients()
-        matmul(grad, self._x, gradients["weight"], transpose_a=True)
+        gradients, x = self.gradients(), self._from_forward()
+        matmul(grad, x, gradients["weight"], transpose_a=True)
         if self.bias:
             column_sums(grad, gradients["bias"])
         if not input_gradient:
             return None
-        return matmul(grad, self.parameters()["weight"], self._work("dx", self._x.shape))
+        return matmul(grad, self.parameters()["weight"], self._work("dx", x.shape))
 
     def output_shape(self, shape):
+        if shape != self.input_shape():
+            raise ValueError(f"takes {self.in_features} features")
         return (self.out_features,)
+
+    def input_shape(self):
+        return (self.in_features,)
 
 
 class BatchNorm(Layer):
@@ -76,8 +81,9 @@ class BatchNorm(Layer):
     """
 
     def __init__(self, num_features, eps=1e-5, momentum=0.1, affine=True):
-        self.num_features, self.eps, self.momentum = positive("num_features", num_features), eps, momentum
-        self.affine = bool(affine)
+        self.num_features, self.affine = arguments.integer("num_features", num_features), bool(affine)
+        self.eps = arguments.number("eps", eps, above=True)
+        self.momentum = None if momentum is None else arguments.number("momentum", momentum, high=1)
         super().__init__()
 
     def shapes(self):
@@ -106,16 +112,22 @@ class BatchNorm(Layer):
         running = state["running_mean"], state["running_var"]
         y, saved = batch_norm(x, weight, bias, *running, training, momentum or 0.0, self.eps, out)
         if training:
-            self._x, self._saved = x, saved
+            self._kept = x, saved
         return y
 
     def backward(self, grad, input_gradient=True):
+        x, saved = self._from_forward()
         dx = self._work("dx", grad.shape)
-        _, dweight, dbias = batch_norm.backward(grad, self._x, self.parameters().get("weight"), self._saved, dx)
+        _, dweight, dbias = batch_norm.backward(grad, x, self.parameters().get("weight"), saved, dx)
         if self.affine:
             self.device.copy(self.gradients()["weight"], dweight)
             self.device.copy(self.gradients()["bias"], dbias)
         return dx
+
+    def output_shape(self, shape):
+        if shape[:1] != (self.num_features,):
+            raise ValueError(f"takes {self.num_features} features")
+        return shape
 
 
 class Dropout(Layer):
@@ -125,34 +137,39 @@ class Dropout(Layer):
     """
 
     def __init__(self, p=0.5):
-        if not 0 <= p <= 1:
-            raise ValueError(f"p: got {p}, accepted are probabilities from 0 to 1")
-        self.p = float(p)
+        self.p = float(arguments.number("p", p, high=1))
         super().__init__()
 
     def config(self):
         return {"p": self.p}
 
     def forward(self, x, training=False):
+        self._check_input(x)
         if not training:
             return x
         self.steps += 1
+        self._kept = x.shape
         return functional.dropout(x, self.p, out=self._work("out", x.shape), **self.draw())
 
     def backward(self, grad, input_gradient=True):
-        return functional.dropout.backward(grad, self.p, out=self._work("dx", grad.shape), **self.draw())
+        out = self._work("dx", self._from_forward())
+        return functional.dropout.backward(grad, self.p, out=out, **self.draw())
+
+    def output_shape(self, shape):
+        return shape
 
 
 class Flatten(Layer):
     """(N, ...) to (N, features)."""
 
     def forward(self, x, training=False):
+        self._check_input(x)
         if training:
-            self._shape = x.shape
+            self._kept = x.shape
         return x.reshape(x.shape[0], math.prod(x.shape[1:]))
 
     def backward(self, grad, input_gradient=True):
-        return grad.reshape(self._shape)
+        return grad.reshape(self._from_forward())
 
     def output_shape(self, shape):
         return (math.prod(shape),)
@@ -164,8 +181,11 @@ class Softmax(Layer):
     def forward(self, x, training=False):
         y = functional.softmax(x, out=self._work("out", x.shape, training))
         if training:
-            self._y = y
+            self._kept = y
         return y
 
     def backward(self, grad, input_gradient=True):
-        return functional.softmax.backward(grad, self._y, out=self._work("dx", grad.shape))
+        return functional.softmax.backward(grad, self._from_forward(), out=self._work("dx", grad.shape))
+
+    def output_shape(self, shape):
+        return shape

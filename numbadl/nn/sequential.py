@@ -47,14 +47,27 @@ class Sequential(Layer):
         if len(set(map(id, layers))) != len(layers):
             raise ValueError("layers: the same layer stands in two places; make one for each")
         self.layers, self.metadata, self.loss = list(layers), {}, None
+        self._output_shapes()
         super().__init__()
-        self.dtype = np.dtype(dtype)
-        if self.dtype not in arrays.DTYPES:
-            raise TypeError(f"dtype: got {self.dtype}, accepted are float32 and float64")
+        self.dtype = _dtype(dtype)
         self.reseed(seed)
         for position, layer in enumerate(layers):
             layer.following, layer.model = _activation_behind(layers[position + 1 :]), True
         self._place(arrays.DEVICES["cpu"], self.dtype)
+
+    def _output_shapes(self):
+        """What each layer gives, as far as that is known without an input; checks that the next one takes it."""
+        shape, maker, shapes = None, None, []
+        for position, layer in enumerate(self.layers):
+            before = layer.input_shape() if shape is None else shape
+            try:
+                shape = None if before is None else layer.output_shape(before)
+            except ValueError as error:
+                raise ValueError(f"layer {position}, {layer!r}: {error}, but {maker} gives {_axes(before)}") from None
+            if shape != before:
+                maker = f"layer {position}, {layer!r},"
+            shapes.append(shape)
+        return shapes
 
     def reseed(self, seed):
         """Draw dropout masks from *seed*, from the first step on; weights that were initialised stay."""
@@ -74,7 +87,7 @@ class Sequential(Layer):
         host = np.zeros(end, dtype)
         for key, value in values.items():
             host[starts[key] : starts[key] + value.size] = value.reshape(-1)
-        self.device, self.dtype = device, dtype
+        self.device, self.dtype, self._kept = device, dtype, None
         self.flat_parameters, self.flat_gradients = device.from_host(host), device.zeros(end, dtype)
         for position, layer in enumerate(self.layers):
             views = [
@@ -89,9 +102,9 @@ class Sequential(Layer):
     def to(self, device=None, dtype=None):
         """Move to a device ("cpu", "cuda", "auto") or a dtype; an optimiser bound to the old buffers then refuses."""
         device = self.device if device is None else arrays.device(device)
-        if device is self.device and dtype in (None, self.dtype):
-            return self
-        self._place(device, self.dtype if dtype is None else np.dtype(dtype))
+        dtype = self.dtype if dtype is None else _dtype(dtype)
+        if device is not self.device or dtype != self.dtype:
+            self._place(device, dtype)
         return self
 
     def parameters(self):
@@ -112,32 +125,27 @@ class Sequential(Layer):
     # -- computing --------------------------------------------------------------------------------------------
     def forward(self, x, training=False):
         """The output of the last layer. In training it lives in a workspace until the next step."""
+        self._check_input(x)
         for position, layer in enumerate(self.layers):
             try:
                 x = layer.forward(x, training)
             except ValueError as error:
                 raise ValueError(f"layer {position}, {layer!r}: {error}") from None
+        if training:
+            self._kept = x.shape
         return x
 
     def backward(self, grad, input_gradient=False):
         """Fill all gradients, given that of the output; the input's gradient is computed only if asked for."""
+        shape = self._from_forward()
+        arrays.check(grad=grad)
+        arrays.check_shape("grad", grad, shape, "that of the output of the last forward in training")
         for position in range(len(self.layers) - 1, -1, -1):
             grad = self.layers[position].backward(grad, input_gradient or position > 0)
         return grad
 
     # -- training -----------------------------------------------------------------------------------------------
-    def fit(self, x, y, **options):
-        return training.fit(self, x, y, **options)
-
-    def evaluate(self, x, y, loss=None, batch_size=4096):
-        return training.evaluate(self, x, y, loss, batch_size)
-
-    def predict(self, x, batch_size=4096):
-        return training.predict(self, x, batch_size)
-
-    fit.__doc__ = training.fit.__doc__
-    evaluate.__doc__ = training.evaluate.__doc__
-    predict.__doc__ = training.predict.__doc__
+    fit, evaluate, predict = training.fit, training.evaluate, training.predict
 
     def save(self, path, metadata=None):
         """Write the model to *path* (safetensors), whole or not at all; *metadata* is a JSON-able dict."""
@@ -149,19 +157,14 @@ class Sequential(Layer):
 
     def summary(self):
         """A table of the layers, their outputs' shapes and their numbers of parameters."""
-        shape, rows = None, [("layer", "", "output", "parameters")]
-        for position, layer in enumerate(self.layers):
-            if hasattr(layer, "in_features"):
-                shape = (layer.in_features,)
-            elif isinstance(layer, BatchNorm) and shape is None:
-                shape = (layer.num_features,)
-            shape = None if shape is None else layer.output_shape(shape)
+        rows = [("layer", "", "output", "parameters")]
+        for position, (layer, shape) in enumerate(zip(self.layers, self._output_shapes(), strict=True)):
             count = sum(math.prod(s) for s in layer.shapes().values())
             rows.append(
                 (
                     str(position),
                     repr(layer),
-                    "" if shape is None else f"(N, {', '.join(map(str, shape))})",
+                    "" if shape is None else f"(N, {_axes(shape)})",
                     f"{count:,}",
                 )
             )
@@ -178,6 +181,17 @@ class Sequential(Layer):
 
     def __repr__(self):
         return f"Sequential({', '.join(map(repr, self.layers))})"
+
+
+def _dtype(dtype):
+    dtype = np.dtype(dtype)
+    if dtype not in arrays.DTYPES:
+        raise TypeError(f"dtype: got {dtype}, accepted are float32 and float64")
+    return dtype
+
+
+def _axes(shape):
+    return ", ".join(map(str, shape))
 
 
 def _activation_behind(layers):

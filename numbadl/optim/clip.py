@@ -4,16 +4,17 @@ import math
 
 import numpy as np
 
+from .. import _arguments as arguments
 from ..arrays import check, device_of
 
 
-def _flat(grads, name="grads"):
-    arrays = [grads] if hasattr(grads, "dtype") else list(grads.values() if isinstance(grads, dict) else grads)
-    for k, array in enumerate(arrays):
-        check(**{f"{name}[{k}]": array})
+def _flat(grads):
+    given = arguments.array_list("grads", getattr(grads, "flat_gradients", grads))
+    for k, array in enumerate(given):
+        check(**{f"grads[{k}]": array})
         if isinstance(array, np.ndarray) and not array.flags.carray:
-            raise ValueError(f"{name}[{k}]: has to be a writeable, C-contiguous array, because it is changed in place")
-    return [array.reshape(-1) for array in arrays if array.size]
+            raise ValueError(f"grads[{k}]: has to be a writeable, C-contiguous array, because it is changed in place")
+    return [array.reshape(-1) for array in given if array.size]
 
 
 def clip_grad_norm_(grads, max_norm):
@@ -23,7 +24,7 @@ def clip_grad_norm_(grads, max_norm):
 
     Parameters
     ----------
-    grads : array, or a list or dict of arrays
+    grads : array, a list or dict of arrays, or a model, whose gradients are then clipped
     max_norm : positive number
 
     Examples
@@ -34,21 +35,19 @@ def clip_grad_norm_(grads, max_norm):
     >>> nd.clip_grad_norm_(g, 1.0)
     5.0
     """
-    if not max_norm > 0:
-        raise ValueError(f"max_norm: got {max_norm}, accepted are positive numbers")
-    arrays = _flat(grads)
-    total = math.sqrt(math.fsum(_run("sum_of_squares", a) for a in arrays)) if arrays else 0.0
+    arguments.number("max_norm", max_norm, above=True, finite=False)
+    flat = _flat(grads)
+    total = math.sqrt(math.fsum(_run("sum_of_squares", a) for a in flat)) if flat else 0.0
     factor = max_norm / (total + 1e-6)
     if not factor >= 1:
-        for a in arrays:
+        for a in flat:
             _run("scaled", a, a, a.dtype.type(factor))
     return total
 
 
 def clip_grad_value_(grads, clip_value):
     """Limit every entry of the gradients to [-clip_value, clip_value], in place."""
-    if not clip_value > 0:
-        raise ValueError(f"clip_value: got {clip_value}, accepted are positive numbers")
+    arguments.number("clip_value", clip_value, above=True, finite=False)
     for a in _flat(grads):
         _run("clipped", a, a, a.dtype.type(-clip_value), a.dtype.type(clip_value))
 

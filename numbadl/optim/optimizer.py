@@ -1,9 +1,8 @@
 """The optimiser classes: parameter groups, state and its saving; the arithmetic is the rule's, in one kernel."""
 
-import math
-
 import numpy as np
 
+from .. import _arguments as arguments
 from ..arrays import check, check_shape, device_of, to_host, writeable
 from ..elementwise import run_map
 from ..kernels.scalar.updates import UPDATES
@@ -36,11 +35,12 @@ class Optimizer:
         raise NotImplementedError
 
     def _check(self, h):
-        for name in ("lr", "eps", "weight_decay", "momentum"):
-            if name in h and not (isinstance(h[name], (int, float, np.number)) and 0 <= h[name] < math.inf):
-                raise ValueError(f"{name}: got {h[name]!r}, accepted are non-negative numbers")
-        if "betas" in h and not (len(h["betas"]) == 2 and all(0 <= b < 1 for b in h["betas"])):
-            raise ValueError(f"betas: got {h['betas']!r}, accepted are two numbers from 0 to below 1")
+        """Raise for a wrong value among all hyperparameters, the optimiser's own or those of a group."""
+        for name in ("lr", "eps", "weight_decay", "momentum", "dampening"):
+            if name in h:
+                arguments.number(name, h[name])
+        if "betas" in h:
+            arguments.betas("betas", h["betas"])
 
     # -- binding ----------------------------------------------------------------------------------------------
     def bind(self, params):
@@ -54,15 +54,16 @@ class Optimizer:
             groups = [{"params": params}]
         checked = []
         for group in groups:
-            given = group.pop("params")
-            arrays = [given] if hasattr(given, "dtype") else list(given.values() if isinstance(given, dict) else given)
+            given = group.pop("params", None)
             unknown = set(group) - set(self.hyperparameters)
             if unknown:
                 raise ValueError(
                     f"param group: unknown options {sorted(unknown)}, accepted are {sorted(self.hyperparameters)}"
                 )
+            group = {**self.hyperparameters, **group}
             self._check(group)
-            checked.append({**self.hyperparameters, **group, "params": [self._checked(a) for a in arrays]})
+            arrays = arguments.array_list("params", given)
+            checked.append({**group, "params": [self._checked(a) for a in arrays]})
         params = [p for group in checked for p in group["params"]]
         if len(set(map(id, params))) != len(params):
             raise ValueError("params: the same array stands in two places")
@@ -130,7 +131,7 @@ class Optimizer:
 
     def _match(self, grads):
         """The gradients by group, checked against the parameters."""
-        flat = [grads] if hasattr(grads, "dtype") else list(grads.values() if isinstance(grads, dict) else grads)
+        flat = arguments.array_list("grads", grads)
         params = [p for group in self.param_groups for p in group["params"]]
         if len(flat) != len(params):
             raise ValueError(f"grads: got {len(flat)} arrays for {len(params)} parameters")
@@ -199,12 +200,15 @@ class SGD(Optimizer):
     def __init__(
         self, params=None, *, lr, momentum=0.0, dampening=0.0, weight_decay=0.0, nesterov=False, maximize=False
     ):  # fmt: skip
-        if nesterov and (momentum <= 0 or dampening != 0):
-            raise ValueError("nesterov: needs a momentum above 0, and no dampening")
         super().__init__(
             params, lr=lr, momentum=momentum, dampening=dampening, weight_decay=weight_decay, nesterov=nesterov,
             maximize=maximize,
         )  # fmt: skip
+
+    def _check(self, h):
+        super()._check(h)
+        if h["nesterov"] and (h["momentum"] <= 0 or h["dampening"] != 0):
+            raise ValueError("nesterov: needs a momentum above 0, and no dampening")
 
     def rule(self, group):
         return UPDATES["sgd_momentum" if group["momentum"] else "sgd"]
@@ -230,7 +234,9 @@ class AdamW(Optimizer):
     def __init__(
         self, params=None, *, lr=1e-3, betas=(0.9, 0.999), eps=1e-8, weight_decay=1e-2, maximize=False
     ):  # fmt: skip
-        super().__init__(params, lr=lr, betas=tuple(betas), eps=eps, weight_decay=weight_decay, maximize=maximize)
+        super().__init__(
+            params, lr=lr, betas=arguments.betas("betas", betas), eps=eps, weight_decay=weight_decay, maximize=maximize
+        )
 
     def rule(self, group):
         return UPDATES["adamw"]

@@ -1,4 +1,5 @@
 """Training: the loop over batches, metrics, history, callbacks."""
 
 from .callbacks import Callback
+from .fit import TrainingInterrupted
 from .history import History

@@ -7,13 +7,35 @@ import math
 import numpy as np
 from tqdm import tqdm
 
+from .. import _arguments as arguments
 from ..arrays import to_host
 from ..kernels.cpu import blas
 from ..losses import LogitsLoss
 from ..losses import loss as find_loss
 from ..nn.layers import BatchNorm
+from ..optim import Optimizer
+from .callbacks import Callback
 from .history import History
 from .metrics import metrics_for
+
+_FIRST_STEP = "compiling or loading kernels"  # what the bar says until the first step is done
+
+
+class TrainingInterrupted(KeyboardInterrupt):
+    """Ctrl-C during `fit`. The model keeps what it has learnt: use it, save it, or train it on.
+
+    Attributes
+    ----------
+    history : History of the epochs that were completed
+    steps : number of updates of the parameters
+    """
+
+    def __init__(self, history, steps):
+        super().__init__(
+            f"training was interrupted after {steps} steps ({len(history.epochs)} whole epochs); "
+            "the model keeps what it has learnt in them"
+        )
+        self.history, self.steps = history, steps
 
 
 def fit(
@@ -40,18 +62,20 @@ def fit(
 
     Raises
     ------
-    TypeError, ValueError : before anything is trained, naming the argument
+    TypeError, ValueError : before anything is trained, naming the argument; NaN in the data is a ValueError
     FloatingPointError : the loss became NaN or infinite; names the epoch and the step
+    TrainingInterrupted : Ctrl-C, a KeyboardInterrupt with the history so far; the model keeps what it has learnt
     """
     loss = find_loss(loss)
-    x, y = _checked(model, x, y, loss)
+    _check_helpers(optimizer, callbacks)
+    x, y = _checked(model, x, y, loss, finite=True)
     if validation_data is not None:
-        validation_data = _checked(model, *validation_data, loss, prefix="validation ")
+        validation_data = _checked(model, *_pair(validation_data), loss, prefix="validation ", finite=True)
     n = len(x)
-    size = n if batch_size is None else _positive("batch_size", batch_size)
-    epochs = _positive("epochs", epochs)
+    size = n if batch_size is None else arguments.integer("batch_size", batch_size)
+    epochs = arguments.integer("epochs", epochs)
     if n == 0:
-        raise ValueError("x: has no rows")
+        raise ValueError("x: got no rows, accepted are one or more")
     _check_outputs(model, x, y, loss, "y")
     if validation_data is not None and len(validation_data[0]):
         _check_outputs(model, *validation_data, loss, "validation y")
@@ -60,22 +84,25 @@ def fit(
     optimizer.check_bound_to(model)
     model.reseed(seed)
     model.loss, model.stop_training = loss.__name__, False
-    history, steps = History(), math.ceil(n / min(size, n))
-    bar = tqdm(total=epochs * steps, disable=not progress, unit="step", dynamic_ncols=True, desc="loading kernels")
-    with bar:
-        _tell(callbacks, "on_train_begin", model, history)
-        for epoch in range(1, epochs + 1):
-            order = np.random.default_rng([seed, epoch]).permutation(n) if shuffle and size < n else None
-            with blas.single_threaded if model.device.name == "cpu" else contextlib.nullcontext():
-                values = _epoch(model, x, y, loss, optimizer, order, min(size, n), bar, epoch)
-            if validation_data is not None:
-                values |= {f"val_{k}": v for k, v in evaluate(model, *validation_data, loss).items()}
-            history.record(epoch, values)
-            bar.set_postfix({k: f"{v:.4f}" for k, v in values.items()}, refresh=False)
-            _tell(callbacks, "on_epoch_end", model, history)
-            if model.stop_training:
-                break
-        _tell(callbacks, "on_train_end", model, history)
+    history, steps, before = History(), math.ceil(n / min(size, n)), optimizer.steps
+    bar = tqdm(total=epochs * steps, disable=not progress, unit="step", dynamic_ncols=True, desc=_FIRST_STEP)
+    try:
+        with bar:
+            _tell(callbacks, "on_train_begin", model, history)
+            for epoch in range(1, epochs + 1):
+                order = np.random.default_rng([seed, epoch]).permutation(n) if shuffle and size < n else None
+                with blas.single_threaded if model.device.name == "cpu" else contextlib.nullcontext():
+                    values = _epoch(model, x, y, loss, optimizer, order, min(size, n), bar, epoch)
+                if validation_data is not None:
+                    values |= {f"val_{k}": v for k, v in evaluate(model, *validation_data, loss).items()}
+                history.record(epoch, values)
+                bar.set_postfix({k: f"{v:.4f}" for k, v in values.items()}, refresh=False)
+                _tell(callbacks, "on_epoch_end", model, history)
+                if model.stop_training:
+                    break
+            _tell(callbacks, "on_train_end", model, history)
+    except KeyboardInterrupt:
+        raise TrainingInterrupted(history, optimizer.steps - before) from None
     return history
 
 
@@ -95,8 +122,10 @@ def _epoch(model, x, y, loss, optimizer, order, size, bar, epoch):
         total += value * len(host_y)
         for metric in metrics:
             metric.add(to_host(outputs), host_y)
-        if not bar.disable and bar.desc:  # the first step loads or compiles the kernels
+        if not bar.disable and bar.desc:
+            # The clock starts again, or the time that is left would be reckoned from a step that compiled.
             bar.set_description_str("", refresh=False)
+            bar.reset()
         bar.update()
     return {"loss": total / len(x), **{m.name: m.value() for m in metrics}}
 
@@ -141,7 +170,8 @@ def evaluate(model, x, y, loss=None, batch_size=4096):
 
     The loss is the one that the model was trained with, unless another is named.
     """
-    loss, batch_size = find_loss(loss or model.loss or _no_loss()), _positive("batch_size", batch_size)
+    loss = find_loss(loss or model.loss or _no_loss())
+    batch_size = arguments.integer("batch_size", batch_size)
     x, y = _checked(model, x, y, loss)
     total, metrics = 0.0, metrics_for(loss.__name__)
     for start in range(0, len(x), batch_size):
@@ -163,7 +193,7 @@ def _no_loss():
 
 def predict(model, x, batch_size=4096):
     """The model's outputs for rows of x, as a NumPy array (logits where the loss takes logits)."""
-    x, batch_size = _rows(model, x, "x"), _positive("batch_size", batch_size)
+    x, batch_size = _rows(model, x, "x"), arguments.integer("batch_size", batch_size)
     parts = [
         to_host(model.forward(model.device.from_host(np.ascontiguousarray(x[start : start + batch_size]))))
         for start in range(0, max(len(x), 1), batch_size)
@@ -172,28 +202,64 @@ def predict(model, x, batch_size=4096):
 
 
 # -- checks -----------------------------------------------------------------------------------------------------
-def _rows(model, x, name):
-    x = x if isinstance(x, np.ndarray) else np.asarray(x)
+def _array(name, value):
+    arguments.no_subclass(name, value)
+    try:
+        return np.asarray(value)
+    except ValueError as error:  # lists of different lengths
+        raise ValueError(f"{name}: {error}") from None
+
+
+def _numbers(name, given, dtype, finite):
+    """*given* in the model's dtype; NaN and infinity are an error where training would spread them."""
+    if given.dtype.kind not in "fiub":
+        raise TypeError(f"{name}: got dtype {given.dtype}, accepted are numbers")
+    with np.errstate(over="ignore"):
+        array = given.astype(dtype, copy=False)
+    if finite:
+        arguments.finite(name, array, given)
+    return array
+
+
+def _rows(model, x, name, finite=False):
+    x = _array(name, x)
     if x.ndim < 2:
         raise ValueError(f"{name}: got shape {x.shape}, expected (N, features) or more dimensions")
-    if x.dtype.kind not in "fiub":
-        raise TypeError(f"{name}: got dtype {x.dtype}, accepted are numbers")
-    return x if x.dtype == model.dtype else x.astype(model.dtype)
+    return _numbers(name, x, model.dtype, finite)
 
 
-def _checked(model, x, y, loss, prefix=""):
+def _checked(model, x, y, loss, prefix="", finite=False):
     """x and y in the types that the model and the loss take, with as many rows."""
-    x = _rows(model, x, f"{prefix}x")
-    y = y if isinstance(y, np.ndarray) else np.asarray(y)
+    x, y = _rows(model, x, f"{prefix}x", finite), _array(f"{prefix}y", y)
     if y.ndim == 0 or len(x) != len(y):
         raise ValueError(f"{prefix}y: got shape {y.shape}, expected one row for each of the {len(x)} rows of x")
     if isinstance(loss, LogitsLoss):
         if y.dtype.kind not in "iu" or y.ndim != 1:
             raise TypeError(f"{prefix}y: got {y.dtype}{y.shape}, {loss.__name__} takes integer labels of shape (N,)")
         return x, np.ascontiguousarray(y, np.int64)
-    if y.dtype.kind not in "fiub":
-        raise TypeError(f"{prefix}y: got dtype {y.dtype}, accepted are numbers")
-    return x, np.ascontiguousarray(y, model.dtype)
+    y = np.ascontiguousarray(_numbers(f"{prefix}y", y, model.dtype, finite))
+    loss.check_target(y, f"{prefix}y")
+    return x, y
+
+
+def _check_helpers(optimizer, callbacks):
+    if not isinstance(optimizer, Optimizer):
+        got = arguments.shown(optimizer)
+        raise TypeError(f"optimizer: got {got}, accepted are optimisers of numbadl.optim, such as AdamW(lr=1e-3)")
+    if not isinstance(callbacks, (list, tuple)):
+        raise TypeError(f"callbacks: got {arguments.shown(callbacks)}, accepted are lists of numbadl.train.Callback")
+    for position, callback in enumerate(callbacks):
+        if not isinstance(callback, Callback):
+            got = arguments.shown(callback)
+            raise TypeError(f"callbacks[{position}]: got {got}, accepted are objects of numbadl.train.Callback")
+
+
+def _pair(validation_data):
+    if not isinstance(validation_data, (tuple, list)):
+        raise TypeError(f"validation_data: got {arguments.shown(validation_data)}, accepted are pairs (x, y)")
+    if len(validation_data) != 2:
+        raise TypeError(f"validation_data: got {len(validation_data)} values, accepted are pairs (x, y)")
+    return validation_data
 
 
 def _check_outputs(model, x, y, loss, name):
@@ -204,15 +270,8 @@ def _check_outputs(model, x, y, loss, name):
             raise ValueError(f"{name}: got shape {y.shape}, expected {(len(y), *shape)}, that of the model's outputs")
     elif len(shape) != 1:
         raise ValueError(f"{loss.__name__} takes logits of shape (N, classes), the model's outputs are (N, *{shape})")
-    elif y.min() < 0 or y.max() >= shape[0]:
-        row = int(np.flatnonzero((y < 0) | (y >= shape[0]))[0])
-        raise ValueError(f"{name}: row {row} holds {y[row]}, accepted are labels from 0 to {shape[0] - 1}")
-
-
-def _positive(name, value):
-    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
-        raise ValueError(f"{name}: got {value!r}, accepted are positive integers")
-    return int(value)
+    else:
+        arguments.within(name, y, 0, shape[0] - 1, "labels")
 
 
 def _tell(callbacks, event, model, history):

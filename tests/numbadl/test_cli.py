@@ -3,6 +3,8 @@
 import csv
 import io
 import json
+import os
+import signal
 import subprocess
 import sys
 import types
@@ -220,6 +222,66 @@ def test_interruption_is_quiet_and_leaves_nothing(capsys, monkeypatch):
     assert files() == []
 
 
+@pytest.mark.parametrize("epochs", [0, 2])
+def test_interruption_saves_what_was_learnt(capsys, monkeypatch, epochs):
+    """Ctrl-C in the second step of an epoch; before the first whole epoch there is no curve to draw."""
+    begun, one_epoch, value_and_grad = [], nd.train.fit._epoch, type(nd.losses.mse).value_and_grad
+
+    def pressed(*arguments, **options):
+        begun[-1] += 1
+        if len(begun) > epochs and begun[-1] == 2:
+            signal.raise_signal(signal.SIGINT)
+        return value_and_grad(*arguments, **options)
+
+    def counted(*arguments):
+        begun.append(0)
+        return one_epoch(*arguments)
+
+    monkeypatch.setattr(nd.train.fit, "_epoch", counted)
+    monkeypatch.setattr(type(nd.losses.mse), "value_and_grad", pressed)
+    data = write_csv("data.csv", problem("regression")[0])
+    assert run("train", "--data", data, "--target", "price", "--epochs", 9, "--batch-size", 45, "--quiet") == 130
+    printed = capsys.readouterr()
+    steps = 2 * epochs + 1
+    assert f"numbadl: training was interrupted after {steps} steps ({epochs} whole epochs)" in printed.err
+    assert "and is saved" in printed.err and "Traceback" not in printed.err
+    curves = ["runs/data/learning_curves.png"] if epochs else []
+    assert files() == ["data.csv", *curves, "runs/data/model.safetensors"]
+    assert ("not drawn: no epoch was completed" in printed.out) == (not epochs)
+    assert nd.nn.load("runs/data/model.safetensors").metadata["numbadl_train"]["epochs"] == epochs
+    assert run("predict", "runs/data/model.safetensors", data) == 0
+
+
+def test_another_file_of_the_same_name_gets_a_folder_of_its_own(capsys):
+    first, second = Path("one", "data.csv"), Path("two", "data.csv")
+    for path, seed in ((first, 0), (second, 1)):
+        path.parent.mkdir()
+        write_csv(path, problem("binary", seed)[0])
+    train = ["train", "--target", "sold", "--epochs", 1, "--quiet", "--data"]
+    model, other = Path("runs/data/model.safetensors"), Path("runs/data-2/model.safetensors")
+    assert run(*train, first) == 0 and capsys.readouterr().err == ""
+    kept = model.read_bytes()
+    assert run(*train, second) == 0
+    message = f"{Path('runs/data')} holds the model of other data, and stays; this one goes to {Path('runs/data-2')}"
+    printed = capsys.readouterr()
+    assert printed.err == f"numbadl: warning: {message}\n" and str(other) in printed.out
+    assert model.read_bytes() == kept and other.exists()
+    assert run(*train, first.resolve(), "--seed", 1) == 0 and model.read_bytes() != kept
+    assert run(*train, second, "--out", "runs/data") == 0, "a folder that was named is taken"
+    model.write_bytes(b"not a model")
+    assert run(*train, first) == 0 and Path("runs/data-3/model.safetensors").exists()
+    assert model.read_bytes() == b"not a model"
+
+
+def test_a_file_named_digits_is_not_the_digits(capsys):
+    data = write_csv("digits.csv", problem("binary")[0])
+    assert run("train", "--epochs", 1, "--quiet") == 0
+    assert run("train", "--data", data, "--target", "sold", "--epochs", 1, "--quiet") == 0
+    assert "runs/digits-2" in capsys.readouterr().err
+    assert run("train", "--epochs", 1, "--quiet") == 0
+    assert capsys.readouterr().err == "", "the digits again take the place of the digits"
+
+
 @pytest.mark.parametrize("error", [RuntimeError, TypeError, ValueError])
 def test_defects_keep_their_traceback(monkeypatch, error):
     def defective(*_, **__):
@@ -274,7 +336,7 @@ def test_bad_rows_leave_the_old_predictions(digits_run, capsys):
     message = fails(
         capsys, "predict", digits_run.folder / "runs/digits/model.safetensors", "bad.csv", "--out", "out.csv"
     )
-    assert "bad.csv, line 11, column 'pixel_3_3': 'nan' came" in message
+    assert "bad.csv, line 11, column 'pixel_3_3': got 'nan'" in message
     assert files() == ["bad.csv", "out.csv"] and Path("out.csv").read_text() == "old"
 
 
@@ -283,7 +345,7 @@ def test_files_that_do_not_fit_the_model(digits_run, capsys):
     columns = digits_columns(np.arange(10))
     write_csv("strange.csv", {**columns, "digit": [*range(9), 17]})
     message = fails(capsys, "predict", model_file, "strange.csv", "--evaluate")
-    assert "line 11, column 'digit': class 17 came; known are '0', '1'" in message
+    assert "line 11, column 'digit': got class 17, accepted are '0', '1'" in message
     del columns["pixel_0_5"]
     write_csv("missing.csv", columns)
     assert "no column 'pixel_0_5'; the columns are" in fails(capsys, "predict", model_file, "missing.csv")
@@ -314,7 +376,7 @@ BAD_TRAINING = {
     "no such file": (["--data", "absent.csv", "--target", "t"], "absent.csv: No such file"),
     "no target": (["--data", "data.csv"], "no target column named; the columns are 'a', 'b', 'colour', 'sold'"),
     "missing column": (["--data", "data.csv", "--target", "prize"], "no column 'prize'; the columns are 'a', 'b'"),
-    "NaN": (["--data", "nan.csv", "--target", "t"], "nan.csv, line 3, column 'a': 'nan' came"),
+    "NaN": (["--data", "nan.csv", "--target", "t"], "nan.csv, line 3, column 'a': got 'nan'"),
     "folder": (["--data", "folder.csv", "--target", "t"], "folder.csv"),
     "ending": (["--data", "data.xlsx", "--target", "t"], "'.xlsx'"),
     "target without data": (["--target", "sold"], "--target needs --data"),
@@ -322,17 +384,27 @@ BAD_TRAINING = {
     "task": (["--data", "data.csv", "--target", "sold", "--task", "regression"], "column 'sold'"),
     "task name": (["--task", "ranking"], "invalid choice: 'ranking'"),
     "activation": (["--activation", "rely"], "rely"),
-    "optimiser": (["--optimizer", "adamm"], "'adamm' came; one of"),
-    "layers": (["--layers", "12,x"], "'x' came; a whole number, 1 or more"),
-    "no units": (["--layers", "12,0"], "'0' came; a whole number, 1 or more"),
-    "dropout": (["--dropout", "1"], "'1' came; a number 0 or more and below 1"),
-    "learning rate": (["--lr", "0"], "'0' came; a number above 0"),
-    "learning rate nan": (["--lr", "nan"], "'nan' came"),
-    "weight decay": (["--weight-decay", "-1"], "'-1' came"),
-    "batch size": (["--batch-size", "0"], "'0' came"),
-    "epochs": (["--epochs", "many"], "'many' came"),
-    "seed": (["--seed", "-1"], "'-1' came"),
-    "fraction": (["--data", "data.csv", "--target", "sold", "--test-fraction", "1"], "'1' came"),
+    "optimiser": (["--optimizer", "adamm"], "--optimizer: got 'adamm', accepted are"),
+    "layers": (["--layers", "12,x"], "--layers: got '12,x', accepted are numbers of units"),
+    "empty layers": (["--layers", ""], "--layers: got '', accepted are numbers of units parted by commas, each 1 or"),
+    "zero layers": (["--layers", "0"], "--layers: got '0', accepted are numbers of units"),
+    "target ignored": (
+        ["--data", "data.csv", "--target", "sold", "--ignore", "a,sold"],
+        "ignore: got 'sold', which is a target",
+    ),
+    "decimal commas": (
+        ["--data", "comma.csv", "--target", "t"],
+        "got '0,5', accepted are numbers with a decimal point",
+    ),
+    "no units": (["--layers", "12,0"], "--layers: got '12,0', accepted are numbers of units"),
+    "dropout": (["--dropout", "1"], "got '1', accepted are numbers, 0 or more and below 1"),
+    "learning rate": (["--lr", "0"], "got '0', accepted are numbers, above 0"),
+    "learning rate nan": (["--lr", "nan"], "got 'nan'"),
+    "weight decay": (["--weight-decay", "-1"], "got '-1'"),
+    "batch size": (["--batch-size", "0"], "got '0'"),
+    "epochs": (["--epochs", "many"], "got 'many'"),
+    "seed": (["--seed", "-1"], "got '-1'"),
+    "fraction": (["--data", "data.csv", "--target", "sold", "--test-fraction", "1"], "got '1'"),
     "out is a file": (["--out", "data.csv"], "data.csv: is a file"),
     "model is a folder": (["--model", "folder.csv"], "folder.csv: is a folder"),
     "out and model": (["--out", "x", "--model", "y"], "not allowed with"),
@@ -345,6 +417,7 @@ def test_bad_input_stops_before_training(capsys, monkeypatch, tmp_path, case):
     monkeypatch.setattr(nd.nn.Sequential, "fit", lambda *_, **__: pytest.fail("training began"))
     write_csv("data.csv", problem("binary")[0])
     write_csv("nan.csv", {"a": [1, "nan", *range(10)], "t": [0, 1] * 6})
+    write_csv("comma.csv", {"a": [f"{k},5" for k in range(12)], "t": [0, 1] * 6})
     (tmp_path / "folder.csv").mkdir()
     before = files()
     options, expected = BAD_TRAINING[case]
@@ -371,6 +444,39 @@ def test_folder_without_permission(capsys, tmp_path, monkeypatch):
 
 
 # -- info, help, usage -------------------------------------------------------------------------
+
+
+def start(**settings):
+    """``numbadl info`` in a process of its own, from the very beginning."""
+    command = [sys.executable, "-m", "numbadl_command", "info", "--section", "versions"]
+    return subprocess.run(command, env={**os.environ, **settings}, capture_output=True, text=True)
+
+
+def test_the_command_starts():
+    done = start()
+    assert done.returncode == 0 and done.stdout.startswith("numbadl ") and done.stderr == ""
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"NUMBA_NUM_THREADS": "0"}, "NUMBA_NUM_THREADS: got '0'"),
+        ({"NUMBA_DISABLE_JIT": "1"}, "NUMBA_DISABLE_JIT is set, but numbadl has to compile its kernels: unset it"),
+    ],
+)
+def test_settings_that_numba_cannot_work_with(settings, message):
+    done = start(**settings)
+    assert done.returncode == 2 and done.stdout == ""
+    assert done.stderr.startswith("numbadl: error: ") and done.stderr.count("\n") == 1 and message in done.stderr
+    command = [sys.executable, "-c", "import numbadl"]
+    done = subprocess.run(command, env={**os.environ, **settings}, capture_output=True, text=True)
+    assert done.stderr.splitlines()[-1].startswith("ImportError: ") and message in done.stderr
+
+
+def test_interruption_while_everything_is_imported(tmp_path):
+    (tmp_path / "numba.py").write_text("import signal\nsignal.raise_signal(signal.SIGINT)\n")
+    done = start(PYTHONPATH=str(tmp_path))
+    assert done.returncode == 130 and done.stderr.strip() == "numbadl: interrupted"
 
 
 def test_info_says_what_runs_where(capsys):

@@ -1,6 +1,7 @@
 """Layers and models: gradients of every layer, buffers, first weights, what training and evaluation keep apart."""
 
 import tracemalloc
+import warnings
 
 import numpy as np
 import pytest
@@ -281,9 +282,15 @@ def test_errors():
             nn.Linear(wrong, 3)
         with pytest.raises(ValueError, match="num_features: got "):
             nn.BatchNorm(wrong)
-    for p in (-0.1, 1.1, np.nan):
-        with pytest.raises(ValueError, match="p: got "):
+    for p in (-0.1, 1.1, np.nan, "a", None, True, [0.5]):
+        with pytest.raises(ValueError, match="p: got .*, accepted are numbers from 0 to 1"):
             nn.Dropout(p)
+    for momentum in (-0.1, 1.1, np.nan, "a"):
+        with pytest.raises(ValueError, match="momentum: got .*, accepted are numbers from 0 to 1"):
+            nn.BatchNorm(3, momentum=momentum)
+    for eps in (0, -1e-5, np.nan, "a", None):
+        with pytest.raises(ValueError, match="eps: got .*, accepted are numbers above 0"):
+            nn.BatchNorm(3, eps=eps)
     with pytest.raises(ValueError, match="activation: got 'relux', accepted are identity"):
         nn.activation_layer("relux")
     with pytest.raises(TypeError, match="layer 1: got str"):
@@ -295,6 +302,93 @@ def test_errors():
         Sequential(nn.ReLU(), dtype=np.int32)
     with pytest.raises(ValueError, match="device: got 'tpu'"):
         make_model().to("tpu")
+    with pytest.raises(TypeError, match="dtype: got int32"):
+        make_model().to(dtype=np.int32)
+
+
+def test_a_layer_may_not_take_the_name_of_ours(tmp_path):
+    linear = LAYERS["Linear"]
+    with pytest.raises(TypeError, match="class Linear: numbadl.nn has a layer of that name"):
+        type("Linear", (nn.Layer,), {"__module__": __name__})
+    with pytest.raises(TypeError, match="class ReLU: numbadl.nn has a layer of that name"):
+        type("ReLU", (nn.ReLU,), {"__module__": __name__})
+    assert LAYERS["Linear"] is linear
+    again = type("Passing", (Passing,), {"__module__": __name__})  # a cell of a notebook that runs twice
+    Sequential(again(), nn.Linear(2, 1)).save(tmp_path / "m.safetensors")
+    assert type(nn.load(tmp_path / "m.safetensors").layers[0]) is again
+    LAYERS["Passing"] = Passing
+
+
+class Passing(nn.Layer):
+    """A user's layer that says nothing of shapes."""
+
+    def forward(self, x, training=False):
+        return x
+
+    def backward(self, grad, input_gradient=True):
+        return grad
+
+
+@pytest.mark.parametrize(
+    ("layers", "message"),
+    [
+        ([nn.Linear(4, 8), nn.Linear(9, 2)], r"layer 1, Linear\(in_features=9.*takes 9 .*layer 0, Linear.* gives 8"),
+        ([nn.Linear(4, 8), nn.ReLU(), nn.Dropout(), nn.Linear(9, 2)], "layer 3, .*but layer 0, Linear.*gives 8"),
+        ([nn.Linear(4, 8), nn.BatchNorm(9)], "layer 1, BatchNorm.*takes 9 .*layer 0, Linear.* gives 8"),
+        ([nn.Linear(4, 8), nn.Flatten(), nn.Softmax(), nn.Linear(4, 2)], "layer 3, Linear.*layer 0, Linear"),
+        ([Passing(), nn.Linear(4, 8), Passing(), nn.Linear(9, 2), nn.Linear(3, 1)], "layer 4, .*layer 3, Linear"),
+    ],
+    ids=repr,
+)
+def test_sizes_that_do_not_fit_are_found_as_the_model_is_built(layers, message):
+    with pytest.raises(ValueError, match=message):
+        Sequential(*layers)
+
+
+def test_sizes_that_only_an_input_tells_are_no_error():
+    Sequential(nn.Linear(4, 8), Passing(), nn.Linear(9, 2))
+    model = Sequential(nn.BatchNorm(3), nn.Flatten(), nn.Linear(12, 2))
+    assert model.forward(np.zeros((5, 3, 2, 2), np.float32)).shape == (5, 2)
+
+
+def test_wrong_inputs_of_forward():
+    model, x = make_model(), np.zeros((4, 6), np.float32)
+    for make in (model.forward, nn.Linear(6, 2).forward, nn.Flatten().forward, nn.Dropout().forward):
+        with pytest.raises(TypeError, match=r"x: got list, accepted are numpy.ndarray"):
+            make(x.tolist())
+        with pytest.raises(TypeError, match=r"x: got dtype float64, accepted is float32; x.astype\(np.float32\)"):
+            make(x.astype(np.float64))
+        with pytest.raises(TypeError, match=r"x: got numpy.ma.MaskedArray, accepted are plain arrays; .filled"):
+            make(np.ma.masked_equal(x, 1))
+        with warnings.catch_warnings():  # not the one of NumPy, whose matrices are deprecated
+            warnings.simplefilter("ignore")
+            matrix = np.matrix(x)
+        with pytest.raises(TypeError, match="x: got numpy.matrix, accepted"):
+            make(matrix)
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_backward_before_forward(case, rng):
+    make, shape = CASES[case]
+    x = away_from_zero(rng, shape).astype(np.float32)
+    layer = make()
+    y = layer.forward(x)
+    with pytest.raises(RuntimeError, match=r"backward: .* needs a forward\(x, training=True\) before it"):
+        layer.backward(np.ones_like(y))
+    model = Sequential(make())
+    model.forward(x, training=True)
+    model.to(dtype=np.float64)  # what forward kept is of the old dtype
+    with pytest.raises(RuntimeError, match=r"backward: Sequential.* needs a forward"):
+        model.backward(np.ones(y.shape))
+
+
+def test_wrong_gradients_of_backward():
+    model = make_model()
+    y = model.forward(np.zeros((4, 6), np.float32), training=True)
+    with pytest.raises(TypeError, match="grad: got list"):
+        model.backward(y.tolist())
+    with pytest.raises(ValueError, match=r"grad: got shape \(3, 3\), expected \(4, 3\)"):
+        model.backward(y[:3])
 
 
 def test_errors_of_forward_name_the_layer():
@@ -303,9 +397,9 @@ def test_errors_of_forward_name_the_layer():
         model.forward(np.zeros((4, 7), np.float32))
     with pytest.raises(TypeError, match="float64"):
         model.forward(np.zeros((4, 6)))
-    broken = Sequential(nn.Linear(6, 5), nn.BatchNorm(4))
-    with pytest.raises(ValueError, match="layer 1, BatchNorm"):
-        broken.forward(np.zeros((4, 6), np.float32), training=True)
+    unknown = Sequential(Passing(), nn.Flatten(), nn.BatchNorm(4))  # nobody knows sizes before there is an input
+    with pytest.raises(ValueError, match="layer 2, BatchNorm"):
+        unknown.forward(np.zeros((4, 6), np.float32), training=True)
     with pytest.raises(ValueError, match="layer 1, BatchNorm.*at least 2 values"):
         make_model().forward(np.zeros((1, 6), np.float32), training=True)
 

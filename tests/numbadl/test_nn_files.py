@@ -83,6 +83,24 @@ def test_other_tools_can_read_it(saved):
     assert tensors["0.weight"].shape == (5, 6) and tensors["1.running_mean"].shape == (5,)
 
 
+def test_paths_that_are_none():
+    for wrong in (3, None, b"model", ["model"]):
+        for act in (load, make_model().save):
+            with pytest.raises(TypeError, match="path: got .*, accepted are strings and paths"):
+                act(wrong)
+    for act in (load, make_model().save):
+        with pytest.raises(ValueError, match="path: got an empty string"):
+            act("")
+
+
+def test_saving_to_a_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for folder in (".", tmp_path):
+        with pytest.raises(IsADirectoryError, match="is a folder; the name of a file is expected"):
+            make_model().save(folder)
+    assert not list(tmp_path.iterdir())
+
+
 # -- files that are no model, or are damaged -----------------------------------------------------------------------
 def test_missing_file(tmp_path):
     with pytest.raises(FileNotFoundError, match="nothing-here"):

@@ -309,7 +309,10 @@ def test_wrong_arguments(rng):
         ({"x": x[:4], "out": x[2:]}, ValueError, "out: overlaps x in part"),
         ({"momentum": None}, (TypeError, ValueError), "momentum: "),
         ({"momentum": np.nan}, ValueError, "momentum: "),
-        ({"eps": -1.0}, ValueError, "eps: "),
+        ({"momentum": 1.5}, ValueError, "momentum: got 1.5, accepted are numbers from 0 to 1"),
+        ({"momentum": True}, ValueError, "momentum: got True"),
+        ({"eps": -1.0}, ValueError, "eps: got -1.0, accepted are numbers from 0 on"),
+        ({"eps": "a"}, ValueError, "eps: got 'a'"),
     ]
     for change, error, message in cases:
         with pytest.raises(error, match=message):

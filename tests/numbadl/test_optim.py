@@ -232,6 +232,10 @@ def test_state_that_does_not_fit(rng):
         ("AdamW", {"betas": (0.9, 1.0)}, "betas: got "),
         ("AdamW", {"betas": (-0.1, 0.9)}, "betas: got "),
         ("AdamW", {"betas": (0.9,)}, "betas: got "),
+        ("AdamW", {"betas": 0.9}, "betas: got 0.9, accepted are two numbers from 0 to below 1"),
+        ("AdamW", {"betas": ("a", 0.9)}, r"betas: got \('a', 0.9\), accepted are two numbers"),
+        ("AdamW", {"lr": True}, "lr: got True, accepted are numbers from 0 on"),
+        ("SGD", {"lr": 0.1, "dampening": "a"}, "dampening: got 'a'"),
         ("AdamW", {"eps": -1e-8}, "eps: got "),
     ],
 )
@@ -252,6 +256,8 @@ def test_wrong_parameters():
         ([np.zeros(3), [1.0]], TypeError, "params: got list"),
         (np.zeros(3, np.float16), TypeError, "params: got dtype float16"),
         (frozen, ValueError, "params: have to be writeable"),
+        (3, TypeError, "params: got 3, accepted are arrays"),
+        ([{"lr": 0.1}], TypeError, "params: got None, accepted are arrays"),
         (np.zeros((3, 4)).T, ValueError, "params: have to be .*C-contiguous"),
         ([{"params": np.zeros(3), "learning_rate": 1.0}], ValueError, "unknown options .*learning_rate"),
     ]:
@@ -355,7 +361,26 @@ def test_clip_errors_change_nothing(clip):
         with pytest.raises(error, match=message):
             clip([right, wrong], 1.0)
         assert np.all(right == 9)
-    for limit in (0, -1.0, np.nan):
-        with pytest.raises(ValueError, match="got "):
+    for limit in (0, -1.0, np.nan, "a", None, True):
+        with pytest.raises(ValueError, match="got .*, accepted are numbers above 0"):
             clip(right, limit)
+    for wrong in (3, "model", None):
+        with pytest.raises(TypeError, match="grads: got .*, accepted are arrays, lists or dicts of arrays, and models"):
+            clip(wrong, 1.0)
     assert np.all(right == 9)
+
+
+def test_clipping_a_model():
+    """A model stands for its gradients; a limit of infinity measures the norm."""
+    model = nd.nn.Sequential(nd.nn.Linear(2, 1))
+    model.gradients()["0.weight"][...] = [[3, 4]]
+    assert nd.clip_grad_norm_(model, np.inf) == 5.0 and model.gradients()["0.weight"].tolist() == [[3, 4]]
+    assert nd.clip_grad_norm_(model, 2.5) == 5.0
+    np.testing.assert_allclose(model.gradients()["0.weight"], [[1.5, 2]], rtol=1e-6)
+    nd.clip_grad_value_(model, 1.0)
+    assert model.gradients()["0.weight"].tolist() == [[1, 1]]
+
+
+def test_a_group_is_checked_with_what_it_inherits():
+    with pytest.raises(ValueError, match="nesterov: needs a momentum above 0"):
+        nd.optim.SGD([{"params": np.zeros(3), "momentum": 0.0}], lr=0.1, momentum=0.9, nesterov=True)

@@ -1,6 +1,10 @@
 """Training: what is learnt, which rows meet in which step, the same bits again, and errors before anything changes."""
 
 import copy
+import inspect
+import re
+import signal
+import time
 
 import numpy as np
 import pytest
@@ -289,6 +293,19 @@ def test_batches_of_evaluation_do_not_show():
     assert np.shares_memory(Sequential(nn.Flatten()).predict(x), x) is False
 
 
+def test_evaluation_checks_targets():
+    x, y = np.zeros((3, 2), np.float32), np.array([[0], [1], [2]])
+    with pytest.raises(ValueError, match=r"y\[2, 0\]: got 2.0, accepted are numbers from 0 to 1"):
+        Sequential(nn.Linear(2, 1)).evaluate(x, y, loss="binary_cross_entropy")
+    assert np.isnan(Sequential(nn.Linear(2, 1)).predict(x + np.nan)).all(), "a prediction may say that it is none"
+
+
+def test_signatures_are_those_of_the_functions():
+    expected = list(inspect.signature(nd.train.fit.fit).parameters)[1:]
+    assert expected[:4] == ["x", "y", "loss", "optimizer"]
+    assert list(inspect.signature(make_model().fit).parameters) == expected
+
+
 def test_evaluate_needs_a_loss():
     x, y = blobs(10)
     with pytest.raises(ValueError, match="loss: the model was not trained yet"):
@@ -296,25 +313,111 @@ def test_evaluate_needs_a_loss():
 
 
 # -- errors -----------------------------------------------------------------------------------------------------------
-@pytest.mark.parametrize("bad", [np.nan, np.inf])
-def test_a_loss_of_nan_stops_training(bad):
-    x, y = blobs(40)
-    x[33] = bad
-    model = Sequential(nn.Linear(2, 3))
-    with pytest.raises(FloatingPointError, match="loss is nan in epoch 1, step 4 of 4"):
-        model.fit(x, y, loss="cross_entropy", optimizer=nd.optim.SGD(lr=0.1), batch_size=10, shuffle=False, **QUIET)
-    assert np.isfinite(model.flat_parameters).all()
-    with pytest.raises(FloatingPointError, match=r"loss is (nan|inf) in epoch \d+, step 1 of 1"):
+def test_a_loss_of_nan_stops_training():
+    x, _ = blobs(20)
+    message = r"loss is (nan|inf) in epoch \d+, step 1 of 1; lower the learning rate"
+    with pytest.raises(FloatingPointError, match=message):
         Sequential(nn.Linear(2, 1)).fit(
-            x[:20], x[:20, :1], loss="mse", optimizer=nd.optim.SGD(lr=1e20), batch_size=None, epochs=10, **QUIET
+            x, x[:, :1], loss="mse", optimizer=nd.optim.SGD(lr=1e20), batch_size=None, epochs=10, **QUIET
         )
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("where", ["x", "y", "validation x", "validation y"])
+def test_data_that_are_not_finite_are_named_before_training(where, bad):
+    arrays = {name: np.zeros((9, 2), np.float32) for name in ("x", "y", "validation x", "validation y")}
+    arrays[where][7, 1] = arrays[where][8, 0] = bad
+    model = Sequential(nn.Linear(2, 2))
+    before = state_of(model)
+    validation = arrays["validation x"], arrays["validation y"]
+    with pytest.raises(ValueError, match=rf"^{where}\[7, 1\]: got {bad}, accepted are finite numbers$"):
+        model.fit(
+            arrays["x"], arrays["y"], loss="mse", optimizer=nd.optim.SGD(lr=0.1), validation_data=validation, **QUIET
+        )
+    assert state_of(model) == before
+
+
+def test_data_beyond_the_range_of_the_model():
+    x = np.ones((9, 2))
+    x[3, 0] = 1e300
+    message = r"x\[3, 0\]: got 1e\+300, accepted are finite numbers within the range of float32"
+    with pytest.raises(ValueError, match=message):
+        Sequential(nn.Linear(2, 2)).fit(x, x, loss="mse", optimizer=nd.optim.SGD(lr=0.1), **QUIET)
+
+
+# -- Ctrl-C -----------------------------------------------------------------------------------------------------------
+class Interrupting(nn.Layer):
+    """A first layer that presses Ctrl-C in a given training step."""
+
+    def __init__(self, step):
+        super().__init__()
+        self.left = step
+
+    def forward(self, x, training=False):
+        self.left -= training
+        if training and self.left == 0:
+            signal.raise_signal(signal.SIGINT)
+        return x
+
+    def backward(self, grad, input_gradient=True):
+        return grad
+
+
+def test_ctrl_c_keeps_what_was_learnt():
+    """The model is the one of the steps before, bit for bit; it predicts, and trains on with its optimiser."""
+    x, y = blobs(40)
+    options = {"loss": "cross_entropy", "batch_size": 10, "shuffle": False, **QUIET}
+    model, optimizer = Sequential(Interrupting(7), nn.Linear(2, 3)), nd.optim.AdamW(lr=0.01)
+    with pytest.raises(
+        nd.train.TrainingInterrupted, match=r"after 6 steps \(1 whole epochs\); the model keeps"
+    ) as caught:
+        model.fit(x, y, optimizer=optimizer, epochs=5, **options)
+    assert isinstance(caught.value, KeyboardInterrupt)
+    assert caught.value.steps == optimizer.steps == 6 and caught.value.history.epochs == [1]
+    expected, other = Sequential(nn.Flatten(), nn.Linear(2, 3)), nd.optim.AdamW(lr=0.01)
+    expected.fit(x, y, optimizer=other, epochs=1, **options)
+    expected.fit(x[:20], y[:20], optimizer=other, epochs=1, **options)
+    assert state_of(model) == state_of(expected) and np.array_equal(model.predict(x), expected.predict(x))
+    for one, its_optimizer in ((model, optimizer), (expected, other)):
+        one.fit(x, y, optimizer=its_optimizer, epochs=2, **options)
+    assert state_of(model) == state_of(expected)
+
+
+def test_ctrl_c_before_the_first_step():
+    x, y = blobs(40)
+    model = Sequential(Interrupting(1), nn.Linear(2, 3))
+    before = state_of(model)
+    with pytest.raises(nd.train.TrainingInterrupted, match="after 0 steps") as caught:
+        model.fit(x, y, loss="cross_entropy", optimizer=nd.optim.AdamW(), **QUIET)
+    assert caught.value.steps == 0 and state_of(model) == before
+
+
+def test_the_clock_starts_after_the_first_step(capsys):
+    """The first step compiles: the time that is left, reckoned from it, would be hours."""
+
+    class Slow(Interrupting):
+        def forward(self, x, training=False):
+            self.left -= training
+            if training:
+                time.sleep(1.5 if self.left == 0 else 0.06)
+            return x
+
+    x, y = blobs(40)
+    model = Sequential(Slow(1), nn.Linear(2, 3))
+    model.fit(x, y, loss="cross_entropy", optimizer=nd.optim.AdamW(), batch_size=2)
+    shown = capsys.readouterr().err
+    assert "compiling or loading kernels:   0%" in shown and "20/20" in shown
+    left = [int(m) * 60 + int(s) for m, s in re.findall(r"<(\d\d):(\d\d)", shown)]
+    assert left and max(left) <= 5, shown
 
 
 X, Y = blobs(20)
 LAST_WRONG = np.where(np.arange(20) == 19, 3, Y)
+THREE = np.zeros((20, 3))
+THREE[5, 1] = 1.5
 FIT_ERRORS = [
-    ({"y": LAST_WRONG}, ValueError, "y: row 19 holds 3, accepted are labels from 0 to 2"),
-    ({"y": np.where(np.arange(20) == 12, -1, Y)}, ValueError, "y: row 12 holds -1"),
+    ({"y": LAST_WRONG}, ValueError, r"y\[19\]: got 3, accepted are labels from 0 to 2"),
+    ({"y": np.where(np.arange(20) == 12, -1, Y)}, ValueError, r"y\[12\]: got -1"),
     ({"y": Y[:19]}, ValueError, "y: got shape .* each of the 20 rows"),
     ({"y": 3}, ValueError, "y: got shape"),
     ({"y": Y.astype(np.float32)}, TypeError, "y: got float32.*takes integer labels"),
@@ -323,11 +426,25 @@ FIT_ERRORS = [
     ({"y": ["a"] * 20}, TypeError, "y: got <U1"),
     ({"x": X[:, :1]}, ValueError, "layer 0, Linear"),
     ({"x": X[:, 0]}, ValueError, r"x: got shape \(20,\)"),
-    ({"x": X[:0], "y": Y[:0]}, ValueError, "x: has no rows"),
+    ({"x": X[:0], "y": Y[:0]}, ValueError, "x: got no rows"),
+    ({"x": [[1, 2], [3]]}, ValueError, "x: .*inhomogeneous"),
+    ({"x": np.ma.masked_greater(X, 1)}, TypeError, "x: got numpy.ma.MaskedArray, accepted are plain arrays"),
+    ({"y": np.ma.masked_greater(Y, 1)}, TypeError, "y: got numpy.ma.MaskedArray, accepted are plain arrays"),
+    ({"optimizer": "adamw"}, TypeError, "optimizer: got 'adamw', accepted are optimisers of numbadl.optim"),
+    ({"optimizer": nd.optim.AdamW}, TypeError, "optimizer: got the class AdamW, accepted are optimisers"),
+    ({"optimizer": None}, TypeError, "optimizer: got None"),
+    ({"callbacks": Callback()}, TypeError, "callbacks: got numbadl.train.callbacks.Callback, accepted are lists"),
+    ({"callbacks": [Callback]}, TypeError, r"callbacks\[0\]: got the class Callback, accepted are objects"),
+    ({"validation_data": X}, TypeError, r"validation_data: got numpy.ndarray, accepted are pairs \(x, y\)"),
+    ({"validation_data": (X,)}, TypeError, r"validation_data: got 1 values, accepted are pairs \(x, y\)"),
+    ({"validation_data": 0.2}, TypeError, r"validation_data: got 0.2, accepted are pairs \(x, y\)"),
     ({"x": X.astype(str)}, TypeError, "x: got dtype"),
     ({"x": X.astype(object)}, TypeError, "x: got dtype object"),
     ({"x": X.astype(complex)}, TypeError, "x: got dtype complex"),
     ({"loss": "cross_entrophy"}, ValueError, "loss: got 'cross_entrophy', accepted are"),
+    ({"loss": ["mse"]}, ValueError, "loss: got list, accepted are"),
+    ({"loss": "binary_cross_entropy", "y": THREE}, ValueError, r"y\[5, 1\]: got 1.5, accepted are numbers from 0 to 1"),
+    ({"loss": "binary_cross_entropy", "y": -THREE}, ValueError, r"y\[5, 1\]: got -1.5, accepted are numbers from 0"),
     ({"loss": "mse", "y": X[:, :1]}, ValueError, r"y: got shape \(20, 1\), expected \(20, 3\)"),
     ({"loss": "mse", "y": Y}, ValueError, r"y: got shape \(20,\), expected \(20, 3\)"),
     ({"loss": "binary_cross_entropy", "y": Y.astype("U")}, TypeError, "y: got dtype"),
@@ -336,7 +453,7 @@ FIT_ERRORS = [
     ({"batch_size": 0}, ValueError, "batch_size: got 0"),
     ({"batch_size": -3}, ValueError, "batch_size: got -3"),
     ({"batch_size": 2.0}, ValueError, "batch_size: got 2.0"),
-    ({"validation_data": (X, LAST_WRONG)}, ValueError, "validation y: row 19 holds 3"),
+    ({"validation_data": (X, LAST_WRONG)}, ValueError, r"validation y\[19\]: got 3"),
     ({"validation_data": (X, Y[:5])}, ValueError, "validation y: got shape"),
     ({"validation_data": (X[:, :1], Y)}, ValueError, "layer 0, Linear"),
     ({"validation_data": (X, X)}, TypeError, "validation y: got float32"),

@@ -3,7 +3,6 @@
 import contextlib
 import os
 import secrets
-import tempfile
 from pathlib import Path
 
 
@@ -15,6 +14,7 @@ def atomic_path(path):
 
     Examples
     --------
+    >>> import tempfile
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     target = Path(folder, "new", "note.txt")
     ...     with atomic_path(target) as temporary:
@@ -32,25 +32,3 @@ def atomic_path(path):
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
-
-
-def check_can_write(path):
-    """Raise OSError now if a file at `path` could not be written later; nothing is left behind.
-
-    Examples
-    --------
-    >>> check_can_write(Path(tempfile.gettempdir(), "numbadl-no-such-folder", "model.safetensors"))
-    """
-    path = Path(path)
-    if path.is_dir():
-        raise IsADirectoryError(f"{path}: is a folder; the name of a file is expected")
-    folder = path.absolute().parent
-    while not folder.exists() and folder != folder.parent:
-        folder = folder.parent
-    if not folder.is_dir():
-        raise NotADirectoryError(f"{folder}: is a file; a folder is expected, to write {path.name} into")
-    try:
-        with tempfile.TemporaryFile(dir=folder):
-            pass
-    except OSError as error:
-        raise type(error)(f"{folder}: cannot be written to ({error.strerror or error})") from None
