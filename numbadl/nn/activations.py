@@ -52,6 +52,7 @@ class ActivationLayer(Layer):
         return options
 
     def forward(self, x, training=False):
+        self._check_input(x)
         if training:
             self._kept = x
             self.steps += 1

@@ -102,6 +102,7 @@ class BatchNorm(Layer):
         return np.ones(shape) if name == "weight" else np.zeros(shape)
 
     def forward(self, x, training=False):
+        self._check_input(x)
         values, state, momentum = self.parameters(), self._buffers, self.momentum
         out = self._work("out", x.shape, training)
         if training and momentum is None:
@@ -179,6 +180,7 @@ class Softmax(Layer):
     """Softmax along the last axis. Not to be used before the cross-entropy loss, which takes logits."""
 
     def forward(self, x, training=False):
+        self._check_input(x)
         y = functional.softmax(x, out=self._work("out", x.shape, training))
         if training:
             self._kept = y

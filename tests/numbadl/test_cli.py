@@ -446,17 +446,6 @@ def test_folder_without_permission(capsys, tmp_path, monkeypatch):
 # -- info, help, usage -------------------------------------------------------------------------
 
 
-def start(**settings):
-    """``numbadl info`` in a process of its own, from the very beginning."""
-    command = [sys.executable, "-m", "numbadl_command", "info", "--section", "versions"]
-    return subprocess.run(command, env={**os.environ, **settings}, capture_output=True, text=True)
-
-
-def test_the_command_starts():
-    done = start()
-    assert done.returncode == 0 and done.stdout.startswith("numbadl ") and done.stderr == ""
-
-
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
@@ -465,18 +454,9 @@ def test_the_command_starts():
     ],
 )
 def test_settings_that_numba_cannot_work_with(settings, message):
-    done = start(**settings)
-    assert done.returncode == 2 and done.stdout == ""
-    assert done.stderr.startswith("numbadl: error: ") and done.stderr.count("\n") == 1 and message in done.stderr
     command = [sys.executable, "-c", "import numbadl"]
     done = subprocess.run(command, env={**os.environ, **settings}, capture_output=True, text=True)
     assert done.stderr.splitlines()[-1].startswith("ImportError: ") and message in done.stderr
-
-
-def test_interruption_while_everything_is_imported(tmp_path):
-    (tmp_path / "numba.py").write_text("import signal\nsignal.raise_signal(signal.SIGINT)\n")
-    done = start(PYTHONPATH=str(tmp_path))
-    assert done.returncode == 130 and done.stderr.strip() == "numbadl: interrupted"
 
 
 def test_info_says_what_runs_where(capsys):

@@ -351,20 +351,21 @@ def test_sizes_that_only_an_input_tells_are_no_error():
     assert model.forward(np.zeros((5, 3, 2, 2), np.float32)).shape == (5, 2)
 
 
-def test_wrong_inputs_of_forward():
-    model, x = make_model(), np.zeros((4, 6), np.float32)
-    for make in (model.forward, nn.Linear(6, 2).forward, nn.Flatten().forward, nn.Dropout().forward):
-        with pytest.raises(TypeError, match=r"x: got list, accepted are numpy.ndarray"):
-            make(x.tolist())
-        with pytest.raises(TypeError, match=r"x: got dtype float64, accepted is float32; x.astype\(np.float32\)"):
-            make(x.astype(np.float64))
-        with pytest.raises(TypeError, match=r"x: got numpy.ma.MaskedArray, accepted are plain arrays; .filled"):
-            make(np.ma.masked_equal(x, 1))
-        with warnings.catch_warnings():  # not the one of NumPy, whose matrices are deprecated
-            warnings.simplefilter("ignore")
-            matrix = np.matrix(x)
-        with pytest.raises(TypeError, match="x: got numpy.matrix, accepted"):
-            make(matrix)
+@pytest.mark.parametrize("case", [*CASES, "a model"])
+def test_wrong_inputs_of_forward(case):
+    make, shape = CASES.get(case, (make_model, (4, 6)))
+    forward, x = make().forward, np.zeros(shape, np.float32)
+    with pytest.raises(TypeError, match="x: got list, accepted are numpy.ndarray"):
+        forward(x.tolist())
+    with pytest.raises(TypeError, match=r"x: got dtype float64, accepted is float32; x.astype\(np.float32\) converts"):
+        forward(x.astype(np.float64))
+    with pytest.raises(TypeError, match="x: got numpy.ma.MaskedArray, accepted are plain arrays; .filled"):
+        forward(np.ma.masked_equal(x, 1))
+    with warnings.catch_warnings():  # not the one of NumPy, whose matrices are deprecated
+        warnings.simplefilter("ignore")
+        matrix = np.matrix(np.zeros((4, 6), np.float32))
+    with pytest.raises(TypeError, match="x: got numpy.matrix, accepted are plain arrays"):
+        forward(matrix)
 
 
 @pytest.mark.parametrize("case", CASES)
