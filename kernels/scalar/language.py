@@ -94,7 +94,9 @@ def elementary(python, cuda=None):
         def function(*args):
             with np.errstate(all="ignore"):
                 result = python(*args)
-            return type(args[0])(result) if isinstance(args[0], np.floating) else result
+            if not isinstance(args[0], np.floating):
+                return result
+            return tuple(map(type(args[0]), result)) if isinstance(result, tuple) else type(args[0])(result)
 
         del function.__wrapped__
         function.__signature__ = inspect.signature(body)

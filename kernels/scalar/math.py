@@ -50,6 +50,7 @@ from .coefficients import (
     LOG1P_TAIL,
     LOG2_E_HIGH,
     LOG2_E_LOW,
+    LOG_COSH_TAIL,
     POW_TAIL_FIRST,
     POW_TAIL_FIRST_LOW,
     POW_TAIL_REST,
@@ -62,7 +63,7 @@ from .coefficients import (
 )
 from .intrinsics import bits_float, float_bits, fma, int_like
 from .language import ByType, elementary, scalar
-from .quadrant import NEAR, far_quadrant, near_quadrant
+from .quadrant import NEAR, far_quadrant, near_quadrant, two_sum
 
 INF = math.inf
 MANTISSA_BITS = ByType(23, 52)
@@ -90,11 +91,19 @@ def _power_of_two(z):
     return bits_float(ONE + (float_bits(z) << MANTISSA_BITS), z)
 
 
+@scalar
+def _lifted_power_of_two(z):
+    """2^(n + 64) for z = MAGIC + n: a normal number, or 0 if its exponent field is, where 2^n itself no longer is one."""
+    return bits_float(ONE + SCALE_64 + (float_bits(z) << MANTISSA_BITS), z)
+
+
 # -- exponentials ------------------------------------------------------------------------------------------------
 EXP_LOWEST = ByType(-104.0, -746.0)  # e^x rounds to 0
 EXP_LOWERED_HIGHEST = ByType(128.0, 750.0)
 EXP_HIGHEST = ByType(88.72283172607422, 709.782712893384)  # the largest x with finite e^x
-EXP_SCALED_LOWEST = ByType(-131.0, -752.0)  # 2^64 e^x is below the normal range
+EXP_SCALED_LOWEST = ByType(
+    -132.4, -753.45
+)  # n = -191 (float32), -1087: the exponent field of 2^(n + 64) is 0, and it is 0
 SCALE_64 = ByType(64 << 23, 64 << 52)  # 64 in the exponent's place
 EXP2_LOWEST = ByType(-151.0, -1076.0)
 EXP2_HIGHEST = ByType(128.0, 1024.0)
@@ -141,13 +150,23 @@ def _exp_scaled_python(x):
 
 @elementary(python=_exp_scaled_python)
 def exp_scaled(x):
-    """2^64 e^x for x <= 0: a normal number where e^x itself no longer is one. As `exp`."""
+    """2^64 e^x for x <= 0: a normal number where e^x itself no longer is one. As `exp`; flushed."""
     z, high, low = _reduced(EXP_SCALED_LOWEST if x < EXP_SCALED_LOWEST else x)
     r = high - low
     y = 1 + (high + fma(r * r, EXP_TAIL(r), -low))
-    y = bits_float(float_bits(y) + (float_bits(z) << MANTISSA_BITS) + SCALE_64, x)
-    y = 0 if x < EXP_SCALED_LOWEST else y
-    return x if x != x else y
+    return y * _lifted_power_of_two(z)
+
+
+@elementary(python=lambda x: (_exp_scaled_python(x), 0.0))
+def exp_scaled_in_two_parts(x):
+    """2^64 e^x for x <= 0, as `exp_scaled`."""
+    z, high, low = _reduced(EXP_SCALED_LOWEST if x < EXP_SCALED_LOWEST else x)
+    r = high - low
+    one = 1 + high
+    tail = ((1 - one) + high) + fma(r * r, EXPM1_TAIL(r), -low)
+    y = one + tail
+    scale = _lifted_power_of_two(z)
+    return scale * y, scale * ((one - y) + tail)
 
 
 def _one_plus_exp_lowered_python(x):
@@ -194,6 +213,21 @@ def expm1(x):
     y = 2 * (sum_high + fma(scale, tail, sum_low))
     y = y if x <= EXP_HIGHEST else x * INF
     return x if abs(x) < TINY else y
+
+
+@elementary(python=lambda x: (np.expm1(np.float64(x)), 0.0, _exp_scaled_python(x)))
+def expm1_and_exp_scaled(x):
+    """e^x - 1 in two parts, as `expm1`, and 2^64 e^x, as `exp_scaled`, for x <= 0."""
+    z, high, low = _reduced(EXP_SCALED_LOWEST if x < EXP_SCALED_LOWEST else x)
+    r = high - low
+    scaled = _lifted_power_of_two(z)
+    scale = scaled * 2.0**-64
+    tail = fma(r * r, EXPM1_TAIL(r), fma(r, (high - r) - low, -low))
+    start = scale - 1
+    first = fma(scale, high, start)
+    rest = fma(scale, tail, fma(scale, high, start - first) + ((scale - start) - 1))
+    y = first + rest
+    return y, (first - y) + rest, (1 + (high + tail)) * scaled
 
 
 # -- hyperbolic functions ----------------------------------------------------------------------------------------
@@ -319,20 +353,21 @@ def sigmoid(x):
     return 0 if x < SIGMOID_LOWEST else y
 
 
-@elementary(python=lambda x: np.logaddexp(0, np.float64(x)))
-def softplus(x):
-    """log(1 + e^x) = max(x, 0) + log(1 + e), e = e^-|x|. Flushed.
+@elementary(python=lambda x: (np.logaddexp(0, np.float64(x)), _exp_scaled_python(-abs(x))))
+def softplus_and_exp_scaled(x):
+    """log(1 + e^x) = max(x, 0) + log(1 + e), flushed, and 2^64 e, for e = e^-|x|.
 
     |x| > 1: log(1 + e) = e + e^2 P(e), degree 7 (float32), 16 (float64). Otherwise log(1 + e^x) = log 2 + x/2 +
     log cosh(x/2), with an even polynomial of degree 8 (float32), 20 (float64) for the last term.
     """
     a = -abs(x)
-    z, high, low = _reduced(SOFTPLUS_LOWEST if a < SOFTPLUS_LOWEST else a)
+    z, high, low = _reduced(EXP_SCALED_LOWEST if a < EXP_SCALED_LOWEST else a)
     r = high - low
     one = 1 + high
     tail = ((1 - one) + high) + fma(r * r, EXPM1_TAIL(r), -low)
     y = one + tail
-    scale = _power_of_two(z)
+    lifted = _lifted_power_of_two(z)
+    scale = lifted * 2.0**-64
     e = scale * y
     e_low = scale * ((one - y) + tail)
     positive = 0 if x < 0 else x
@@ -343,15 +378,51 @@ def softplus(x):
     near_low = fma(square, SOFTPLUS_EVEN(square), fma(0.5, x, LN2_HIGH - near) + LN2_LOW)
     sum_high = near if a > -1 else far
     sum_low = near_low if a > -1 else far_low
-    y = sum_high + sum_low
-    y = 0 if x < SOFTPLUS_LOWEST else y
-    return y if x < INF else x
+    sum_high = sum_high + sum_low
+    sum_high = 0 if x < SOFTPLUS_LOWEST else sum_high
+    return sum_high if x < INF else x, lifted * y
+
+
+@scalar
+def softplus(x):
+    """log(1 + e^x). Flushed."""
+    return softplus_and_exp_scaled(x)[0]
 
 
 @scalar
 def log_sigmoid(x):
     """log(1 / (1 + e^-x)) = -softplus(-x). Flushed."""
     return -softplus(-x)
+
+
+LOG_COSH_HIGHEST = ByType(43.0, 354.0)  # from here on e^(-2|x|) does not count
+
+
+def _log_cosh_python(x):
+    x = np.float64(x)
+    return np.logaddexp(x, -x) - math.log(2) if abs(x) > 0.25 else np.log1p(2 * np.sinh(x / 2) ** 2)
+
+
+@elementary(python=_log_cosh_python)
+def log_cosh(x):
+    """log cosh x = |x| - log 2 + log(1 + e^(-2|x|)) for |x| > 1/2; an even polynomial otherwise. As `softplus`."""
+    a = abs(x)
+    b = -2 * (LOG_COSH_HIGHEST if a > LOG_COSH_HIGHEST else a)
+    z, high, low = _reduced(b)
+    r = high - low
+    one = 1 + high
+    tail = ((1 - one) + high) + fma(r * r, EXPM1_TAIL(r), -low)
+    y = one + tail
+    scale = _power_of_two(z)
+    e = scale * y
+    e_low = scale * ((one - y) + tail)
+    start = a - LN2_HIGH
+    far, far_low = two_sum(start, e)
+    far_low = far_low + fma(e * e, LOG1P_TAIL(e), fma(-e, e_low, e_low) + (((a - start) - LN2_HIGH) - LN2_LOW))
+    square = x * x
+    near = fma(square * square, LOG_COSH_TAIL(square), 0.5 * square)
+    y = near if a <= 0.5 else far + far_low
+    return y if a < INF else a
 
 
 # -- logarithms --------------------------------------------------------------------------------------------------
@@ -523,7 +594,9 @@ def pow(x, y):
 ERFC_HIGHEST = ByType(9.2, 26.6)  # above, erfc is below the normal range
 CDF_HIGHEST = ByType(13.0, 37.6)
 X_CDF_HIGHEST = ByType(13.2, 37.64)
+X_CDF_DERIVATIVE_HIGHEST = ByType(13.35, 37.73)
 GAUSSIAN_HIGHEST = ByType(9.36, 26.63)
+X_GAUSSIAN_HIGHEST = ByType(9.6, 26.71)
 PDF_HIGHEST = ByType(13.18, 37.62)
 ERF_HIGHEST = ByType(3.93, 5.93)  # above, erf rounds to 1
 
@@ -541,11 +614,10 @@ def _ratio(a, centre):
 
 
 @scalar
-def _tail_of_gaussian(first, first_low, second, rest, slope, w, residual, t, t_low, square, square_low):
-    """y, z: e^-square H(t) / (a + centre) = 2^n y for z = MAGIC + n; with w, residual and t from `_ratio`.
+def _over_sum(first, first_low, second, rest, slope, w, residual, t, t_low):
+    """H(t) / (a + centre) in two parts, with w, residual and t from `_ratio`.
 
-    H(t) = first + second t + rest t^2; *slope* is H'(t), to two digits. 1/(a + centre), t, H, the square, and their
-    product have two parts each.
+    H(t) = first + second t + rest t^2; *slope* is H'(t), to two digits. 1/(a + centre), t, and H have two parts each.
     """
     line = fma(t, rest, second)
     line_low = fma(t, rest, second - line)
@@ -553,7 +625,12 @@ def _tail_of_gaussian(first, first_low, second, rest, slope, w, residual, t, t_l
     h_low = fma(t, line, first - h) + fma(t, line_low, first_low)
     h_low = fma(slope, t_low, fma(h, residual, h_low))
     g = w * h
-    g_low = fma(w, h, -g) + w * h_low
+    return g, fma(w, h, -g) + w * h_low
+
+
+@scalar
+def _times_exp_of_minus(g, g_low, square, square_low):
+    """y, z: (g + g_low) e^-(square + square_low) = 2^n y for z = MAGIC + n."""
     z, high, low = _reduced(-square)
     low = low + square_low
     r = high - low
@@ -575,10 +652,18 @@ def erfc(x):
     w, residual, t, t_low = _ratio(a, 2)
     square = a * a
     square_low = fma(a, a, -square)
-    y, z = _tail_of_gaussian(
-        ERFC_RATIO_FIRST, ERFC_RATIO_FIRST_LOW, ERFC_RATIO_SECOND, ERFC_RATIO_REST(t), ERFC_SLOPE(t),
-        w, residual, t, t_low, square, square_low,
-    )  # fmt: skip
+    g, g_low = _over_sum(
+        ERFC_RATIO_FIRST,
+        ERFC_RATIO_FIRST_LOW,
+        ERFC_RATIO_SECOND,
+        ERFC_RATIO_REST(t),
+        ERFC_SLOPE(t),
+        w,
+        residual,
+        t,
+        t_low,
+    )
+    y, z = _times_exp_of_minus(g, g_low, square, square_low)
     y = 0 if a >= ERFC_HIGHEST else y * _power_of_two(z)
     return 2 - y if x < 0 else y
 
@@ -624,16 +709,21 @@ def _normal_cdf_python(x):
 
 
 @scalar
+def _mills_ratio(a):
+    """e^(a^2/2) Phi(-a) in two parts."""
+    w, residual, t, t_low = _ratio(a, 4)
+    return _over_sum(
+        CDF_RATIO_FIRST, CDF_RATIO_FIRST_LOW, CDF_RATIO_SECOND, CDF_RATIO_REST(t), CDF_SLOPE(t), w, residual, t, t_low
+    )
+
+
+@scalar
 def _normal_tail(a):
     """y, z: Phi(-a) = 2^n y for z = MAGIC + n, 0 <= a <= CDF_HIGHEST."""
-    w, residual, t, t_low = _ratio(a, 4)
+    g, g_low = _mills_ratio(a)
     half = 0.5 * a
     square = half * a
-    square_low = fma(half, a, -square)
-    return _tail_of_gaussian(
-        CDF_RATIO_FIRST, CDF_RATIO_FIRST_LOW, CDF_RATIO_SECOND, CDF_RATIO_REST(t), CDF_SLOPE(t),
-        w, residual, t, t_low, square, square_low,
-    )  # fmt: skip
+    return _times_exp_of_minus(g, g_low, square, fma(half, a, -square))
 
 
 @elementary(python=_normal_cdf_python)
@@ -657,6 +747,27 @@ def x_normal_cdf(x):
     y, z = _normal_tail(a)
     y = 0 if a >= X_CDF_HIGHEST else a * y * _power_of_two(z)
     return x - y if x > 0 else -y if x <= 0 else x
+
+
+def _x_normal_cdf_derivative_python(x):
+    return _normal_cdf_python(x) + (x * _normal_pdf_python(x) if abs(x) < INF else 0.0)
+
+
+@elementary(python=_x_normal_cdf_derivative_python)
+def x_normal_cdf_derivative(x):
+    """Phi(x) + x phi(x): e^(-x^2/2) (Mills' ratio - |x|/sqrt(2 pi)) for x < 0, with that difference in two parts. Flushed."""
+    a = abs(x)
+    a = X_CDF_DERIVATIVE_HIGHEST if a > X_CDF_DERIVATIVE_HIGHEST else a
+    g, g_low = _mills_ratio(a)
+    p = a * ROOT_2_PI_HIGH
+    p_low = fma(a, ROOT_2_PI_HIGH, -p) + a * ROOT_2_PI_LOW
+    d, d_low = two_sum(g, -p)
+    half = 0.5 * a
+    square = half * a
+    y, z = _times_exp_of_minus(d, d_low + (g_low - p_low), square, fma(half, a, -square))
+    y = y * _lifted_power_of_two(z) * 2.0**-64
+    y = 0 if a >= X_CDF_DERIVATIVE_HIGHEST else y
+    return 1 - y if x > 0 else y
 
 
 @scalar
@@ -685,6 +796,17 @@ def gaussian(x):
     high, low, z = _exp_of_minus(square, fma(a, a, -square))
     y = (1 + (high + low)) * _power_of_two(z)
     return 0 if a >= GAUSSIAN_HIGHEST else y
+
+
+@elementary(python=lambda x: x * _gaussian_python(x) if abs(x) < INF else 0 * (1 / x))
+def x_gaussian(x):
+    """x e^(-x^2), right where e^(-x^2) is below the normal range. As `gaussian`; flushed."""
+    a = abs(x)
+    a = X_GAUSSIAN_HIGHEST if a > X_GAUSSIAN_HIGHEST else a
+    square = a * a
+    high, low, z = _exp_of_minus(square, fma(a, a, -square))
+    y = fma(a, high + low, a) * _lifted_power_of_two(z) * 2.0**-64
+    return _with_sign(0 if a >= X_GAUSSIAN_HIGHEST else y, x)
 
 
 def _normal_pdf_python(x):
@@ -788,6 +910,71 @@ def cos(x):
     else:
         z, r, r_low = far_quadrant(x)
     return _turned(z + 1, r, r_low, x)
+
+
+@scalar
+def _quadrant(x):
+    if abs(x) <= NEAR:
+        z, r, r_low = near_quadrant(x)
+    else:
+        z, r, r_low = far_quadrant(x)
+    return z, r, r_low
+
+
+@scalar
+def _near_angle(x, x_low):
+    """z, r, r_low of `near_quadrant` for the angle x + x_low."""
+    z, r, r_low = _quadrant(x)
+    y = r + x_low
+    return z, y, ((r - y) + x_low) + r_low
+
+
+@scalar
+def _sin_tail(r, r_low):
+    """sin(r + r_low) - r."""
+    square = r * r
+    return fma(square * r, SIN_TAIL(square), r_low)
+
+
+@scalar
+def _versine(r, r_low):
+    """1 - cos(r + r_low), in two parts."""
+    square = r * r
+    return 0.5 * square, 0.5 * fma(r, r, -square) + fma(-square * square, COS_TAIL(square), r * r_low)
+
+
+def _sin_squared_python(x, x_low):
+    y = np.sin(np.float64(x)) + x_low * np.cos(np.float64(x))
+    return y * y, 0.0
+
+
+@elementary(python=_sin_squared_python)
+def sin_squared(x, x_low):
+    """sin^2(x + x_low) in two parts, for a small x_low."""
+    z, r, r_low = _near_angle(x, x_low)
+    odd = float_bits(z) & 1 != 0
+    half, half_low = _versine(r, r_low)
+    first = 1 - half if odd else r
+    rest = ((1 - first) - half) - half_low if odd else _sin_tail(r, r_low)
+    y = first + rest
+    low = (first - y) + rest
+    square = y * y
+    return square, fma(y, y, -square) + 2 * y * low
+
+
+@elementary(python=lambda x, x_low: 1 + np.sin(np.float64(x)) + x_low * np.cos(np.float64(x)))
+def one_plus_sin(x, x_low):
+    """1 + sin(x + x_low) for a small x_low, right to the last digits where it touches 0: 1 - cos r there."""
+    z, r, r_low = _near_angle(x, x_low)
+    odd = float_bits(z) & 1 != 0
+    sign = bits_float(ONE | ((float_bits(z) << HALF_TURN_TO_SIGN) & SIGN), x)
+    half, half_low = _versine(r, r_low)
+    high = 1 + sign * r
+    even_y = high + (((1 - high) + sign * r) + sign * _sin_tail(r, r_low))
+    zero_y = half + half_low
+    two_y = (2 - half) - half_low
+    odd_y = two_y if sign > 0 else zero_y
+    return odd_y if odd else even_y
 
 
 FUNCTIONS = {

@@ -73,7 +73,7 @@ def near_quadrant(x):
 
 
 @scalar
-def _sum(a, b):
+def two_sum(a, b):
     """a + b and its rounding error (Knuth)."""
     s = a + b
     v = s - a
@@ -96,14 +96,14 @@ def far_quadrant(x):
     b, b_low = _product(m, TABLE[i, 1])
     c, c_low = _product(m, TABLE[i, 2])
     a = a - ((a + ROUND_TO_16) - ROUND_TO_16)
-    a, first = _sum(a, a_low)
-    a, second = _sum(a, b)
+    a, first = two_sum(a, a_low)
+    a, second = two_sum(a, b)
     z = a + MAGIC
     a = a - (z - MAGIC)  # exact
-    a, first = _sum(a, first)  # from the largest to the smallest: near a zero, a and these cancel
-    a, second = _sum(a, second)
-    a, third = _sum(a, b_low)
-    a, fourth = _sum(a, c)
+    a, first = two_sum(a, first)  # from the largest to the smallest: near a zero, a and these cancel
+    a, second = two_sum(a, second)
+    a, third = two_sum(a, b_low)
+    a, fourth = two_sum(a, c)
     low = ((first + second) + (third + fourth)) + (c_low + m * TABLE[i, 3])
     f = a + low
     f_low = (a - f) + low

@@ -68,6 +68,8 @@ def approximations():
     log_tail = lambda f: (mp.log1p(f) - f) / f**2  # noqa: E731
     atanh_tail = lambda z: (2 * mp.atanh(mp.sqrt(z)) / mp.sqrt(z) - 2) / z  # noqa: E731
     log_cosh = lambda z: mp.log(mp.cosh(mp.sqrt(z) / 2)) / z  # noqa: E731
+    tanh_deficit = lambda z: (1 - sqrt_of(mp.tanh)(z)) / z  # noqa: E731
+    sinc_slope = lambda z: (mp.cos(mp.sqrt(z)) - sqrt_of(mp.sin)(z)) / z  # noqa: E731
     erfc_ratio = gaussian_ratio(1, 1, 2)
     cdf_ratio = gaussian_ratio(mp.sqrt(2), mpf(1) / 2, 4)
     erfc_reach = (reach(10.1, 2), reach(26.7, 2))
@@ -148,16 +150,42 @@ def approximations():
             "(atan x - x) / x^3 in powers of x^2 for |x| <= 1",
             lambda z: (sqrt_of(mp.atan)(z) - 1) / z, lambda z: z / sqrt_of(mp.atan)(z), (0, 1), (10, 21),
         ),
+        "TANH_DEFICIT": Approximation(
+            "(x - tanh x) / x^3 in powers of x^2 for |x| <= 5/4",
+            tanh_deficit, lambda z: 1 / tanh_deficit(z), (0, mpf(25) / 16), (9, 19),
+        ),
+        "SINC_SLOPE": Approximation(
+            "(x cos x - sin x) / x^3 in powers of x^2 for |x| <= 2",
+            sinc_slope, lambda z: 1 / sinc_slope(z), (0, 4), (6, 11),
+        ),
+        "LOG_COSH_TAIL": Approximation(
+            "(log(cosh x) - x^2/2) / x^4 in powers of x^2 for |x| <= 1/2, against log(cosh x)",
+            lambda z: (mp.log(mp.cosh(mp.sqrt(z))) - z / 2) / z**2, lambda z: z**2 / mp.log(mp.cosh(mp.sqrt(z))),
+            (0, 0.25), (4, 9),
+        ),
+        "EXP_REST": Approximation(
+            "(e^p - 1 - p) / p^2 for |p| <= 1", exp_tail, lambda p: 1 / exp_tail(p), (-1, 1), (8, 15),
+        ),
     }  # fmt: skip
 
 
 def constants():
-    """Numbers kept as a sum of floats: name -> (value, names of the parts)."""
+    """Numbers kept as a sum of floats: name -> (value, or one for each type; names of the parts)."""
+    selu_scale, selu_alpha = mpf("1.0507009873554804934193349852946"), mpf("1.6732632423543772848170429916717")
+    gelu_line = 2 * mp.sqrt(2 / mp.pi)
+    line_high = [mp.nint(gelu_line * 2**k) / 2**k for k in (19, 46)]
     return {
         "ln 2": (mp.log(2), ["LN2_HIGH", "LN2_LOW"]),
         "log2(e)": (1 / mp.log(2), ["LOG2_E_HIGH", "LOG2_E_LOW"]),
         "1/sqrt(2 pi)": (1 / mp.sqrt(2 * mp.pi), ["ROOT_2_PI_HIGH", "ROOT_2_PI_LOW"]),
         "pi/2": (mp.pi / 2, ["HALF_PI_HIGH", "HALF_PI_LOW", "HALF_PI_LOWEST"]),
+        "1/6": (mpf(1) / 6, ["SIXTH_HIGH", "SIXTH_LOW"]),
+        "selu: the scale": (selu_scale, ["SELU_SCALE"]),
+        "selu: the scale times alpha": (selu_scale * selu_alpha, ["SELU_NEGATIVE_HIGH", "SELU_NEGATIVE_LOW"]),
+        "quick_gelu: 1.702": (mpf("1.702"), ["QUICK_GELU_HIGH", "QUICK_GELU_LOW"]),
+        "gelu_tanh: 2 sqrt(2/pi), to a multiple of 2^-19 (float32), 2^-46": (line_high, ["GELU_LINE_HIGH"]),
+        "gelu_tanh: the rest of it": ([gelu_line - h for h in line_high], ["GELU_LINE_LOW"]),
+        "gelu_tanh: 0.044715 times 2 sqrt(2/pi)": (gelu_line * mpf("0.044715"), ["GELU_CUBE_HIGH", "GELU_CUBE_LOW"]),
     }
 
 
@@ -200,23 +228,31 @@ def entry(name, a):
     return "\n".join([*lines, ")  # fmt: skip"])
 
 
-def module():
-    sections = [HEADER]
+def sums():
+    """The source text of `constants`."""
+    sections = []
     for meaning, (value, names) in constants().items():
-        columns = zip(*(parts(value, len(names), dtype) for dtype in DTYPES.values()), strict=True)
+        columns = zip(*(parts(pick(value, k), len(names), t) for k, t in enumerate(DTYPES.values())), strict=True)
         lines = [f"{n} = ByType({number(a, 'float64')}, {b!r})" for n, (a, b) in zip(names, columns, strict=True)]
         sections.append("\n".join([f"# {meaning}, as a sum of numbers of the type", *lines]))
+    return sections
+
+
+def module():
+    sections = [HEADER, *sums()]
     sections += [entry(name, a) for name, a in approximations().items()]
     return "\n\n".join(sections) + "\n"
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--only", help="print one polynomial")
+    parser.add_argument("--only", help="print one polynomial, or all constants that are sums: constants")
     parser.add_argument("--write", action="store_true", help=f"replace {TARGET.name}")
     arguments = parser.parse_args()
     mp.dps = 50
-    if arguments.only:
+    if arguments.only == "constants":
+        print("\n\n".join(sums()))
+    elif arguments.only:
         print(entry(arguments.only, approximations()[arguments.only]))
     elif arguments.write:
         TARGET.write_text(module())

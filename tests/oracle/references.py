@@ -1,40 +1,13 @@
 """Slow, obvious references: textbook formulas in high precision. Nothing here calls the library under test."""
 
-from types import SimpleNamespace
+import math
 
 import numpy as np
+from formulas import ACTIVATIONS, EXACT, KINKS, LIMITS, WIDE, of_parameters
 from mpmath import mp, mpf
 
-DIGITS = 60  # of the working precision: naive formulas may cancel this much before float64 notices
-
-
-# -- activations: name -> (f, f'), of a namespace of functions and a number of it ----------------------------------
-def _sigmoid(m, x):
-    return 1 / (1 + m.exp(-x))
-
-
-def _silu_derivative(m, x):
-    return _sigmoid(m, x) + x * _sigmoid(m, x) * _sigmoid(m, -x)
-
-
-ACTIVATIONS = {
-    "identity": (lambda m, x: x, lambda m, x: 1 + 0 * x),
-    "sigmoid": (_sigmoid, lambda m, x: _sigmoid(m, x) * _sigmoid(m, -x)),
-    "tanh": (lambda m, x: m.tanh(x), lambda m, x: m.sech(x) ** 2),
-    "relu": (lambda m, x: m.where(x > 0, x, 0 * x), lambda m, x: m.where(x > 0, 1 + 0 * x, 0 * x)),
-    "silu": (lambda m, x: x * _sigmoid(m, x), _silu_derivative),
-}
-EXACT = SimpleNamespace(exp=mp.exp, tanh=mp.tanh, sech=mp.sech, where=lambda condition, a, b: a if condition else b)
-WIDE = SimpleNamespace(exp=np.exp, tanh=np.tanh, sech=lambda x: 1 / np.cosh(x), where=np.where)
-KINKS = {"relu": (0.0,)}
-# Limits at -inf and inf of f and f', which the formulas cannot be asked for.
-LIMITS = {
-    "identity": ((-np.inf, np.inf), (1, 1)),
-    "sigmoid": ((0, 1), (0, 0)),
-    "tanh": ((-1, 1), (0, 0)),
-    "relu": ((0, np.inf), (0, 1)),
-    "silu": ((0, np.inf), (0, 1)),
-}
+__all__ = ["ACTIVATIONS", "EXACT", "KINKS", "LIMITS", "WIDE", "of_parameters"]
+DIGITS = 60  # of the working precision for numbers near 1: naive formulas may cancel this much before float64 notices
 
 
 class Exact:
@@ -68,9 +41,27 @@ class Exact:
         return np.where(special, np.where(same, 0.0, np.inf), wrong)
 
 
-def activation(name, order, x, grad=None):
-    """f (order 0) or f' (order 1) of each element of *x*, times *grad* if given."""
-    fn, limits = ACTIVATIONS[name][order], LIMITS[name][order]
+def digits_for(value):
+    """Digits with which naive formulas are right: x - tanh x loses those of x^2, log cosh x twice as many."""
+    return DIGITS + (3 * math.ceil(abs(math.log10(abs(value)))) if value else 0)
+
+
+def _exact(fn, value, *parameters):
+    with mp.workdps(digits_for(value)):
+        return +fn(EXACT, mpf(value), *(mpf(p) for p in parameters))
+
+
+def activation(name, order, x, grad=None, parameters=()):
+    """f (order 0) or f' (order 1) of each element of *x*, times *grad* if given; *parameters* are Python floats."""
+    return _each(
+        lambda value: _exact(ACTIVATIONS[name][order], value, *parameters),
+        np.float64(of_parameters(LIMITS[name], parameters)[order]),
+        x,
+        grad,
+    )
+
+
+def _each(fn, limits, x, grad):
     high, low = np.empty(x.size), np.zeros(x.size)
     for k, value in enumerate(x.reshape(-1).tolist()):
         factor = 1.0 if grad is None else float(grad.reshape(-1)[k])
@@ -78,36 +69,56 @@ def activation(name, order, x, grad=None):
             high[k] = np.nan
         elif abs(value) == np.inf:
             with np.errstate(invalid="ignore"):
-                high[k] = np.float64(limits[value > 0]) * factor
+                high[k] = limits[int(value > 0)] * factor
         else:
             with mp.workdps(DIGITS):
-                result = fn(EXACT, mpf(value)) * mpf(factor)
+                result = fn(value) * mpf(factor)
                 high[k] = float(result)
                 low[k] = float(result - mpf(high[k])) if abs(high[k]) < np.inf else 0.0
     return Exact(high.reshape(x.shape), low.reshape(x.shape))
 
 
-def crosses_zero(name, order, x, within=0.5):
+def difference(name, x, parameters=(), by=None):
+    """The central difference of f at each (finite) element of *x*, good to 25 digits: by x, or by parameter *by*."""
+
+    def quotient(value):
+        with mp.workdps(digits_for(value) + 40):
+            step = mpf(10) ** -30 * (1 if by is not None else max(abs(mpf(value)), mpf(10) ** -300))
+            at = [mpf(value), *(mpf(p) for p in parameters)]
+            moved = 0 if by is None else by + 1
+            above, below = ([*at[:moved], at[moved] + d, *at[moved + 1 :]] for d in (step, -step))
+            f = ACTIVATIONS[name][0]
+            return (f(EXACT, *above) - f(EXACT, *below)) / (2 * step)
+
+    return _each(quotient, (np.nan, np.nan), x, None)
+
+
+def crosses_zero(name, order, x, within=0.5, parameters=()):
     """Where f (or f') has a zero crossing near, away from the origin: relative accuracy is not asked for there."""
     fn = ACTIVATIONS[name][order]
 
     def crosses(value):
-        with mp.workdps(DIGITS):
-            return (
-                abs(value) > 0.5
-                and abs(value) < 1e6
-                and fn(EXACT, mpf(value - within)) * fn(EXACT, mpf(value + within)) < 0
-            )
+        if not 0 < abs(value) < 1e6:
+            return False
+        for width in (within, within / 2, within / 5):  # a kink may hide it from the wider interval
+            ends = max(abs(value) - width, abs(value) / 2), abs(value) + width
+            before, behind = (_exact(fn, math.copysign(end, value), *parameters) for end in ends)
+            if before * behind < 0:
+                return True
+        return False
 
     return np.array([crosses(v) for v in x.reshape(-1).tolist()], bool).reshape(x.shape)
 
 
-def activation_of_many(name, order, x, within=0.5):
+def activation_of_many(name, order, x, within=0.5, parameters=()):
     """f or f' of finite float32 numbers, in the widest floats that the machine has; and where `crosses_zero` holds."""
     fn, wide = ACTIVATIONS[name][order], x.astype(np.longdouble)
+    parameters = [np.longdouble(p) for p in parameters]
     with np.errstate(all="ignore"):
-        result = fn(WIDE, wide)
-        crossing = (np.abs(wide) > 0.5) & (fn(WIDE, wide - within) * fn(WIDE, wide + within) < 0)
+        result = fn(WIDE, wide, *parameters)
+        size = np.abs(wide)
+        ends = (np.maximum(size - within, size / 2), size + within)
+        crossing = np.prod([fn(WIDE, np.copysign(end, wide), *parameters) for end in ends], axis=0) < 0
     high = result.astype(np.float64)
     return Exact(high, (result - high).astype(np.float64)), crossing
 

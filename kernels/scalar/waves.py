@@ -1,0 +1,85 @@
+"""The exponential, the Gaussian, and activations made of sines."""
+
+from math import inf
+
+from .coefficients import SINC_SLOPE
+from .intrinsics import fma
+from .language import ByType, scalar
+from .math import cos, exp, gaussian, one_plus_sin, sin, sin_squared, x_gaussian
+from .records import Activation, Parameter, finite_above_0
+
+PRODUCT_FAR = ByType(
+    2.0**20, 2.0**49
+)  # beyond, the rounding error of alpha x may be turns: the angle is the rounded product
+NO_SINE = 1e17  # beyond, x + sin^2(alpha x)/alpha is x
+
+
+@scalar
+def gaussian_derivative(x):
+    return -2 * x_gaussian(x)
+
+
+@scalar
+def sinc(x):
+    y = sin(x) / (1 if x == 0 else x)
+    y = 1 if x == 0 else y
+    return 0 if abs(x) == inf else y
+
+
+@scalar
+def sinc_derivative(x):
+    """(cos x - sin(x)/x) / x; for |x| <= 2 an odd polynomial, which does not cancel."""
+    d = 1 if x == 0 else x
+    far = (cos(d) - sin(d) / d) / d
+    y = x * SINC_SLOPE(x * x) if abs(x) <= 2 else far
+    return 0 if abs(x) == inf else y
+
+
+@scalar
+def _angle(x, factor):
+    """factor * x in two parts."""
+    p = factor * x
+    return p, fma(factor, x, -p) if abs(p) < PRODUCT_FAR else 0
+
+
+@scalar
+def snake(x, alpha):
+    p, p_low = _angle(x, alpha)
+    s, s_low = sin_squared(p, p_low)
+    inverse = 1 / alpha
+    inverse_low = inverse * fma(-alpha, inverse, 1)
+    y = fma(s, inverse, x) + fma(s, inverse_low, s_low * inverse)
+    return x if abs(p) > NO_SINE else y
+
+
+@scalar
+def snake_derivative(x, alpha):
+    p, p_low = _angle(x, 2 * alpha)
+    return one_plus_sin(p, p_low)
+
+
+RECORDS = [
+    Activation(
+        "exponential", "Exponential", exp, exp, "e^x", "e^x", (0.0, inf), "C^inf", initialization="lecun",
+        source="the exponential function, in Keras under this name",
+    ),
+    Activation(
+        "gaussian", "Gaussian", gaussian, gaussian_derivative, "e^{-x^2}", "-2 x e^{-x^2}", (0.0, 1.0), "C^inf", monotonic=False,
+        source="Broomhead, Lowe 1988, Multivariable functional interpolation and adaptive networks",
+    ),
+    Activation(
+        "sin", "Sin", sin, cos, r"\sin x", r"\cos x", (-1.0, 1.0), "C^inf", monotonic=False,
+        source="Parascandolo, Huttunen, Virtanen 2017, Taming the waves; Sitzmann et al. 2020",
+    ),
+    Activation(
+        "sinc", "Sinc", sinc, sinc_derivative, r"\frac{\sin x}{x}", r"\frac{\cos x}{x} - \frac{\sin x}{x^2}",
+        (-0.21723362821122164, 1.0), "C^inf", monotonic=False,
+        source="Efimov, Shalyapina 2018; the cardinal sine of Woodward, Davies 1952",
+    ),
+    Activation(
+        "snake", "Snake", snake, snake_derivative, r"x + \frac{\sin^2(\alpha x)}{\alpha}", r"1 + \sin(2 \alpha x)",
+        (-inf, inf), "C^inf",
+        source="Ziyin, Hartwig, Ueda 2020, Neural networks fail to learn periodic functions and how to fix it",
+        parameters=(Parameter("alpha", 1.0, valid=finite_above_0, accepted="finite numbers above 0"),),
+    ),
+]  # fmt: skip
