@@ -943,6 +943,37 @@ def _versine(r, r_low):
     return 0.5 * square, 0.5 * fma(r, r, -square) + fma(-square * square, COS_TAIL(square), r * r_low)
 
 
+@scalar
+def _sin_in_two_parts(r, r_low):
+    tail = _sin_tail(r, r_low)
+    y = r + tail
+    return y, (r - y) + tail
+
+
+@scalar
+def _cos_in_two_parts(r, r_low):
+    half, half_low = _versine(r, r_low)
+    first = 1 - half
+    rest = ((1 - first) - half) - half_low
+    y = first + rest
+    return y, (first - y) + rest
+
+
+@elementary(python=lambda x: (np.sin(x), 0.0, np.cos(x), 0.0))
+def sin_and_cos(x):
+    """sin x and cos x, in two parts each."""
+    z, r, r_low = _quadrant(x)
+    s, s_low = _sin_in_two_parts(r, r_low)
+    c, c_low = _cos_in_two_parts(r, r_low)
+    odd = float_bits(z) & 1 != 0
+    sign = bits_float(ONE | ((float_bits(z) << HALF_TURN_TO_SIGN) & SIGN), x)
+    cos_sign = bits_float(ONE | ((float_bits(z + 1) << HALF_TURN_TO_SIGN) & SIGN), x)
+    return (
+        sign * (c if odd else s), sign * (c_low if odd else s_low),
+        cos_sign * (s if odd else c), cos_sign * (s_low if odd else c_low),
+    )  # fmt: skip
+
+
 def _sin_squared_python(x, x_low):
     y = np.sin(np.float64(x)) + x_low * np.cos(np.float64(x))
     return y * y, 0.0
@@ -953,13 +984,11 @@ def sin_squared(x, x_low):
     """sin^2(x + x_low) in two parts, for a small x_low."""
     z, r, r_low = _near_angle(x, x_low)
     odd = float_bits(z) & 1 != 0
-    half, half_low = _versine(r, r_low)
-    first = 1 - half if odd else r
-    rest = ((1 - first) - half) - half_low if odd else _sin_tail(r, r_low)
-    y = first + rest
-    low = (first - y) + rest
+    s, s_low = _sin_in_two_parts(r, r_low)
+    c, c_low = _cos_in_two_parts(r, r_low)
+    y = c if odd else s
     square = y * y
-    return square, fma(y, y, -square) + 2 * y * low
+    return square, fma(y, y, -square) + 2 * y * (c_low if odd else s_low)
 
 
 @elementary(python=lambda x, x_low: 1 + np.sin(np.float64(x)) + x_low * np.cos(np.float64(x)))

@@ -37,7 +37,7 @@ def _over(x, alpha):
 def celu(x, alpha):
     q, q_low = _over(x, alpha)
     e = expm1(q)
-    return x if x > 0 else alpha * (e + fma(e, q_low, q_low))
+    return x if x > 0 else fma(alpha, e, alpha * fma(e, q_low, q_low))
 
 
 @scalar
