@@ -5,7 +5,7 @@ from math import inf
 from .coefficients import TANH_DEFICIT_FIRST, TANH_DEFICIT_FIRST_LOW, TANH_DEFICIT_REST, TANH_DEFICIT_SECOND
 from .intrinsics import fma
 from .language import ByType, scalar
-from .math import atan, sqrt, tanh
+from .math import atan, sqrt, tanh, tanh_squared
 from .parts import HUGE, inverse_root_cubed, limited, quotient, root_of_sum
 from .records import Activation, Parameter, finite_above_0
 
@@ -22,12 +22,6 @@ def tanhshrink(x):
     t = square * p
     t_low = fma(square, p, -t) + fma(square, p_low, fma(x, x, -square) * p)
     return fma(x, t, x * t_low) if abs(x) <= 1.25 else x - tanh(x)
-
-
-@scalar
-def tanhshrink_derivative(x):
-    y = tanh(x)
-    return y * y
 
 
 @scalar
@@ -89,7 +83,7 @@ def _positive(name, default):
 
 RECORDS = [
     Activation(
-        "tanhshrink", "Tanhshrink", tanhshrink, tanhshrink_derivative, r"x - \tanh x", r"\tanh^2 x", (-inf, inf), "C^inf",
+        "tanhshrink", "Tanhshrink", tanhshrink, tanh_squared, r"x - \tanh x", r"\tanh^2 x", (-inf, inf), "C^inf",
         source="Kavukcuoglu, Ranzato, LeCun 2008, Fast inference in sparse coding algorithms, as a smooth shrinkage",
     ),
     Activation(

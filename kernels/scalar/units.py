@@ -93,8 +93,9 @@ def hard_elish(x):
 
 @scalar
 def hard_elish_derivative(x):
-    c = limited(x, 1)
-    below = 0.5 * fma(expm1(c), c + 2, c + 1)
+    """(e^x (x + 1) + e^x - 1)/2 between -1 and 0."""
+    m, m_low, scaled = expm1_and_exp_scaled(limited(x, 1))
+    below = 0.5 * (fma(scaled * 2.0**-64, x + 1, m) + m_low)
     return 0 if x <= -1 else (below if x < 0 else (x + 0.5 if x < 1 else (1 if x >= 1 else x)))
 
 
