@@ -28,9 +28,20 @@ def activation_kernels(record):
     learnable = len(record.learnable)
     channels = learnable + record.alternating
     operands = {"scalars": "x" * (len(record.parameters) - learnable), "channels": channels, "random": record.random}
-    yield Map(record.name, record.forward, **operands)
-    yield Map(f"{record.name}.derivative", record.derivative, **operands)
-    yield Map(f"{record.name}.backward", backward_of(record), inputs="xx", sums=learnable, **operands)
+    yield Map(record.name, record.forward, angle=record.angle, **operands)
+    yield Map(f"{record.name}.derivative", record.derivative, angle=record.angle, **operands)
+    angle = record.angle and behind_grad(record.angle)
+    yield Map(f"{record.name}.backward", backward_of(record), "xx", sums=learnable, angle=angle, **operands)
+
+
+def behind_grad(fn):
+    """The scalar function (grad, x, *parameters) -> fn(x, *parameters)."""
+
+    @scalar
+    def behind(grad, x, *parameters):
+        return fn(x, *parameters)
+
+    return behind
 
 
 def _loss_kernels(record):
