@@ -28,8 +28,10 @@ def activation_kernels(record):
     learnable = len(record.learnable)
     channels = learnable + record.alternating
     operands = {"scalars": "x" * (len(record.parameters) - learnable), "channels": channels, "random": record.random}
-    yield Map(record.name, record.forward, angle=record.angle, **operands)
-    yield Map(f"{record.name}.derivative", record.derivative, angle=record.angle, **operands)
+    for name, function in ((record.name, record.forward), (f"{record.name}.derivative", record.derivative)):
+        yield Map(name, function, angle=record.angle, **operands)
+        if learnable:  # for numbers instead of arrays
+            yield Map(f"{name}.numbers", function, scalars="x" * learnable, angle=record.angle)
     angle = record.angle and behind_grad(record.angle)
     yield Map(f"{record.name}.backward", backward_of(record), "xx", sums=learnable, angle=angle, **operands)
 
