@@ -5,6 +5,7 @@ import itertools
 
 from .scalar import dropout, normalization, rows
 from .scalar.activations import ACTIVATIONS
+from .scalar.gated import GATED
 from .scalar.language import scalar
 from .scalar.losses import LOSSES, ElementLoss
 from .scalar.stages import compose_backward, of_activation
@@ -46,6 +47,11 @@ def behind_grad(fn):
     return behind
 
 
+def _gated_kernels(record):
+    yield Map(record.name, record.forward, "xx")
+    yield Map(f"{record.name}.backward", record.gradient, "xxx", "xx")
+
+
 def _loss_kernels(record):
     if isinstance(record, ElementLoss):
         yield Reduce(f"{record.name}.value", record.value, inputs="xx")
@@ -84,6 +90,7 @@ def clipped(x, low, high):
 def catalog():
     """Name -> declaration of each kernel."""
     found = [k for record in ACTIVATIONS.values() for k in activation_kernels(record)]
+    found += [k for record in GATED.values() for k in _gated_kernels(record)]
     found += [k for record in LOSSES.values() for k in _loss_kernels(record)]
     found += [_update_kernel(record) for record in UPDATES.values()]
     found += _records_of(rows, Row) + _records_of(dropout, Map) + _records_of(normalization, Channel)

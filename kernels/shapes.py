@@ -92,6 +92,19 @@ class Stage:
 
 
 @dataclass(frozen=True)
+class Threshold:
+    """A number of each row, found by repetition: it separates members of the row from the others.
+
+    From ``start(*results of the stages)`` on, the next one is ``update(sum of terms, number of members)``, until that number stays the same;
+    ``terms(*elements, *results of the stages, threshold)`` gives an element's term, and 1 for a member, otherwise 0.
+    """
+
+    start: Callable
+    terms: Callable
+    update: Callable
+
+
+@dataclass(frozen=True)
 class Row:
     """An operation on each row of 2-D arrays, in stages and a final map.
 
@@ -99,6 +112,8 @@ class Row:
     int32 that is 0 in the label's column, then the results of the stages before it. *output* takes the scalars, too,
     and gives the element of the output (None: there is none); *value*, if there is one, takes the results of all
     stages, and gives the row's entry of one more output, of shape (rows,).
+
+    A *threshold*, if there is one, comes after the results of the stages.
 
     Operands of the kernel: inputs (rows, n), [labels (rows,) int64], [output (rows, n)], [values (rows,)], scalars.
     A stage with *keep* stores into the output and needs one.
@@ -111,6 +126,7 @@ class Row:
     inputs: str = "x"
     scalars: str = ""
     labelled: bool = False
+    threshold: Threshold | None = None
 
     def operands(self):
         """(kind, number of dimensions) of each operand, in order."""

@@ -12,7 +12,7 @@ import importlib
 from . import _numba  # isort: split
 
 from . import kernels, losses, nn, optim, stage
-from .functional import FUNCTIONS, dropout, log_softmax, softmax, uniform
+from .functional import FUNCTIONS, GATED, dropout, log_softmax, maxout, softmax, softmin, sparsemax, uniform
 from .fuse import fuse
 from .kernels.scalar.activations import ACTIVATIONS
 from .linear import matmul
@@ -20,7 +20,7 @@ from .normalization import batch_norm
 from .optim import clip_grad_norm_, clip_grad_value_
 
 __version__ = "0.1.0"
-globals().update(FUNCTIONS)
+globals().update(FUNCTIONS | GATED)
 _ON_DEMAND = ("data", "plot", "train")  # submodules that are imported when they are first asked for
 
 

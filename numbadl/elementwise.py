@@ -103,7 +103,7 @@ def _new_or_checked(out, like, device, inputs):
 def _check_apart(outs):
     for k, out in enumerate(outs):
         for other in outs[:k]:
-            if out is other or (isinstance(out, np.ndarray) and np.may_share_memory(out, other)):
+            if out is other or (isinstance(out, np.ndarray) and np.shares_memory(out, other)):
                 raise ValueError("out: two outputs share memory")
 
 

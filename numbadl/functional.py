@@ -5,7 +5,9 @@ import numpy as np
 from .activation import function_of
 from .arrays import check, check_axis, check_out, check_shape, device_of, rows_of
 from .elementwise import elementwise, run_any
+from .gated import GatedFunction, Maxout, SplitFunction
 from .kernels.scalar.activations import ACTIVATIONS
+from .kernels.scalar.gated import GATED as GATED_RECORDS
 from .streams import stream_of, threshold_of
 
 
@@ -142,6 +144,12 @@ def uniform(shape, low=0.0, high=1.0, seed=0, offset=0, dtype=np.float32):
 
 
 FUNCTIONS = {name: function_of(record) for name, record in ACTIVATIONS.items()}
+GATED = {name: (SplitFunction if name == "glu" else GatedFunction)(record) for name, record in GATED_RECORDS.items()}
+maxout = Maxout()
 softmax = RowFunction("softmax", "y_i = exp(x_i - max x) / sum_j exp(x_j - max x)", "y (g - sum(g y))")
 log_softmax = RowFunction("log_softmax", "y_i = x_i - max x - log sum_j exp(x_j - max x)", "g - exp(y) sum(g)")
+softmin = RowFunction("softmin", "y_i = exp(-x_i) / sum_j exp(-x_j)", "y (sum(g y) - g)")
+sparsemax = RowFunction(
+    "sparsemax", "y_i = max(x_i - t, 0) with t such that sum_i y_i = 1", "g - mean of g over y > 0 there, else 0"
+)
 dropout = Dropout()

@@ -4,9 +4,9 @@ import itertools
 
 import numpy as np
 
-from .compile import kernel
+from .compile import function, kernel
 from .pool import parallel
-from .vector import at, pick, pointers, reduce_stages, vector_map
+from .vector import at, pick, pointers, reduce_stages, vector_map, vector_map_sum
 
 TASK = 1 << 13  # elements, in whole rows
 
@@ -18,6 +18,8 @@ def build(spec):
     first = np.cumsum([0, len(spec.inputs), labelled, has_output, has_value, len(spec.scalars)])
     inputs, labels, outputs, values, scalars = (pick(range(*ends)) for ends in itertools.pairwise(first))
 
+    threshold = _threshold(spec.threshold)
+
     @parallel
     def some_rows(rows, n, per_task, operands, index):
         for r in range(index * per_task, min((index + 1) * per_task, rows)):
@@ -27,6 +29,7 @@ def build(spec):
                 results, sources = stages(n, sources + (distance,), targets)
             else:
                 results, sources = stages(n, sources, targets)
+            results = results + threshold(n, sources, results)
             if has_output:
                 vector_map(output, n, sources, targets, results + scalars(operands))
             if has_value:
@@ -40,3 +43,26 @@ def build(spec):
             some_rows((rows + per_task - 1) // per_task, (rows, n, per_task, pointers(arguments)))
 
     return run
+
+
+def _threshold(spec):
+    """A compiled function (count, sources, results) -> the threshold of a row, or nothing, as a tuple."""
+
+    @function
+    def nothing(count, sources, results):
+        return ()
+
+    if spec is None:
+        return nothing
+    start, terms, update = spec.start, spec.terms, spec.update
+
+    @function
+    def repeat(count, sources, results):
+        value, before = start(*results), -1
+        total, members = vector_map_sum(terms, count, sources, (), results + (value,))
+        while members != before:
+            value, before = update(total, members), members
+            total, members = vector_map_sum(terms, count, sources, (), results + (value,))
+        return (value,)
+
+    return repeat

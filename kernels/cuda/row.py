@@ -48,7 +48,7 @@ def _grid(spec):
     """A block takes as many rows as it has groups of *lanes* threads; a thread takes every lanes-th column."""
     output, value = spec.output, spec.value
     has_output, has_value = output is not None, value is not None
-    stages, distance = _chain(spec), _distance(spec.labelled)
+    stages, distance, threshold = _chain(spec), _distance(spec.labelled), _threshold(spec.threshold)
 
     @kernel(spec)
     def run(rows, n, inner, lanes, inputs, labels, outputs, values, scalars):
@@ -62,6 +62,7 @@ def _grid(spec):
             start, end = r // inner * n * inner + r % inner, n if r < rows else 0
             row = (r, start, inner, end)
             results, sources = stages(buffer, (lane, lanes, apart), row, inputs, labels, outputs)
+            results = results + threshold(buffer, (lane, lanes, apart), row, sources, results)
             if has_output:
                 column = lane
                 while column < end:
@@ -118,3 +119,34 @@ def _after(before, stage, distance):
         return results + result, outputs + sources[1:] if keep else sources
 
     return with_stage
+
+
+def _threshold(spec):
+    """A compiled function that gives the threshold of a row, or nothing, as a tuple.
+
+    All threads of a block meet in every sum, so each row takes as many turns as the one that needs most of them.
+    """
+    if spec is None:
+        return function(lambda buffer, threads, row, sources, results: ())
+    start, terms, update = spec.start, spec.terms, spec.update
+
+    @function
+    def repeat(buffer, threads, row, sources, results):
+        lane, lanes, apart = threads
+        _, first, inner, end = row
+        value, before, changed = start(*results), buffer.dtype.type(-1), np.int32(1)
+        while cuda.syncthreads_or(changed):
+            found = members = buffer.dtype.type(0)
+            column = lane
+            while column < end:
+                term, member = terms(*(load(sources, first + column * inner) + results + (value,)))
+                found, members = found + term, members + member
+                column += lanes
+            found = combine_total(buffer, found, lane, lanes, apart)
+            members = combine_total(buffer, members, lane, lanes, apart)
+            changed = np.int32(members != before)
+            if members != before:
+                value, before = update(found, members), members
+        return (value,)
+
+    return repeat

@@ -1,6 +1,10 @@
-"""Operations on rows, declared as reductions and a map: softmax and log-softmax, forward and backward."""
+"""Operations on rows, declared as reductions and a map: the softmax family and maxout, forward and backward."""
 
-from ..shapes import Row, Stage
+from math import inf
+
+import numpy as np
+
+from ..shapes import Row, Stage, Threshold
 from .language import scalar
 from .math import exp, log
 
@@ -45,7 +49,94 @@ def log_softmax_gradient(g, y, total):
     return g - exp(y) * total
 
 
+# -- softmin: softmax of -x -------------------------------------------------------------------------------------------
+@scalar
+def negated(x):
+    return -x
+
+
+@scalar
+def exp_below(x, largest):
+    return exp(-x - largest)
+
+
+@scalar
+def softmin_gradient(g, y, projection):
+    return y * (projection - g)
+
+
+# -- sparsemax: the nearest point of the simplex, max(x - threshold, 0) ------------------------------------------------
+@scalar
+def minus_one(largest):
+    return -1
+
+
+@scalar
+def above(x, largest, threshold):
+    """The term and the membership of an element: x, from the row's largest, where it is above the threshold."""
+    z = x - largest
+    member = z > threshold
+    return (z if member else 0), (1 if member else 0)
+
+
+@scalar
+def mean_less_share(total, members):
+    """The threshold for which the members' distances from it sum up to 1."""
+    return (total - 1) / members
+
+
+@scalar
+def excess(x, largest, threshold):
+    z = x - largest
+    return 0 if z <= threshold else z - threshold
+
+
+@scalar
+def where_positive(g, y):
+    return g if y > 0 else 0
+
+
+@scalar
+def is_positive(g, y, total):
+    return 1 if y > 0 else 0
+
+
+@scalar
+def sparsemax_gradient(g, y, total, members):
+    return g - total / members if y > 0 else (0 if y == y else y)
+
+
+# -- maxout: the largest of a row of pieces; its gradient goes to the first of them ------------------------------------
+@scalar
+def itself_beside(x, grad, distance: np.int32):
+    return x
+
+
+@scalar
+def first_place(x, grad, distance: np.int32, largest):
+    return -1.0 * distance if x == largest else -inf
+
+
+@scalar
+def to_the_first(x, grad, distance: np.int32, largest, place):
+    return grad if -1.0 * distance == place else 0
+
+
 SOFTMAX = Row("softmax", (Stage("max", itself), Stage("sum", exp_from, keep=True)), share)
 LOG_SOFTMAX = Row("log_softmax", (Stage("max", itself), Stage("sum", exp_from)), log_share)
 SOFTMAX_BACKWARD = Row("softmax.backward", (Stage("sum", product),), softmax_gradient, inputs="xx")
 LOG_SOFTMAX_BACKWARD = Row("log_softmax.backward", (Stage("sum", first),), log_softmax_gradient, inputs="xx")
+SOFTMIN = Row("softmin", (Stage("max", negated), Stage("sum", exp_below, keep=True)), share)
+SOFTMIN_BACKWARD = Row("softmin.backward", (Stage("sum", product),), softmin_gradient, inputs="xx")
+SPARSEMAX = Row("sparsemax", (Stage("max", itself),), excess, threshold=Threshold(minus_one, above, mean_less_share))
+SPARSEMAX_BACKWARD = Row(
+    "sparsemax.backward", (Stage("sum", where_positive), Stage("sum", is_positive)), sparsemax_gradient, inputs="xx"
+)
+MAXOUT = Row("maxout", (Stage("max", itself),), value=itself)
+MAXOUT_BACKWARD = Row(
+    "maxout.backward",
+    (Stage("max", itself_beside), Stage("max", first_place)),
+    to_the_first,
+    inputs="xx",
+    labelled=True,
+)

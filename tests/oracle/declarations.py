@@ -160,11 +160,24 @@ def _row(declaration, given):
             if stage.keep:
                 columns = [[value, *column[1:]] for value, column in zip(found, columns, strict=True)]
             results.append(np.max(found) if stage.combine == "max" else np.sum(found))
+        if declaration.threshold is not None:
+            results.append(_threshold(declaration.threshold, columns, results))
         if declaration.output is not None:
             output[r] = [declaration.output(*columns[j], *distance[j], *results, *scalars) for j in range(n)]
         if declaration.value is not None:
             values[r] = declaration.value(*results)
     return [output] * (declaration.output is not None) + [values] * (declaration.value is not None)
+
+
+def _threshold(spec, columns, results):
+    """By the definition: the largest set of members that its own threshold separates, from the largest elements down."""
+    value, members = spec.start(*results), None
+    while True:
+        terms = [spec.terms(*column, *results, value) for column in columns]
+        now = [member for _, member in terms]
+        if now == members:
+            return value
+        members, value = now, spec.update(np.float64(sum(term for term, _ in terms)), np.float64(sum(now)))
 
 
 def _channel(declaration, given):
