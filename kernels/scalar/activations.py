@@ -126,8 +126,13 @@ def elu_derivative(x, alpha):
 def bent_identity(x):
     """x + x q, q = (sqrt(x^2 + 1) - 1) / (2 x) = x / (2 (sqrt(x^2 + 1) + 1))."""
     c = limited(x, HUGE)
-    y = fma(x, 0.5 * c / (sqrt(fma(c, c, 1)) + 1), x)
-    return x if x == -inf else y
+    s = sqrt(fma(c, c, 1))
+    d = s + 1
+    w = 1 / d
+    q = 0.5 * c * w
+    q_low = w * (fma(-q, d, 0.5 * c) - q * ((s - d) + 1))
+    y = fma(x, q_low, fma(x, q, x))
+    return x if abs(x) == inf else y
 
 
 @scalar

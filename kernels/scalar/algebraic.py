@@ -2,28 +2,26 @@
 
 from math import inf
 
-from .coefficients import TANH_DEFICIT
+from .coefficients import TANH_DEFICIT_FIRST, TANH_DEFICIT_FIRST_LOW, TANH_DEFICIT_REST, TANH_DEFICIT_SECOND
 from .intrinsics import fma
-from .language import scalar
-from .math import atan, sqrt, tanh
+from .language import ByType, scalar
+from .math import atan, sqrt, tanh, tanh_squared
 from .parts import HUGE, inverse_root_cubed, limited, quotient, root_of_sum
 from .records import Activation, Parameter, finite_above_0
+
+ROOT_FAR = ByType(1e18, 1e150)  # its square and twice that are finite
 
 
 @scalar
 def tanhshrink(x):
-    """x - tanh x; for |x| <= 5/4 an odd polynomial, which does not cancel."""
+    """x - tanh x; for |x| <= 5/4 an odd polynomial, which does not cancel, with its first coefficient in two parts."""
     square = x * x
-    p = TANH_DEFICIT(square)
+    line = fma(square, TANH_DEFICIT_REST(square), TANH_DEFICIT_SECOND)
+    p = fma(square, line, TANH_DEFICIT_FIRST)
+    p_low = fma(square, line, TANH_DEFICIT_FIRST - p) + TANH_DEFICIT_FIRST_LOW
     t = square * p
-    t_low = fma(square, p, -t) + fma(x, x, -square) * p
+    t_low = fma(square, p, -t) + fma(square, p_low, fma(x, x, -square) * p)
     return fma(x, t, x * t_low) if abs(x) <= 1.25 else x - tanh(x)
-
-
-@scalar
-def tanhshrink_derivative(x):
-    y = tanh(x)
-    return y * y
 
 
 @scalar
@@ -49,7 +47,7 @@ def squareplus(x, b):
 def squareplus_derivative(x, b):
     """1 - y for x >= 0, y for x < 0: y = b/(2 (d + s |x|)), s = sqrt(d), d = x^2 + b, all times powers of 2^-40."""
     a = 2.0**-40 * abs(x)
-    a = 0.1 * HUGE if a > 0.1 * HUGE else a
+    a = ROOT_FAR if a > ROOT_FAR else a
     n = 2.0**-80 * b
     d = fma(a, a, n)
     s = sqrt(d)
@@ -65,7 +63,8 @@ def squareplus_derivative(x, b):
 @scalar
 def isru(x, alpha):
     c = limited(x, HUGE)
-    return c / sqrt(fma(alpha * c, c, 1))
+    t = alpha * c
+    return c / sqrt(fma(t, c, fma(fma(alpha, c, -t), c, 1)))
 
 
 @scalar
@@ -84,7 +83,7 @@ def _positive(name, default):
 
 RECORDS = [
     Activation(
-        "tanhshrink", "Tanhshrink", tanhshrink, tanhshrink_derivative, r"x - \tanh x", r"\tanh^2 x", (-inf, inf), "C^inf",
+        "tanhshrink", "Tanhshrink", tanhshrink, tanh_squared, r"x - \tanh x", r"\tanh^2 x", (-inf, inf), "C^inf",
         source="Kavukcuoglu, Ranzato, LeCun 2008, Fast inference in sparse coding algorithms, as a smooth shrinkage",
     ),
     Activation(

@@ -280,9 +280,9 @@ def cosh(x):
     return 2 * (high + fma(total, cosh_tail, fma(difference, sinh_tail, low)))
 
 
-@elementary(python=np.tanh, cuda=math.tanh)
-def tanh(x):
-    """tanh |x| = d / (2 - d) for d = 1 - e^(-2|x|), with d, 2 - d and the quotient carried to twice the digits."""
+@scalar
+def _tanh_of_size(x):
+    """y, rest, w: tanh |x| = d / (2 - d) = y + rest w for d = 1 - e^(-2|x|); d, 2 - d and the quotient in two parts."""
     a = -2 * abs(x)
     z, high, low = _reduced(-TANH_HIGHEST if a < -TANH_HIGHEST else a)
     r = high - low
@@ -297,8 +297,22 @@ def tanh(x):
     e_low = ((2 - e) - d) - d_low
     w = 1 / e
     y = d * w
-    y = fma(fma(-y, e, d) + fma(-y, e_low, d_low), w, y)
-    return _with_sign(y, x)
+    return y, fma(-y, e, d) + fma(-y, e_low, d_low), w
+
+
+@elementary(python=np.tanh, cuda=math.tanh)
+def tanh(x):
+    """tanh |x| = d / (2 - d) for d = 1 - e^(-2|x|)."""
+    y, rest, w = _tanh_of_size(x)
+    return _with_sign(fma(rest, w, y), x)
+
+
+@elementary(python=lambda x: np.tanh(np.float64(x)) ** 2)
+def tanh_squared(x):
+    """tanh^2 x, with tanh x in two parts."""
+    first, rest, w = _tanh_of_size(x)
+    y = fma(rest, w, first)
+    return fma(y, y, 2 * y * fma(rest, w, first - y))
 
 
 def _sech2_python(x):
@@ -943,6 +957,38 @@ def _versine(r, r_low):
     return 0.5 * square, 0.5 * fma(r, r, -square) + fma(-square * square, COS_TAIL(square), r * r_low)
 
 
+@scalar
+def _sin_in_two_parts(r, r_low):
+    tail = _sin_tail(r, r_low)
+    y = r + tail
+    return y, (r - y) + tail
+
+
+@scalar
+def _cos_in_two_parts(r, r_low):
+    half, half_low = _versine(r, r_low)
+    first = 1 - half
+    rest = ((1 - first) - half) - half_low
+    y = first + rest
+    return y, (first - y) + rest
+
+
+@elementary(python=lambda x: (np.sin(x), 0.0, np.cos(x), 0.0))
+def sin_and_cos(x):
+    """sin x and cos x, in two parts each."""
+    z, r, r_low = _quadrant(x)
+    s, s_low = _sin_in_two_parts(r, r_low)
+    c, c_low = _cos_in_two_parts(r, r_low)
+    quarter_on = z + 1
+    odd = float_bits(z) & 1 != 0
+    sign = bits_float(ONE | ((float_bits(z) << HALF_TURN_TO_SIGN) & SIGN), x)
+    cos_sign = bits_float(ONE | ((float_bits(quarter_on) << HALF_TURN_TO_SIGN) & SIGN), x)
+    return (
+        sign * (c if odd else s), sign * (c_low if odd else s_low),
+        cos_sign * (s if odd else c), cos_sign * (s_low if odd else c_low),
+    )  # fmt: skip
+
+
 def _sin_squared_python(x, x_low):
     y = np.sin(np.float64(x)) + x_low * np.cos(np.float64(x))
     return y * y, 0.0
@@ -953,13 +999,11 @@ def sin_squared(x, x_low):
     """sin^2(x + x_low) in two parts, for a small x_low."""
     z, r, r_low = _near_angle(x, x_low)
     odd = float_bits(z) & 1 != 0
-    half, half_low = _versine(r, r_low)
-    first = 1 - half if odd else r
-    rest = ((1 - first) - half) - half_low if odd else _sin_tail(r, r_low)
-    y = first + rest
-    low = (first - y) + rest
+    s, s_low = _sin_in_two_parts(r, r_low)
+    c, c_low = _cos_in_two_parts(r, r_low)
+    y = c if odd else s
     square = y * y
-    return square, fma(y, y, -square) + 2 * y * low
+    return square, fma(y, y, -square) + 2 * y * (c_low if odd else s_low)
 
 
 @elementary(python=lambda x, x_low: 1 + np.sin(np.float64(x)) + x_low * np.cos(np.float64(x)))

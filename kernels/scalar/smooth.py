@@ -30,10 +30,10 @@ def softplus(x, beta, threshold):
     p_low = fma(beta, c, -p)
     inverse = 1 / beta
     y, e = softplus_and_exp_scaled(p)
-    y = fma(y if y < 1 else 1, p_low, y)  # the derivative is y to a few digits where the error of p counts
     far = p < -50  # there it is e^p, which may be a normal number only after the division by beta
-    y = fma(e, p_low, e) if far else y
-    y = fma(y, inverse, y * (inverse * fma(-beta, inverse, 1)))
+    y = e if far else y
+    low = (y if y < 1 else 1) * p_low  # the derivative is y to a few digits where the error of p counts
+    y = fma(y, inverse, fma(y, inverse * fma(-beta, inverse, 1), low * inverse))
     y = y * 2.0**-64 if far else y
     return x if (p - threshold) + p_low > 0 else y
 

@@ -37,7 +37,7 @@ def _over(x, alpha):
 def celu(x, alpha):
     q, q_low = _over(x, alpha)
     e = expm1(q)
-    return x if x > 0 else alpha * (e + fma(e, q_low, q_low))
+    return x if x > 0 else fma(alpha, e, alpha * fma(e, q_low, q_low))
 
 
 @scalar
@@ -93,8 +93,9 @@ def hard_elish(x):
 
 @scalar
 def hard_elish_derivative(x):
-    c = limited(x, 1)
-    below = 0.5 * fma(expm1(c), c + 2, c + 1)
+    """(e^x (x + 1) + e^x - 1)/2 between -1 and 0."""
+    m, m_low, scaled = expm1_and_exp_scaled(limited(x, 1))
+    below = 0.5 * (fma(scaled * 2.0**-64, x + 1, m) + m_low)
     return 0 if x <= -1 else (below if x < 0 else (x + 0.5 if x < 1 else (1 if x >= 1 else x)))
 
 

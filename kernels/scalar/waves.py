@@ -5,7 +5,8 @@ from math import inf
 from .coefficients import SINC_SLOPE
 from .intrinsics import fma
 from .language import ByType, scalar
-from .math import cos, exp, gaussian, one_plus_sin, sin, sin_squared, x_gaussian
+from .math import cos, exp, gaussian, one_plus_sin, sin, sin_and_cos, sin_squared, x_gaussian
+from .quadrant import two_sum
 from .records import Activation, Parameter, finite_above_0
 
 PRODUCT_FAR = ByType(
@@ -28,9 +29,15 @@ def sinc(x):
 
 @scalar
 def sinc_derivative(x):
-    """(cos x - sin(x)/x) / x; for |x| <= 2 an odd polynomial, which does not cancel."""
+    """(cos x - sin(x)/x) / x, all in two parts; for |x| <= 2 an odd polynomial, which does not cancel."""
     d = 1 if x == 0 else x
-    far = (cos(d) - sin(d) / d) / d
+    s, s_low, c, c_low = sin_and_cos(d)
+    w = 1 / d
+    r = s * w
+    r_low = w * (fma(-r, d, s) + s_low)
+    t, t_low = two_sum(c, -r)
+    far = t * w
+    far = fma(w, fma(-far, d, t) + (t_low + (c_low - r_low)), far)
     y = x * SINC_SLOPE(x * x) if abs(x) <= 2 else far
     return 0 if abs(x) == inf else y
 
@@ -48,7 +55,10 @@ def snake(x, alpha):
     s, s_low = sin_squared(p, p_low)
     inverse = 1 / alpha
     inverse_low = inverse * fma(-alpha, inverse, 1)
-    y = fma(s, inverse, x) + fma(s, inverse_low, s_low * inverse)
+    q = s * inverse
+    q_low = fma(s, inverse, -q) + fma(s, inverse_low, s_low * inverse)
+    y, y_low = two_sum(x, q)
+    y = y + (y_low + q_low)
     return x if abs(p) > NO_SINE else y
 
 

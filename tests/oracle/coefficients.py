@@ -152,7 +152,7 @@ def approximations():
         ),
         "TANH_DEFICIT": Approximation(
             "(x - tanh x) / x^3 in powers of x^2 for |x| <= 5/4",
-            tanh_deficit, lambda z: 1 / tanh_deficit(z), (0, mpf(25) / 16), (9, 19),
+            tanh_deficit, lambda z: 1 / tanh_deficit(z), (0, mpf(25) / 16), (9, 19), True,
         ),
         "SINC_SLOPE": Approximation(
             "(x cos x - sin x) / x^3 in powers of x^2 for |x| <= 2",

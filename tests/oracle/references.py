@@ -116,9 +116,10 @@ def activation_of_many(name, order, x, within=0.5, parameters=()):
     parameters = [np.longdouble(p) for p in parameters]
     with np.errstate(all="ignore"):
         result = fn(WIDE, wide, *parameters)
-        size = np.abs(wide)
-        ends = (np.maximum(size - within, size / 2), size + within)
-        crossing = np.prod([fn(WIDE, np.copysign(end, wide), *parameters) for end in ends], axis=0) < 0
+        size, crossing = np.abs(wide), np.zeros(x.shape, bool)
+        for width in (within, within / 2, within / 5):
+            ends = (np.maximum(size - width, size / 2), size + width)
+            crossing |= np.prod([fn(WIDE, np.copysign(end, wide), *parameters) for end in ends], axis=0) < 0
     high = result.astype(np.float64)
     return Exact(high, (result - high).astype(np.float64)), crossing
 
