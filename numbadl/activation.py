@@ -5,13 +5,34 @@ import inspect
 import numpy as np
 
 from .arrays import DEVICES, DTYPES, device_of
-from .elementwise import Channels as _Channels
-from .elementwise import by_channel, channel_axis, elementwise, run_any
+from .elementwise import Channels, by_channel, channel_axis, elementwise, like_parameter, run_any
 from .kernels.cpu.map import DONE
 from .kernels.scalar.holder import ScalarHolder
 from .streams import stream_of
 
 _FLOAT32, _FLOAT64 = DTYPES
+
+
+class _Quick:
+    """A kernel that is tried first on flat arrays: its result, or None where the long way has to find out what is wrong."""
+
+    def __init__(self, name):
+        self.name, self.run = name, self._first
+
+    def __call__(self, x, out, before=(), after=()):
+        if type(x) is not np.ndarray or x.ndim != 1 or not (x.dtype is _FLOAT32 or x.dtype is _FLOAT64):
+            return None
+        result = np.empty_like(x) if out is None else out
+        try:
+            # Numba's dispatch does not look at byte orders: it would take a foreign one for its own.
+            same = all(a.dtype is x.dtype for a in (result, *before))
+            return result if same and self.run(*before, x, result, *after) == DONE else None
+        except (AttributeError, TypeError):
+            return None
+
+    def _first(self, *arguments):
+        self.run = DEVICES["cpu"].kernel(self.name)
+        return self.run(*arguments)
 
 
 class ActivationFunction:
@@ -23,8 +44,9 @@ class ActivationFunction:
         self.scalar = record.forward
         self.scalar_derivative = record.derivative
         self.__doc__ = _doc(self)
-        self._kernel = self._first_call
-        self._derivative, self._backward = f"{record.name}.derivative", f"{record.name}.backward"
+        self._kernel, self._derivative, self._backward = (
+            _Quick(f"{record.name}{what}") for what in ("", ".derivative", ".backward")
+        )
 
     def __call__(self, x, out=None):
         if type(x) is np.ndarray and x.ndim == 1 and (x.dtype is _FLOAT32 or x.dtype is _FLOAT64):
@@ -32,7 +54,7 @@ class ActivationFunction:
             result = np.empty_like(x) if out is None else out
             try:
                 # Numba's dispatch does not look at byte orders: it would take a foreign one for its own.
-                if result.dtype is x.dtype and self._kernel(x, result) == DONE:
+                if result.dtype is x.dtype and self._kernel.run(x, result) == DONE:
                     return result
             except (AttributeError, TypeError):
                 pass  # the long way finds out what is wrong, or copies
@@ -40,19 +62,19 @@ class ActivationFunction:
 
     def derivative(self, x, out=None):
         """f'(x), element by element; at a kink the value that the record states."""
-        return elementwise(self._derivative, out, x=x)
+        if (result := self._derivative(x, out)) is not None:
+            return result
+        return elementwise(self._derivative.name, out, x=x)
 
     def backward(self, grad, x, out=None):
         """grad * f'(x) in one pass: the gradient with respect to x, given the gradient with respect to f(x)."""
-        return elementwise(self._backward, out, grad=grad, x=x)
+        if (result := self._backward(x, out, (grad,))) is not None:
+            return result
+        return elementwise(self._backward.name, out, grad=grad, x=x)
 
     @property
     def _numba_type_(self):
         return ScalarHolder(self.__name__, {"scalar": self.scalar, "scalar_derivative": self.scalar_derivative})
-
-    def _first_call(self, *arguments):
-        self._kernel = DEVICES["cpu"].kernel(self.__name__)
-        return self._kernel(*arguments)
 
     def __repr__(self):
         return f"<numbadl activation {self.__name__}: {self.record.formula}>"
@@ -71,20 +93,25 @@ class ParametricFunction(ActivationFunction):
             self.options["axis"] = 1
         if record.random:
             self.options |= {"training": False, "seed": 0, "offset": 0}
-        self._names = tuple(self.options)
+        self._names, self._parameters = tuple(self.options), tuple(p.name for p in record.parameters)
+        self._by_number = not (record.learnable or record.alternating or record.random)
+        self._defaults = {
+            dtype: tuple(dtype.type(p.default) for p in record.parameters) if self._by_number else ()
+            for dtype in DTYPES
+        }
         super().__init__(record)
         self.__signature__ = _signature(("x",), self.options)
 
     def __call__(self, x, *parameters, out=None, **options):
-        return self._run("", {"x": x}, out, parameters, options)
+        return self._run(self._kernel, {"x": x}, out, parameters, options)
 
     def derivative(self, x, *parameters, out=None, **options):
         """f'(x), element by element; at a kink the value that the record states."""
-        return self._run(".derivative", {"x": x}, out, parameters, options)
+        return self._run(self._derivative, {"x": x}, out, parameters, options)
 
     def backward(self, grad, x, *parameters, out=None, **options):
         """grad * f'(x) in one pass; with learnable parameters (dx, *their gradients), of the shapes that they came in."""
-        return self._run(".backward", {"grad": grad, "x": x}, out, parameters, options)
+        return self._run(self._backward, {"grad": grad, "x": x}, out, parameters, options)
 
     def check(self, *parameters, **options):
         """Name -> value of every option, after the checks that need no array."""
@@ -104,35 +131,33 @@ class ParametricFunction(ActivationFunction):
             raise ValueError(problem)
         return values
 
-    @property
-    def _parameters(self):
-        return [p.name for p in self.record.parameters]
-
-    def _run(self, what, inputs, out, parameters, options):
-        record, name = self.record, f"{self.__name__}{what}"
-        values = self.check(*parameters, **options)
+    def _run(self, kernel, inputs, out, parameters, options):
+        *before, x = inputs.values()
+        if self._by_number and not parameters and not options:
+            result = kernel(x, out, before, self._defaults.get(getattr(x, "dtype", None), ()))
+            if result is not None:
+                return result
+        record, values = self.record, self.check(*parameters, **options)
         given = {n: values[n] for n in self._parameters}
-        x = inputs["x"]
         if record.random and not values["training"]:
-            return self._in_evaluation(what, inputs, out, given)
-        if not record.learnable and not record.alternating and not record.random:
-            return elementwise(name, out, tuple(given.values()), **inputs)
-        channels = None
+            return self._in_evaluation(kernel, inputs, out, given)
+        if self._by_number:
+            return elementwise(kernel.name, out, tuple(given.values()), **inputs)
         if record.learnable:
-            channels = by_channel(x, values["axis"], len(given) if what == ".backward" else 0, **given)
+            channels = by_channel(x, values["axis"], len(given) if kernel is self._backward else 0, **given)
             scalars = ()
         else:
             channels, scalars = _signs(x, values["axis"]) if record.alternating else None, tuple(given.values())
         if record.random:
             scalars += stream_of(values["seed"], values["offset"])
-        (out,), sums = run_any(name, inputs, (out,), scalars, channels, ordered=record.random)
+        (out,), sums = run_any(kernel.name, inputs, (out,), scalars, channels, ordered=record.random)
         if sums is None:
             return out
-        return out, *(_like_parameter(total, given[n]) for total, n in zip(sums, given, strict=True))
+        return out, *(like_parameter(total, given[n]) for total, n in zip(sums, given, strict=True))
 
-    def _in_evaluation(self, what, inputs, out, given):
+    def _in_evaluation(self, kernel, inputs, out, given):
         """A random parameter takes its mean: the record names the activation that then results."""
-        name = f"{self.record.evaluation}{what}"
+        name = self.record.evaluation + kernel.name.removeprefix(self.__name__)
         return elementwise(name, out, (sum(given.values()) / len(given),), **inputs)
 
 
@@ -151,15 +176,7 @@ def _signs(x, axis):
     axis = channel_axis(x, axis)
     signs = np.ones(x.shape[axis], x.dtype)
     signs[1::2] = -1
-    return _Channels(axis, signs.size, (device_of(x).from_host(signs),))
-
-
-def _like_parameter(total, value):
-    """Sums over channels in the shape that the parameter came in."""
-    shape = getattr(value, "shape", ())
-    if shape == total.shape:
-        return total
-    return total.sum().reshape(shape) if isinstance(total, np.ndarray) else total
+    return Channels(axis, signs.size, (device_of(x).from_host(signs),))
 
 
 def _signature(arrays, options):

@@ -133,6 +133,14 @@ def by_channel(x, axis, sums=0, **parameters):
     return Channels(axis, count, tuple(values), sums)
 
 
+def like_parameter(total, value):
+    """Sums over channels, (C,), in the shape in which the parameter *value* was given: one value for each, or one for all."""
+    shape = getattr(value, "shape", ())
+    if shape == total.shape or not isinstance(total, np.ndarray):
+        return total
+    return total.sum().reshape(shape)
+
+
 def channel_axis(x, axis):
     """*axis* of x as a non-negative integer."""
     try:

@@ -3,7 +3,7 @@
 import functools
 
 from .arrays import check
-from .elementwise import by_channel, run_any
+from .elementwise import by_channel, like_parameter, run_any
 from .functional import FUNCTIONS
 from .kernels.digest import identity
 from .kernels.scalar.stages import compose, compose_backward
@@ -144,8 +144,7 @@ class _Plan:
             if kind == "a":
                 yield next(outs) if next(wanted) else grad
             else:
-                total, shape = next(totals), getattr(operands[name], "shape", ())
-                yield total if total.shape == shape else total.sum().reshape(shape)
+                yield like_parameter(next(totals), operands[name])
 
 
 def _numbered(names):

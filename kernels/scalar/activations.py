@@ -58,7 +58,7 @@ def softsign_derivative(x):
 @scalar
 def sqnl(x):
     c = limited(x, 2)
-    return fma(-0.25 * abs(c), c, c)
+    return c * fma(-0.25, abs(c), 1)
 
 
 @scalar

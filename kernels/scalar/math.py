@@ -760,7 +760,7 @@ def x_normal_cdf(x):
     a = X_CDF_HIGHEST if a > X_CDF_HIGHEST else a
     y, z = _normal_tail(a)
     y = 0 if a >= X_CDF_HIGHEST else a * y * _power_of_two(z)
-    return x - y if x > 0 else -y if x <= 0 else x
+    return x - y if x > 0 else -y if x < 0 else x
 
 
 def _x_normal_cdf_derivative_python(x):

@@ -188,7 +188,7 @@ def test_threads(on_threads, rng):
 def test_wrong_p(p):
     x = np.ones(4, np.float32)
     for call in (lambda: nd.dropout(x, p), lambda: nd.dropout.backward(x, p), lambda: nd.dropout.mask((4,), p)):
-        with pytest.raises(ValueError, match="p: got .*probabilities from 0 to 1"):
+        with pytest.raises(ValueError, match="p: got .*numbers from 0 to 1"):
             call()
 
 

@@ -51,7 +51,7 @@ def test_hint_for_one_number():
         nd.relu(1.5)
 
 
-@pytest.mark.parametrize("name", nd.ACTIVATIONS)
+@pytest.mark.parametrize("name", ["relu", "silu", "leaky_relu", "prelu", "rrelu"])  # one of each kind
 def test_wrong_outs(name):
     held = np.linspace(-1, 1, 12, dtype=np.float32)
     before = held.copy()
