@@ -28,9 +28,22 @@ def activation_kernels(record):
     learnable = len(record.learnable)
     channels = learnable + record.alternating
     operands = {"scalars": "x" * (len(record.parameters) - learnable), "channels": channels, "random": record.random}
-    yield Map(record.name, record.forward, **operands)
-    yield Map(f"{record.name}.derivative", record.derivative, **operands)
-    yield Map(f"{record.name}.backward", backward_of(record), inputs="xx", sums=learnable, **operands)
+    for name, function in ((record.name, record.forward), (f"{record.name}.derivative", record.derivative)):
+        yield Map(name, function, angle=record.angle, **operands)
+        if learnable:  # for numbers instead of arrays
+            yield Map(f"{name}.numbers", function, scalars="x" * learnable, angle=record.angle)
+    angle = record.angle and behind_grad(record.angle)
+    yield Map(f"{record.name}.backward", backward_of(record), "xx", sums=learnable, angle=angle, **operands)
+
+
+def behind_grad(fn):
+    """The scalar function (grad, x, *parameters) -> fn(x, *parameters)."""
+
+    @scalar
+    def behind(grad, x, *parameters):
+        return fn(x, *parameters)
+
+    return behind
 
 
 def _loss_kernels(record):

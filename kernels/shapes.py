@@ -38,6 +38,8 @@ class Map:
     operands with one value for each channel, where element e belongs to channel ``(e // inner) % C``; *sums* counts the
     terms whose sums over each channel are wanted: the gradients of channel operands.
 
+    *angle* takes what the function takes and gives the largest angle whose sine or cosine it needs.
+
     Operands of the kernel: inputs and outputs, flat; channel operands (C,); [sums (sums, C)]; scalars; [seed, offset
     (uint64), start (int64): the index of the first element in the random stream]; [inner (int64), with channels or sums].
     """
@@ -50,6 +52,7 @@ class Map:
     random: bool = False
     channels: int = 0
     sums: int = 0
+    angle: Callable | None = None
 
     @property
     def by_channel(self):

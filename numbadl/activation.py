@@ -94,12 +94,9 @@ class ParametricFunction(ActivationFunction):
         if record.random:
             self.options |= {"training": False, "seed": 0, "offset": 0}
         self._names, self._parameters = tuple(self.options), tuple(p.name for p in record.parameters)
-        self._by_number = not (record.learnable or record.alternating or record.random)
-        self._defaults = {
-            dtype: tuple(dtype.type(p.default) for p in record.parameters) if self._by_number else ()
-            for dtype in DTYPES
-        }
+        self._defaults = {dtype: tuple(dtype.type(p.default) for p in record.parameters) for dtype in DTYPES}
         super().__init__(record)
+        self._of_numbers = self._kernels_of_numbers()
         self.__signature__ = _signature(("x",), self.options)
 
     def __call__(self, x, *parameters, out=None, **options):
@@ -131,18 +128,27 @@ class ParametricFunction(ActivationFunction):
             raise ValueError(problem)
         return values
 
+    def _kernels_of_numbers(self):
+        """Kernel -> the one that takes the parameters as numbers: itself, or for learnable ones one without gradients."""
+        if self.record.random or self.record.alternating:
+            return {}
+        if not self.record.learnable:
+            return {kernel: kernel for kernel in (self._kernel, self._derivative, self._backward)}
+        return {kernel: _Quick(f"{kernel.name}.numbers") for kernel in (self._kernel, self._derivative)}
+
     def _run(self, kernel, inputs, out, parameters, options):
         *before, x = inputs.values()
-        if self._by_number and not parameters and not options:
-            result = kernel(x, out, before, self._defaults.get(getattr(x, "dtype", None), ()))
+        of_numbers = self._of_numbers.get(kernel)
+        if of_numbers and not parameters and not options:
+            result = of_numbers(x, out, before, self._defaults.get(getattr(x, "dtype", None), ()))
             if result is not None:
                 return result
         record, values = self.record, self.check(*parameters, **options)
         given = {n: values[n] for n in self._parameters}
         if record.random and not values["training"]:
             return self._in_evaluation(kernel, inputs, out, given)
-        if self._by_number:
-            return elementwise(kernel.name, out, tuple(given.values()), **inputs)
+        if of_numbers and not any(hasattr(v, "shape") and v.shape for v in given.values()):
+            return elementwise(of_numbers.name, out, tuple(map(float, given.values())), **inputs)
         if record.learnable:
             channels = by_channel(x, values["axis"], len(given) if kernel is self._backward else 0, **given)
             scalars = ()

@@ -3,17 +3,32 @@
 import numpy as np
 from numba import carray, uint32
 
+from ..scalar.language import scalar
+from ..scalar.math import near
+from ..scalar.quadrant import NEAR
 from ..scalar.random import BLOCK as RANDOM_BLOCK
 from ..scalar.random import RUN, random_words
 from .compile import function, kernel
 from .pool import cache_bytes, parallel, pool_is_decided
-from .vector import any_equal, at, equal_sizes, overlap, pick, pointers, scratch, stream_map, vector_map
+from .vector import (
+    any_equal,
+    at,
+    equal_sizes,
+    overlap,
+    pick,
+    pointers,
+    scratch,
+    stream_map,
+    vector_map,
+    vector_map_sum,
+)
 
 CHUNK = 1 << 13  # elements of a task; every chunk starts at a multiple of RANDOM_BLOCK
 LARGE_CHUNK = 1 << 15
 PARALLEL_FROM = 1 << 15  # elements: below, starting the threads costs more than they save
 
 
+ANGLES = 1 << 10  # elements whose angles are looked at before their sines are taken
 DONE, REFUSED = 0, 1
 
 
@@ -34,20 +49,21 @@ def _parts(spec):
 
 
 def _build_plain(spec):
-    fn, first_out, streamable = spec.function, len(spec.inputs), len(spec.outputs) == 1
+    first_out, streamable = len(spec.inputs), len(spec.outputs) == 1
     inputs, outputs, scalars = _parts(spec)
+    loop, streamed_loop = _loops(spec)
 
     @parallel
     def chunks(n, chunk, operands, index):
         start = index * chunk
         count = min(chunk, n - start)
-        vector_map(fn, count, at(inputs(operands), start), at(outputs(operands), start), scalars(operands))
+        loop(count, at(inputs(operands), start), at(outputs(operands), start), scalars(operands))
 
     @parallel
     def streamed_chunks(n, chunk, operands, index):
         start = index * chunk
         count = min(chunk, n - start)
-        stream_map(fn, count, at(inputs(operands), start), at(outputs(operands), start), scalars(operands))
+        streamed_loop(count, at(inputs(operands), start), at(outputs(operands), start), scalars(operands))
 
     @kernel(spec)
     def run(*arguments):
@@ -65,6 +81,56 @@ def _build_plain(spec):
         return DONE
 
     return run
+
+
+def _loops(spec):
+    """Two compiled functions (count, sources, targets, scalars): the vector loop, and the one that stores past the cache.
+
+    Where sines are needed, blocks of small angles take a version of the function that is right for them only.
+    """
+    fn = spec.function
+
+    @function
+    def plain(count, sources, targets, scalars):
+        vector_map(fn, count, sources, targets, scalars)
+
+    @function
+    def streamed(count, sources, targets, scalars):
+        stream_map(fn, count, sources, targets, scalars)
+
+    if spec.angle is None:
+        return plain, streamed
+    near_fn, is_far = near(fn), far_angle(spec.angle)
+
+    @function
+    def guarded(count, sources, targets, scalars):
+        for start in range(0, count, ANGLES):
+            size, given = min(ANGLES, count - start), at(sources, start)
+            if vector_map_sum(is_far, size, given, (), scalars)[0] == 0:
+                vector_map(near_fn, size, given, at(targets, start), scalars)
+            else:
+                vector_map(fn, size, given, at(targets, start), scalars)
+
+    @function
+    def guarded_and_streamed(count, sources, targets, scalars):
+        for start in range(0, count, ANGLES):
+            size, given = min(ANGLES, count - start), at(sources, start)
+            if vector_map_sum(is_far, size, given, (), scalars)[0] == 0:
+                stream_map(near_fn, size, given, at(targets, start), scalars)
+            else:
+                vector_map(fn, size, given, at(targets, start), scalars)
+
+    return guarded, guarded_and_streamed
+
+
+def far_angle(angle):
+    """The scalar function (*arguments) -> 0 if their angle is small, else 1 (of NaN, too)."""
+
+    @scalar
+    def is_far(x, *rest):
+        return 0 if abs(angle(x, *rest)) <= NEAR else 1
+
+    return is_far
 
 
 @function

@@ -62,7 +62,7 @@ from .coefficients import (
     SOFTPLUS_EVEN,
 )
 from .intrinsics import bits_float, float_bits, fma, int_like
-from .language import ByType, elementary, scalar
+from .language import ByType, elementary, scalar, specialised
 from .quadrant import NEAR, far_quadrant, near_quadrant, two_sum
 
 INF = math.inf
@@ -887,47 +887,12 @@ def _turned(z, r, r_low, x):
 
 
 @scalar
-def near_sin(x):
-    """sin x for |x| <= 2^17 only: several times as fast as `sin`."""
-    z, r, r_low = near_quadrant(x)
-    y = _turned(z, r, r_low, x)
-    return x if abs(x) < TINY else y
+def quadrant(x):
+    """z, r, r_low: x = n pi/2 + r + r_low, |r| <= pi/4 and z = MAGIC + n.
 
-
-@scalar
-def near_cos(x):
-    """cos x for |x| <= 2^17 only."""
-    z, r, r_low = near_quadrant(x)
-    return _turned(z + 1, r, r_low, x)
-
-
-@elementary(python=np.sin)
-def sin(x):
-    """sin x = +-sin r or +-cos r, r = x - n pi/2 with two parts: degree 7 and 8 (float32), 13 and 14 (float64).
-
-    Right for every x: beyond 2^17 r comes from a table (`quadrant.py`). LLVM computes both ways for a whole vector, so
-    where all |x| <= 2^17 is known `near_sin` is the one to call.
+    Beyond 2^17 from a table (`quadrant.py`). LLVM computes both ways for a whole vector, so kernels take a block of
+    elements whose angles are all small the near way only (`numbadl.kernels.shapes.Map.angle`): five times as fast.
     """
-    if abs(x) <= NEAR:
-        z, r, r_low = near_quadrant(x)
-    else:
-        z, r, r_low = far_quadrant(x)
-    y = _turned(z, r, r_low, x)
-    return x if abs(x) < TINY else y
-
-
-@elementary(python=np.cos)
-def cos(x):
-    """cos x, as `sin` one quarter turn further."""
-    if abs(x) <= NEAR:
-        z, r, r_low = near_quadrant(x)
-    else:
-        z, r, r_low = far_quadrant(x)
-    return _turned(z + 1, r, r_low, x)
-
-
-@scalar
-def _quadrant(x):
     if abs(x) <= NEAR:
         z, r, r_low = near_quadrant(x)
     else:
@@ -935,10 +900,30 @@ def _quadrant(x):
     return z, r, r_low
 
 
+@elementary(python=np.sin)
+def sin(x):
+    """sin x = +-sin r or +-cos r, r = x - n pi/2 with two parts: degree 7 and 8 (float32), 13 and 14 (float64)."""
+    z, r, r_low = quadrant(x)
+    y = _turned(z, r, r_low, x)
+    return x if abs(x) < TINY else y
+
+
+@elementary(python=np.cos)
+def cos(x):
+    """cos x, as `sin` one quarter turn further."""
+    z, r, r_low = quadrant(x)
+    return _turned(z + 1, r, r_low, x)
+
+
+def near(fn):
+    """*fn*, for angles up to 2^17 only."""
+    return specialised(fn, quadrant, near_quadrant)
+
+
 @scalar
 def _near_angle(x, x_low):
     """z, r, r_low of `near_quadrant` for the angle x + x_low."""
-    z, r, r_low = _quadrant(x)
+    z, r, r_low = quadrant(x)
     y = r + x_low
     return z, y, ((r - y) + x_low) + r_low
 
@@ -976,7 +961,7 @@ def _cos_in_two_parts(r, r_low):
 @elementary(python=lambda x: (np.sin(x), 0.0, np.cos(x), 0.0))
 def sin_and_cos(x):
     """sin x and cos x, in two parts each."""
-    z, r, r_low = _quadrant(x)
+    z, r, r_low = quadrant(x)
     s, s_low = _sin_in_two_parts(r, r_low)
     c, c_low = _cos_in_two_parts(r, r_low)
     quarter_on = z + 1

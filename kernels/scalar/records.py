@@ -51,6 +51,7 @@ class Activation:
     check : function of the parameters' values that gives what is wrong with them together, or None
     random : whether the functions take 32 random bits (uint32) after x
     evaluation : of a random one, the activation that it is with the mean of its parameters
+    angle : function (x, *parameters) -> the largest angle whose sine or cosine they need, if they need one
     alternating : whether they take a sign after that, 1 on even channels and -1 on odd ones
     """
 
@@ -71,6 +72,7 @@ class Activation:
     random: bool = False
     evaluation: str = ""
     alternating: bool = False
+    angle: Callable | None = None
 
     @property
     def learnable(self):

@@ -16,6 +16,16 @@ NO_SINE = 1e17  # beyond, x + sin^2(alpha x)/alpha is x
 
 
 @scalar
+def itself(x):
+    return x
+
+
+@scalar
+def twice_alpha_x(x, alpha):
+    return 2 * alpha * x
+
+
+@scalar
 def gaussian_derivative(x):
     return -2 * x_gaussian(x)
 
@@ -79,17 +89,17 @@ RECORDS = [
     ),
     Activation(
         "sin", "Sin", sin, cos, r"\sin x", r"\cos x", (-1.0, 1.0), "C^inf", monotonic=False,
-        source="Parascandolo, Huttunen, Virtanen 2017, Taming the waves; Sitzmann et al. 2020",
+        source="Parascandolo, Huttunen, Virtanen 2017, Taming the waves; Sitzmann et al. 2020", angle=itself,
     ),
     Activation(
         "sinc", "Sinc", sinc, sinc_derivative, r"\frac{\sin x}{x}", r"\frac{\cos x}{x} - \frac{\sin x}{x^2}",
         (-0.21723362821122164, 1.0), "C^inf", monotonic=False,
-        source="Efimov, Shalyapina 2018; the cardinal sine of Woodward, Davies 1952",
+        source="Efimov, Shalyapina 2018; the cardinal sine of Woodward, Davies 1952", angle=itself,
     ),
     Activation(
         "snake", "Snake", snake, snake_derivative, r"x + \frac{\sin^2(\alpha x)}{\alpha}", r"1 + \sin(2 \alpha x)",
         (-inf, inf), "C^inf",
         source="Ziyin, Hartwig, Ueda 2020, Neural networks fail to learn periodic functions and how to fix it",
-        parameters=(Parameter("alpha", 1.0, valid=finite_above_0, accepted="finite numbers above 0"),),
+        parameters=(Parameter("alpha", 1.0, valid=finite_above_0, accepted="finite numbers above 0"),), angle=twice_alpha_x,
     ),
 ]  # fmt: skip

@@ -64,7 +64,8 @@ def _elementary(name, n, peer):
     theirs = peers(peer).FORWARD.get(name)
     if theirs is None:
         return None
-    kernel = DEVICES["cpu"].kernel(Map(f"math.{name}", FUNCTIONS[name]))
+    angle = functional.FUNCTIONS["identity"].scalar if name in ("sin", "cos") else None
+    kernel = DEVICES["cpu"].kernel(Map(f"math.{name}", FUNCTIONS[name], angle=angle))
     DEVICES["cpu"].prepare(n)
     (x,) = _inputs(n, 1)
     if name in ("log", "log2", "log1p", "sqrt", "rsqrt"):

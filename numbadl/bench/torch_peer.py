@@ -97,7 +97,7 @@ FORWARD = {
         "cos": torch.cos, "atan": torch.atan, "sqrt": torch.sqrt, "rsqrt": torch.rsqrt, "erf": torch.erf,
         "erfc": torch.erfc, "sigmoid": torch.sigmoid, "silu": aten.silu.out,
         "gelu": aten.gelu.out, "hardsigmoid": aten.hardsigmoid.out, "hardswish": aten.hardswish.out,
-        "mish": aten.mish.out, "exponential": torch.exp, "arctan": torch.atan, "sinc": torch.sinc,
+        "mish": aten.mish.out, "exponential": torch.exp, "arctan": torch.atan, 
         "normal_cdf": torch.special.ndtr,
     }.items()
 }  # fmt: skip
@@ -148,7 +148,6 @@ BACKWARD = {
     "exponential": _autograd(torch.exp),
     "arctan": _autograd(torch.atan),
     "sin": _autograd(torch.sin),
-    "sinc": _autograd(torch.sinc),
 }
 
 

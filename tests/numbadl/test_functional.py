@@ -318,6 +318,20 @@ def test_threads(name, operation, dtype, n, on_threads, rng, store):
     assert same_bits(run(name, operation, x, grad), serial), "another run, other bits"
 
 
+@pytest.mark.parametrize("operation", OPERATIONS)
+@pytest.mark.parametrize("name", [name for name in NAMES if nd.ACTIVATIONS[name].angle])
+def test_large_angles_among_small_ones(name, operation, rng, store):
+    """Blocks of small angles take another way: the same bits, wherever a large angle, an infinity or a NaN lies."""
+    x, grad = rng.uniform(-50, 50, (2, 100_000)).astype(np.float32)
+    x[[5, 3000, 50_001, 99_999]] = 2.0**18, -3e30, np.inf, np.nan
+    expected = np.concatenate([run(name, operation, x[k : k + 1], grad[k : k + 1]) for k in range(2990, 3010)])
+    result = run(name, operation, x, grad)
+    assert np.array_equal(result[2990:3010], expected)
+    small = np.abs(x) <= 50
+    assert np.array_equal(result[small], run(name, operation, x[small], grad[small]))
+    check(name, operation, result[[5, 50_001, 99_999]], x[[5, 50_001, 99_999]], grad[[5, 50_001, 99_999]])
+
+
 # -- names ---------------------------------------------------------------------------------------------------------
 def test_public_names():
     for name, record in nd.ACTIVATIONS.items():
