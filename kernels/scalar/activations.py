@@ -13,7 +13,7 @@ from .coefficients import EXP_REST
 from .dropout import uniform
 from .intrinsics import fma
 from .language import scalar
-from .math import EXP_HIGHEST, exp, exp_scaled, expm1, log, log1p, one_plus_exp_lowered, sech2, sigmoid, sqrt, tanh
+from .math import exp, exp_scaled, expm1, log, log1p, one_plus_exp_lowered, sech2, sigmoid, sqrt, tanh
 from .parts import FAR, HUGE, limited, nan_or, quotient
 from .records import Activation, Parameter, finite_above_0, finite_from_0
 
@@ -40,7 +40,7 @@ def binary_step_derivative(x):
 
 @scalar
 def softsign(x):
-    c = limited(x, HUGE)
+    c = limited(x, 1e30)
     return c / (1 + abs(c))
 
 
@@ -48,11 +48,11 @@ def softsign(x):
 def softsign_derivative(x):
     """1 / u^2 for u = 1 + |x|, with the errors of u and of its square carried along."""
     a = abs(x)
-    a = HUGE * HUGE if a > HUGE * HUGE else a
     u = 1 + a
     larger = a if a > 1 else 1
     smaller = 1 if a > 1 else a
-    return 1 / fma(u, u, 2 * u * ((larger - u) + smaller))
+    y = 1 / fma(u, u, 2 * u * ((larger - u) + smaller))
+    return 0 if a == inf else y
 
 
 @scalar
@@ -195,7 +195,7 @@ def _product(x, alpha):
     """p + p_low = alpha x, 0 for alpha = 0."""
     c = nan_or(x, 0) if alpha == 0 else x
     p = alpha * c
-    return p, fma(alpha, c, -p) if abs(p) < EXP_HIGHEST else 0
+    return p, fma(alpha, c, -p) if abs(p) < 1000 else 0
 
 
 @scalar
@@ -205,7 +205,7 @@ def soft_exponential(x, alpha):
     p, p_low = _product(x, alpha)
     e = expm1(p)
     below = (log(d) + d_low / d) / -a
-    above = (e + (fma(e, p_low, p_low) if abs(p) < EXP_HIGHEST else 0)) / a + alpha
+    above = (e + (fma(e, p_low, p_low) if e < inf else 0)) / a + alpha
     return x if alpha == 0 else (below if alpha < 0 else above)
 
 
@@ -216,7 +216,7 @@ def soft_exponential_derivative(x, alpha):
     w = 1 / d
     e = exp(p)
     below = fma(-w, w * d_low, w) if w < inf else w
-    above = e + (e * p_low if abs(p) < EXP_HIGHEST else 0)
+    above = e + (e * p_low if e < inf else 0)
     return below if alpha < 0 else above
 
 
@@ -232,7 +232,7 @@ def soft_exponential_by_alpha(x, alpha):
     p, p_low = _product(x, alpha)
     p = -FAR if p < -FAR else p
     e = exp(p)
-    e = e + (e * p_low if abs(p) < EXP_HIGHEST else 0)
+    e = e + (e * p_low if e < inf else 0)
     above = 1 + (x * x * (e * EXP_REST(-p)) if abs(p) < 1 else fma(p - 1, e, 1) / (a * a))
     return below if alpha < 0 else above
 

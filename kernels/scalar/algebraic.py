@@ -4,21 +4,20 @@ from math import inf
 
 from .coefficients import TANH_DEFICIT_FIRST, TANH_DEFICIT_FIRST_LOW, TANH_DEFICIT_REST, TANH_DEFICIT_SECOND
 from .intrinsics import fma
-from .language import ByType, scalar
+from .language import scalar
 from .math import atan, sqrt, tanh, tanh_squared
 from .parts import HUGE, inverse_root_cubed, limited, quotient, root_of_sum
 from .records import Activation, Parameter, finite_above_0
-
-ROOT_FAR = ByType(1e18, 1e150)  # its square and twice that are finite
 
 
 @scalar
 def tanhshrink(x):
     """x - tanh x; for |x| <= 5/4 an odd polynomial, which does not cancel, with its first coefficient in two parts."""
     square = x * x
-    line = fma(square, TANH_DEFICIT_REST(square), TANH_DEFICIT_SECOND)
-    p = fma(square, line, TANH_DEFICIT_FIRST)
-    p_low = fma(square, line, TANH_DEFICIT_FIRST - p) + TANH_DEFICIT_FIRST_LOW
+    line = fma(square, TANH_DEFICIT_REST(square), TANH_DEFICIT_SECOND(x))
+    first = TANH_DEFICIT_FIRST(x)
+    p = fma(square, line, first)
+    p_low = fma(square, line, first - p) + TANH_DEFICIT_FIRST_LOW(x)
     t = square * p
     t_low = fma(square, p, -t) + fma(square, p_low, fma(x, x, -square) * p)
     return fma(x, t, x * t_low) if abs(x) <= 1.25 else x - tanh(x)
@@ -47,7 +46,6 @@ def squareplus(x, b):
 def squareplus_derivative(x, b):
     """1 - y for x >= 0, y for x < 0: y = b/(2 (d + s |x|)), s = sqrt(d), d = x^2 + b, all times powers of 2^-40."""
     a = 2.0**-40 * abs(x)
-    a = ROOT_FAR if a > ROOT_FAR else a
     n = 2.0**-80 * b
     d = fma(a, a, n)
     s = sqrt(d)
@@ -57,6 +55,7 @@ def squareplus_derivative(x, b):
     y = n * reciprocal
     s_low = fma(-s, s, d) * (0.5 * (s + a) * reciprocal)  # 1/s is (s + a)/divisor
     y = fma(reciprocal, fma(-y, divisor, n) - y * fma(a, s_low, fma(s, a, d - divisor)), y)
+    y = 0 if divisor == inf else y
     return y if x < 0 else 1 - y
 
 

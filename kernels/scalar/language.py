@@ -14,7 +14,8 @@ The rules, all of them syntactic:
   variable, ``float_bits``, what is computed from them).
 - Every parameter is cast to T, unless its annotation says otherwise (``n: int``, ``bits: np.uint32``); the rest of them,
   ``*parameters``, stay what they are.
-- ``ByType(float32=..., float64=...)`` is the constant (or the function) of T; a ``Polynomial`` expands to fused multiply-adds.
+- ``ByType(float32=..., float64=...)`` is the constant (or the function) of T; ``constant(x)`` is the same and in plain Python
+  picks by the type of x; a ``Polynomial`` expands to fused multiply-adds.
 """
 
 import ast
@@ -50,6 +51,10 @@ class ByType:
     def of(self, dtype):
         """The value for *dtype*, np.float32 or np.float64."""
         return self.float32 if dtype is np.float32 else self.float64
+
+    def __call__(self, like):
+        """The constant as a number of the type of *like*: what a scalar function writes that plain Python runs, too."""
+        return type(like)(self.of(type(like)))
 
 
 class Polynomial(ByType):
@@ -94,9 +99,9 @@ def elementary(python, cuda=None):
         def function(*args):
             with np.errstate(all="ignore"):
                 result = python(*args)
-            if not isinstance(args[0], np.floating):
-                return result
-            return tuple(map(type(args[0]), result)) if isinstance(result, tuple) else type(args[0])(result)
+                if not isinstance(args[0], np.floating):
+                    return result
+                return tuple(map(type(args[0]), result)) if isinstance(result, tuple) else type(args[0])(result)
 
         del function.__wrapped__
         function.__signature__ = inspect.signature(body)
@@ -331,6 +336,8 @@ class _Typer(ast.NodeTransformer):
         function = self.value(node.func)
         if isinstance(function, Polynomial):
             return self._horner(function, self.visit(node.args[0]))
+        if isinstance(function, (int, float)):  # a `ByType` of numbers
+            return self.visit(node.func)
         if function is range or function in INTEGER_TYPES:
             return node
         node.args = [self.visit(a) for a in node.args]

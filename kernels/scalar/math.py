@@ -170,7 +170,7 @@ def exp_scaled_in_two_parts(x):
 
 
 def _one_plus_exp_lowered_python(x):
-    return np.float64((1 + np.exp(np.minimum(np.longdouble(x), 1e4))) * np.longdouble(2) ** -64)
+    return np.float64((1 + np.exp(np.minimum(np.longdouble(x), EXP_LOWERED_HIGHEST(x)))) * np.longdouble(2) ** -64)
 
 
 @elementary(python=_one_plus_exp_lowered_python)

@@ -1,11 +1,13 @@
 """Steps that several activations share: quotients and slopes whose rounding errors are carried along in a second part."""
 
+from math import inf
+
 from .intrinsics import fma
-from .language import ByType, scalar
+from .language import scalar
 from .math import exp_scaled, sqrt
 
 FAR = 1e5  # beyond, every exponential has vanished; a limit for what would be inf * 0 there
-HUGE = ByType(1e16, 1e140)  # from here on x^2 + 1 is x^2; it is squared without overflow
+HUGE = 1e16  # from here on x^2 + 1 is x^2; its square is finite in float32, too
 
 
 @scalar
@@ -65,13 +67,13 @@ def root_of_sum(x, b):
 @scalar
 def inverse_root_cubed(x, alpha):
     """(1 + alpha x^2)^(-3/2): w^3 for w = 1/sqrt(d) with the errors of d, w and w^2 corrected; 0 far out."""
-    c = limited(x, HUGE)
-    t = alpha * c
-    d = fma(t, c, 1)
+    t = alpha * x
+    d = fma(t, x, 1)
     e = d - 1
-    d_low = fma(t, c, -e) + (1 - (d - e)) + fma(alpha, c, -t) * c
+    d_low = fma(t, x, -e) + (1 - (d - e)) + fma(alpha, x, -t) * x
     w = 1 / sqrt(d)
     p = d * w
     error = fma(-p, w, 1) - fma(d, w, -p) * w - d_low * w * w  # twice the relative error of w
     square = w * w
-    return fma(w, square, w * fma(1.5 * error, square, fma(w, w, -square)))
+    y = fma(w, square, w * fma(1.5 * error, square, fma(w, w, -square)))
+    return 0 if d == inf else y

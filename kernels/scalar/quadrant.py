@@ -14,9 +14,10 @@ from .intrinsics import bits_float, float_bits, fma
 from .language import ByType, scalar
 
 NEAR = 2.0**17  # up to here n = round(x / (pi/2)) times HALF_PI_HIGH minus x is exact
-FIRST = 17  # exponent of the table's first row
+FIRST = 16  # exponent of the table's first row; infinities have one of their own
+STEP_BITS = 2  # a row serves four exponents: CUDA has 64 KiB for constants, and a table for each place that uses it
 MAGIC = ByType(1.5 * 2**23, 1.5 * 2**52)
-ROUND_TO_16 = ByType(1.5 * 2**27, 1.5 * 2**56)  # adding it rounds to a multiple of 16: of whole turns
+ROUND_TO_128 = ByType(1.5 * 2**30, 1.5 * 2**59)  # adding it rounds to a multiple of 128: of whole turns
 MANTISSA_BITS = ByType(23, 52)
 SIGN_AND_MANTISSA = ByType(-(2**31) + 2**23 - 1, -(2**63) + 2**52 - 1)
 LARGE = ByType((127 + 23) << 23, (1023 + 52) << 52)  # the exponent of numbers whose last bit is 1
@@ -46,7 +47,7 @@ def _table(dtype, largest_exponent):
     digits, point = np.finfo(dtype).nmant + 1, 1400
     constant = _two_over_pi(point)
     rows = []
-    for e in range(FIRST, largest_exponent + 1):
+    for e in range(FIRST, largest_exponent + 1, 1 << STEP_BITS):
         rest, row = (constant << e >> (digits - 1)) % (4 << point), []
         for _ in range(4):
             drop = max(rest.bit_length() - digits, 0)
@@ -91,11 +92,14 @@ def _product(a, b):
 def far_quadrant(x):
     """The same for |x| > NEAR, with n modulo 4; NaN for inf and NaN."""
     i = ((float_bits(x) >> MANTISSA_BITS) & EXPONENT_MASK) - EXPONENT_OF_FIRST
-    m = bits_float((float_bits(x) & SIGN_AND_MANTISSA) | LARGE, x)  # an integer, x = m * 2^(e - mantissa bits)
+    m = bits_float(
+        ((float_bits(x) & SIGN_AND_MANTISSA) | LARGE) + ((i & 3) << MANTISSA_BITS), x
+    )  # x = m 2^k, k of the row
+    i = i >> STEP_BITS
     a, a_low = _product(m, TABLE[i, 0])
     b, b_low = _product(m, TABLE[i, 1])
     c, c_low = _product(m, TABLE[i, 2])
-    a = a - ((a + ROUND_TO_16) - ROUND_TO_16)
+    a = a - ((a + ROUND_TO_128) - ROUND_TO_128)
     a, first = two_sum(a, a_low)
     a, second = two_sum(a, b)
     z = a + MAGIC

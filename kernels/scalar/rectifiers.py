@@ -48,7 +48,7 @@ def hardsigmoid_derivative(x):
 @scalar
 def hardswish(x):
     """x h, h = x/6 + 1/2 with 1/6 in two parts, so that it vanishes at -3 as it should."""
-    h = fma(x, SIXTH_LOW, fma(x, SIXTH_HIGH, 0.5))
+    h = fma(x, SIXTH_LOW(x), fma(x, SIXTH_HIGH(x), 0.5))
     y = x if x >= 3 else x * h
     return 0 if x <= -3 else y
 

@@ -63,8 +63,9 @@ def _swish(x, v, v_low):
 
 @scalar
 def _quick_gelu_argument(x):
-    v = QUICK_GELU_HIGH * x
-    return v, fma(QUICK_GELU_HIGH, x, -v) + QUICK_GELU_LOW * x
+    high = QUICK_GELU_HIGH(x)
+    v = high * x
+    return v, fma(high, x, -v) + QUICK_GELU_LOW(x) * x
 
 
 @scalar
@@ -83,8 +84,9 @@ def quick_gelu_derivative(x):
 @scalar
 def _cubic(x, s, b, low):
     """x (a + b s + low) in two parts; a is a coarse number and a rest, so that the error of b s + a is exact."""
-    start = fma(b, s, GELU_LINE_HIGH)
-    rest = fma(b, s, GELU_LINE_HIGH - start) + (low + GELU_LINE_LOW)
+    line = GELU_LINE_HIGH(x)
+    start = fma(b, s, line)
+    rest = fma(b, s, line - start) + (low + GELU_LINE_LOW(x))
     q = start + rest
     y = x * q
     return y, fma(x, q, -y) + x * ((start - q) + rest)
@@ -95,9 +97,10 @@ def _gelu_tanh_argument(x):
     """v + v_low = x (a + b x^2), g + g_low = x (a + 3 b x^2)."""
     s = x * x
     s_low = fma(x, x, -s)
-    low = fma(GELU_CUBE_HIGH, s_low, GELU_CUBE_LOW * s)
-    v, v_low = _cubic(x, s, GELU_CUBE_HIGH, low)
-    g, g_low = _cubic(x, s, 3 * GELU_CUBE_HIGH, 3 * low)
+    b = GELU_CUBE_HIGH(x)
+    low = fma(b, s_low, GELU_CUBE_LOW(x) * s)
+    v, v_low = _cubic(x, s, b, low)
+    g, g_low = _cubic(x, s, 3 * b, 3 * low)
     return v, v_low, g, g_low
 
 

@@ -15,12 +15,12 @@ LOWEST = -1e30  # products with parameters stay finite
 @scalar
 def selu(x):
     e = expm1(x)
-    return SELU_SCALE * x if x > 0 else fma(SELU_NEGATIVE_HIGH, e, SELU_NEGATIVE_LOW * e)
+    return SELU_SCALE(x) * x if x > 0 else fma(SELU_NEGATIVE_HIGH(x), e, SELU_NEGATIVE_LOW(x) * e)
 
 
 @scalar
 def selu_derivative(x):
-    return SELU_SCALE if x > 0 else SELU_NEGATIVE_HIGH * exp_scaled(x) * 2.0**-64
+    return SELU_SCALE(x) if x > 0 else SELU_NEGATIVE_HIGH(x) * exp_scaled(x) * 2.0**-64
 
 
 @scalar

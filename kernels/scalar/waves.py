@@ -4,14 +4,12 @@ from math import inf
 
 from .coefficients import SINC_SLOPE
 from .intrinsics import fma
-from .language import ByType, scalar
+from .language import scalar
 from .math import cos, exp, gaussian, one_plus_sin, sin, sin_and_cos, sin_squared, x_gaussian
 from .quadrant import two_sum
 from .records import Activation, Parameter, finite_above_0
 
-PRODUCT_FAR = ByType(
-    2.0**20, 2.0**49
-)  # beyond, the rounding error of alpha x may be turns: the angle is the rounded product
+LARGEST_REST = 2.0**-4  # a rounding error of alpha x beyond may be whole turns: the angle is the rounded product then
 NO_SINE = 1e17  # beyond, x + sin^2(alpha x)/alpha is x
 
 
@@ -56,7 +54,8 @@ def sinc_derivative(x):
 def _angle(x, factor):
     """factor * x in two parts."""
     p = factor * x
-    return p, fma(factor, x, -p) if abs(p) < PRODUCT_FAR else 0
+    p_low = fma(factor, x, -p)
+    return p, p_low if abs(p_low) < LARGEST_REST else 0
 
 
 @scalar

@@ -274,6 +274,23 @@ def test_kinks(case, dtype):
         assert np.ptp(slope) > 1e-10 or np.ptp(y) > 0.1 or too_small
 
 
+@each_case
+@each_dtype
+def test_plain_python(case, dtype, rng):
+    """What Python and the CUDA simulator run, the function itself, gives the compiled one's numbers."""
+    name, parameters = case
+    record, x = (
+        ACTIVATIONS[name],
+        np.concatenate([rng.uniform(-3, 3, 20), [-30.0, 0.0, 30.0, *kinks(name, parameters)]]),
+    )
+    x, given = x.astype(dtype), [dtype(p) for p in parameters]
+    functions = [record.forward, record.derivative, *(p.gradient for p in record.learnable)]
+    close = (8 if dtype is np.float32 else 64) * np.finfo(dtype).eps  # NumPy's exp is another one
+    for fn, row in zip(functions, evaluated(name, x, given), strict=True):
+        np.testing.assert_allclose(row, [float(fn(v, *given)) for v in x], rtol=close, atol=close)
+    assert isinstance(float(record.forward(0.5, *parameters)), float)
+
+
 @pytest.mark.parametrize("name", GATED)
 @each_dtype
 def test_gated_units(name, dtype, rng):

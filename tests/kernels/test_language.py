@@ -115,6 +115,18 @@ def test_constants_of_each_type():
         assert polynomial(dtype(2)) == pytest.approx(1 + 1 + 1 + 8 * last)
 
 
+def test_a_constant_called_with_a_number_has_its_type():
+    @scalar
+    def limit(x):
+        return x if x > LIMIT(x) else LIMIT(x)
+
+    for dtype, expected in ((np.float32, 2.0), (np.float64, 3.0)):
+        for fn in (limit, njit(lambda x: limit(x))):
+            assert fn(dtype(1)) == expected and fn(dtype(4)) == 4
+        assert type(limit(dtype(1))) is dtype
+    assert limit(1.0) == 3.0
+
+
 def test_an_integer_first_argument_computes_in_float64():
     assert njit(lambda x: literals(x))(3) == 2.5
 

@@ -9,17 +9,44 @@ import numbadl as nd
 torch = pytest.importorskip("torch")
 functional = torch.nn.functional
 
+# name -> PyTorch's function of x and the same parameters, and the parameters with which they are compared
 ACTIVATIONS = {
-    "identity": lambda x: x.clone(),
-    "sigmoid": torch.sigmoid,
-    "tanh": torch.tanh,
-    "relu": torch.relu,
-    "silu": functional.silu,
+    "identity": (lambda x: x.clone(), ()),
+    "sigmoid": (torch.sigmoid, ()),
+    "tanh": (torch.tanh, ()),
+    "softsign": (functional.softsign, ()),
+    "relu": (torch.relu, ()),
+    "leaky_relu": (functional.leaky_relu, (0.2,)),
+    "elu": (functional.elu, (0.7,)),
+    "silu": (functional.silu, ()),
+    "relu6": (functional.relu6, ()),
+    "hardtanh": (functional.hardtanh, (-0.5, 2.0)),
+    "hardsigmoid": (functional.hardsigmoid, ()),
+    "hardswish": (functional.hardswish, ()),
+    "softplus": (functional.softplus, (2.0, 15.0)),
+    "logsigmoid": (functional.logsigmoid, ()),
+    "gelu": (functional.gelu, ()),
+    "gelu_tanh": (lambda x: functional.gelu(x, approximate="tanh"), ()),
+    "mish": (functional.mish, ()),
+    "selu": (functional.selu, ()),
+    "celu": (functional.celu, (0.75,)),  # its backward rounds alpha to float32
+    "hardshrink": (functional.hardshrink, (0.7,)),
+    "softshrink": (functional.softshrink, (0.7,)),
+    "tanhshrink": (functional.tanhshrink, ()),
+    "threshold": (functional.threshold, (0.5, 20.0)),
+    "exponential": (torch.exp, ()),
+    "arctan": (torch.atan, ()),
+    "sin": (torch.sin, ()),
+    "sinc": (lambda x: torch.special.sinc(x / torch.pi), ()),
 }
 LOSSES = {
     "mse": functional.mse_loss,
     "binary_cross_entropy": functional.binary_cross_entropy_with_logits,
     "cross_entropy": functional.cross_entropy,
+}
+WIDER = {  # for the backward of
+    "hardsigmoid": {"rtol": 1e-7},  # where PyTorch has 1/6 in float32
+    "sinc": {"rtol": 1e-12, "atol": 1e-11},  # which PyTorch divides out of sin(pi x)/(pi x)
 }
 CLOSE = {"rtol": 1e-12, "atol": 1e-13}
 pytestmark = pytest.mark.slow  # its float64 kernels are compiled nowhere else
@@ -41,15 +68,17 @@ def test_every_loss_is_compared():
     assert set(LOSSES) == set(nd.losses.LOSSES), "add PyTorch's name"
 
 
-@pytest.mark.parametrize("name", nd.ACTIVATIONS)
+@pytest.mark.parametrize("name", ACTIVATIONS)
 def test_activations(name, rng):
-    if name not in ACTIVATIONS:
-        pytest.skip("PyTorch has no such activation, or its name is missing here")
-    x = np.concatenate([rng.normal(0, 5, 1000), nd.ACTIVATIONS[name].kinks, [0.0, 30, -30, 300, -300]])
+    fn, parameters = ACTIVATIONS[name]
+    kinks = nd.ACTIVATIONS[name].kinks
+    kinks = kinks(*parameters) if callable(kinks) else kinks
+    far = () if name == "exponential" else (300, -300)
+    x = np.concatenate([rng.normal(0, 5, 1000), kinks, [0.0, 30, -30, *far]])
     grad = rng.normal(size=x.size)
-    y, dx = forward_backward(ACTIVATIONS[name], grad, x)
-    np.testing.assert_allclose(getattr(nd, name)(x), y, **CLOSE)
-    np.testing.assert_allclose(getattr(nd, name).backward(grad, x), dx, **CLOSE)
+    y, dx = forward_backward(lambda t: fn(t, *parameters), grad, x)
+    np.testing.assert_allclose(getattr(nd, name)(x, *parameters), y, **CLOSE)
+    np.testing.assert_allclose(getattr(nd, name).backward(grad, x, *parameters), dx, **WIDER.get(name, CLOSE))
 
 
 @pytest.mark.parametrize("name", ["softmax", "log_softmax"])
