@@ -32,7 +32,7 @@ def activation_kernels(record):
     for name, function in ((record.name, record.forward), (f"{record.name}.derivative", record.derivative)):
         yield Map(name, function, angle=record.angle, **operands)
         if learnable:  # for numbers instead of arrays
-            yield Map(f"{name}.numbers", function, scalars="x" * learnable, angle=record.angle)
+            yield Map(f"{name}.numbers", function, scalars="x" * len(record.parameters), angle=record.angle)
     angle = record.angle and behind_grad(record.angle)
     yield Map(f"{record.name}.backward", backward_of(record), "xx", sums=learnable, angle=angle, **operands)
 

@@ -16,8 +16,8 @@ _FLOAT32, _FLOAT64 = DTYPES
 class _Quick:
     """A kernel that is tried first on flat arrays: its result, or None where the long way has to find out what is wrong."""
 
-    def __init__(self, name):
-        self.name, self.run = name, self._first
+    def __init__(self, kernel):
+        self.kernel, self.name, self.run = kernel, getattr(kernel, "name", kernel), self._first
 
     def __call__(self, x, out, before=(), after=()):
         if type(x) is not np.ndarray or x.ndim != 1 or not (x.dtype is _FLOAT32 or x.dtype is _FLOAT64):
@@ -31,22 +31,24 @@ class _Quick:
             return None
 
     def _first(self, *arguments):
-        self.run = DEVICES["cpu"].kernel(self.name)
+        self.run = DEVICES["cpu"].kernel(self.kernel)
         return self.run(*arguments)
 
 
 class ActivationFunction:
-    """An activation over arrays: ``f(x)``, ``f.derivative(x)``, ``f.backward(grad, x)``; ``f.scalar`` for kernels."""
+    """An activation over arrays: ``f(x)``, ``f.derivative(x)``, ``f.backward(grad, x)``; ``f.scalar`` for kernels.
 
-    def __init__(self, record):
+    *kernels* are its declarations (`numbadl.kernels.catalog.activation_kernels`); those of the catalog go by their names.
+    """
+
+    def __init__(self, record, kernels=None):
         self.record = record
         self.__name__ = record.name
         self.scalar = record.forward
         self.scalar_derivative = record.derivative
         self.__doc__ = _doc(self)
-        self._kernel, self._derivative, self._backward = (
-            _Quick(f"{record.name}{what}") for what in ("", ".derivative", ".backward")
-        )
+        self._declared = {} if kernels is None else {declaration.name: declaration for declaration in kernels}
+        self._kernel, self._derivative, self._backward = map(self._quick, ("", ".derivative", ".backward"))
 
     def __call__(self, x, out=None):
         if type(x) is np.ndarray and x.ndim == 1 and (x.dtype is _FLOAT32 or x.dtype is _FLOAT64):
@@ -58,19 +60,29 @@ class ActivationFunction:
                     return result
             except (AttributeError, TypeError):
                 pass  # the long way finds out what is wrong, or copies
-        return elementwise(self.__name__, out, x=x)
+        return elementwise(self._kernel.kernel, out, x=x)
 
     def derivative(self, x, out=None):
         """f'(x), element by element; at a kink the value that the record states."""
         if (result := self._derivative(x, out)) is not None:
             return result
-        return elementwise(self._derivative.name, out, x=x)
+        return elementwise(self._derivative.kernel, out, x=x)
 
     def backward(self, grad, x, out=None):
         """grad * f'(x) in one pass: the gradient with respect to x, given the gradient with respect to f(x)."""
         if (result := self._backward(x, out, (grad,))) is not None:
             return result
-        return elementwise(self._backward.name, out, grad=grad, x=x)
+        return elementwise(self._backward.kernel, out, grad=grad, x=x)
+
+    def _quick(self, what):
+        name = f"{self.__name__}{what}"
+        return _Quick(self._declared.get(name, name))
+
+    def layer(self, **options):
+        """A layer for `numbadl.nn.Sequential` that applies this activation; *options* are its parameters."""
+        from .nn import activation_layer
+
+        return activation_layer(self, **options)
 
     @property
     def _numba_type_(self):
@@ -84,10 +96,10 @@ class ParametricFunction(ActivationFunction):
     """An activation with parameters, which follow x: ``f(x, alpha)``, ``f.backward(grad, x, alpha)``.
 
     Learnable ones are numbers or arrays with one for each channel, along *axis*; backward then gives a tuple, the gradients of
-    x and of each of them.
+    x and of each of them. They come before those that are not learnable.
     """
 
-    def __init__(self, record):
+    def __init__(self, record, kernels=None):
         self.options = {p.name: p.default for p in record.parameters}
         if record.learnable or record.alternating:
             self.options["axis"] = 1
@@ -95,7 +107,7 @@ class ParametricFunction(ActivationFunction):
             self.options |= {"training": False, "seed": 0, "offset": 0}
         self._names, self._parameters = tuple(self.options), tuple(p.name for p in record.parameters)
         self._defaults = {dtype: tuple(dtype.type(p.default) for p in record.parameters) for dtype in DTYPES}
-        super().__init__(record)
+        super().__init__(record, kernels)
         self._of_numbers = self._kernels_of_numbers()
         self.__signature__ = _signature(("x",), self.options)
 
@@ -134,7 +146,7 @@ class ParametricFunction(ActivationFunction):
             return {}
         if not self.record.learnable:
             return {kernel: kernel for kernel in (self._kernel, self._derivative, self._backward)}
-        return {kernel: _Quick(f"{kernel.name}.numbers") for kernel in (self._kernel, self._derivative)}
+        return {self._kernel: self._quick(".numbers"), self._derivative: self._quick(".derivative.numbers")}
 
     def _run(self, kernel, inputs, out, parameters, options):
         *before, x = inputs.values()
@@ -148,18 +160,19 @@ class ParametricFunction(ActivationFunction):
         if record.random and not values["training"]:
             return self._in_evaluation(kernel, inputs, out, given)
         if of_numbers and not any(hasattr(v, "shape") and v.shape for v in given.values()):
-            return elementwise(of_numbers.name, out, tuple(map(float, given.values())), **inputs)
-        if record.learnable:
-            channels = by_channel(x, values["axis"], len(given) if kernel is self._backward else 0, **given)
-            scalars = ()
-        else:
-            channels, scalars = _signs(x, values["axis"]) if record.alternating else None, tuple(given.values())
+            return elementwise(of_numbers.kernel, out, tuple(map(float, given.values())), **inputs)
+        learnt = {p.name: given.pop(p.name) for p in record.learnable}
+        channels, scalars = None, tuple(given.values())
+        if learnt:
+            channels = by_channel(x, values["axis"], len(learnt) if kernel is self._backward else 0, **learnt)
+        elif record.alternating:
+            channels = _signs(x, values["axis"])
         if record.random:
             scalars += stream_of(values["seed"], values["offset"])
-        (out,), sums = run_any(kernel.name, inputs, (out,), scalars, channels, ordered=record.random)
+        (out,), sums = run_any(kernel.kernel, inputs, (out,), scalars, channels, ordered=record.random)
         if sums is None:
             return out
-        return out, *(like_parameter(total, given[n]) for total, n in zip(sums, given, strict=True))
+        return out, *(like_parameter(total, value) for total, value in zip(sums, learnt.values(), strict=True))
 
     def _in_evaluation(self, kernel, inputs, out, given):
         """A random parameter takes its mean: the record names the activation that then results."""

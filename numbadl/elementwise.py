@@ -34,7 +34,7 @@ class Channels:
 def run_map(name, *operands):
     """Run a map kernel over flat arrays. It refuses, with nothing written, what overlaps in part."""
     if device_of(operands[0]).kernel(name)(*operands) == REFUSED:
-        raise ValueError(f"{name}: an array that is written to overlaps another one in part")
+        raise ValueError(f"{getattr(name, 'name', name)}: an array that is written to overlaps another one in part")
 
 
 def elementwise(name, out=None, scalars=(), **inputs):

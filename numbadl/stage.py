@@ -52,5 +52,5 @@ def activation(function, **parameters):
     values = function.check(**parameters) if isinstance(function, ParametricFunction) else {}
     text = ", ".join(f"{name}={value!r}" for name, value in parameters.items())
     names = [p.name for p in record.learnable]
-    scalars = () if names else tuple(float(values[p.name]) for p in record.parameters)
+    scalars = tuple(float(values[p.name]) for p in record.parameters if p.gradient is None)
     return Stage(stages.of_activation(record), record.name + (f"({text})" if text else ""), names, scalars)

@@ -195,7 +195,7 @@ def typed(fn, dtype):
         if type(value) is ByType:  # so that a bit operation, which is not rewritten, and a call see the right one
             namespace[name] = value.of(dtype)
     try:
-        source = textwrap.dedent(inspect.getsource(fn))
+        source = getattr(fn, "source", None) or textwrap.dedent(inspect.getsource(fn))  # `translate` makes some of text
     except (OSError, TypeError):
         return _typed_constants(fn, dtype, namespace)
     try:

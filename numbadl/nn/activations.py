@@ -5,7 +5,9 @@ import inspect
 import numpy as np
 
 from .. import _arguments as checked
+from ..activation import ActivationFunction
 from ..functional import FUNCTIONS
+from ..user_activation import DECLARED
 from .layer import Layer
 
 
@@ -19,8 +21,12 @@ class ActivationLayer(Layer):
     arguments = None  # the constructor's, with their defaults
 
     def __init__(self, *values, **options):
+        self._configure(inspect.signature(type(self)), values, options)
+        super().__init__()
+
+    def _configure(self, signature, values, options):
         try:
-            bound = inspect.signature(type(self)).bind(*values, **options)
+            bound = signature.bind(*values, **options)
         except TypeError as error:
             raise TypeError(f"{type(self).__name__}: {error}") from None
         self._config = {**(self.arguments or {}), **bound.arguments}
@@ -28,7 +34,6 @@ class ActivationLayer(Layer):
             self._config["num_parameters"] = checked.integer("num_parameters", self._config["num_parameters"])
         if self.arguments:
             self.function.check(**self._options())
-        super().__init__()
 
     def config(self):
         return dict(self._config)
@@ -72,8 +77,8 @@ class ActivationLayer(Layer):
         return shape
 
 
-def layer_of(function):
-    """The layer class of an activation function."""
+def _arguments_of(function):
+    """The arguments of the layer of an activation function, with their defaults, and its signature."""
     arguments = {p.name: p.default for p in function.record.parameters}
     if function.record.learnable:
         arguments = {"num_parameters": 1, **arguments}
@@ -81,25 +86,86 @@ def layer_of(function):
         arguments["axis"] = function.options["axis"]
     kind = inspect.Parameter
     parameters = [kind(name, kind.POSITIONAL_OR_KEYWORD, default=value) for name, value in arguments.items()]
+    return arguments, inspect.Signature(parameters)
+
+
+def layer_of(function):
+    """The layer class of an activation function of this library."""
+    arguments, signature = _arguments_of(function)
     doc = f"The activation f(x) = {function.record.formula} as a layer; see `numbadl.{function.__name__}`."
-    body = {
-        "function": function, "arguments": arguments, "__doc__": doc, "__signature__": inspect.Signature(parameters)
-    }  # fmt: skip
+    body = {"function": function, "arguments": arguments, "__doc__": doc, "__signature__": signature}
     return type(function.record.layer, (ActivationLayer,), body)
 
 
 ACTIVATION_LAYERS = {name: layer_of(function) for name, function in FUNCTIONS.items()}
 
 
-def activation_layer(name):
-    """A layer that applies the activation of that name.
+class ActivationMissing(ValueError):
+    """A model has an activation that this program has not declared, or has declared as another function."""
+
+
+class DeclaredActivation(ActivationLayer):
+    """The layer of an activation that was declared with `numbadl.activation`.
+
+    A file cannot hold the function. It holds its name and some of its values, with which that of the program that loads the
+    model is compared: it has to declare the function first.
+    """
+
+    def __init__(self, function, *values, expected=None, **options):
+        self.function = _declared(function) if isinstance(function, str) else function
+        self.arguments, signature = _arguments_of(self.function)
+        self._configure(signature, values, options)
+        Layer.__init__(self)
+        if expected is not None:
+            self._compare(expected)
+
+    def config(self):
+        return {"function": self.function.__name__, **self._config, "expected": self._values_at(PROBES)}
+
+    def _values_at(self, points):
+        given = [float(self._config.get(p.name, p.default)) for p in self.function.record.parameters]
+        with np.errstate(all="ignore"):
+            return [[x, float(self.function.scalar(np.float64(x), *given))] for x in points]
+
+    def _compare(self, expected):
+        for (x, then), (_, now) in zip(expected, self._values_at([x for x, _ in expected]), strict=True):
+            if not np.isclose(now, then, rtol=1e-5, atol=1e-9, equal_nan=True):
+                raise ActivationMissing(
+                    f"activation {self.function.__name__!r}: gives {now} at {x}, and gave {then} when the model was"
+                    " saved; declare the function that it was trained with"
+                )
+
+    def __repr__(self):
+        return f"{self.function.record.layer}({', '.join(f'{k}={v!r}' for k, v in self._config.items())})"
+
+
+PROBES = (-30.0, -5.0, -2.1, -1.3, -0.6, -0.1, 0.2, 0.7, 1.1, 2.3, 4.7, 11.0)
+
+
+def _declared(name):
+    if name not in DECLARED:
+        raise ActivationMissing(
+            f"activation {name!r}: is not declared in this program; numbadl.activation(..., name={name!r}) has to be"
+            " called before the model is loaded"
+        )
+    return DECLARED[name]
+
+
+def activation_layer(activation, **options):
+    """A layer that applies an activation: one of this library, by its name or itself, or one declared with `activation`.
 
     Examples
     --------
     >>> import numbadl as nd
     >>> nd.nn.activation_layer("relu")
     ReLU()
+    >>> nd.nn.activation_layer(nd.elu, alpha=0.5)
+    ELU(alpha=0.5)
     """
-    if name not in ACTIVATION_LAYERS:
-        raise ValueError(f"activation: got {name!r}, accepted are {', '.join(ACTIVATION_LAYERS)}")
-    return ACTIVATION_LAYERS[name]()
+    name = getattr(activation, "__name__", activation)
+    if isinstance(activation, ActivationFunction) and FUNCTIONS.get(name) is not activation:
+        return DeclaredActivation(activation, **options)
+    if not isinstance(name, str) or name not in ACTIVATION_LAYERS:
+        accepted = f"{', '.join(ACTIVATION_LAYERS)}, and what numbadl.activation gives"
+        raise ValueError(f"activation: got {activation!r}, accepted are {accepted}")
+    return ACTIVATION_LAYERS[name](**options)

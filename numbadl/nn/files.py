@@ -10,6 +10,7 @@ from .. import _arguments as arguments
 from ..arrays import to_host
 from ..kernels.atomic import atomic_path
 from ..losses import loss as find_loss
+from .activations import ActivationMissing
 from .layer import LAYERS
 from .sequential import Sequential
 
@@ -61,6 +62,8 @@ def load(path):
         model.metadata, model.loss = _metadata(description), _loss(description)
     except ModelFileError:
         raise
+    except ActivationMissing as error:
+        raise ModelFileError(f"{path}: {error}") from None
     except (KeyError, TypeError, ValueError, MemoryError) as error:
         raise ModelFileError(f"{path}: the description of the model is damaged: {error}") from None
     _fill(model, tensors, path)

@@ -5,6 +5,7 @@ import re
 
 import llvmlite.binding
 import pytest
+from declarations import OWN
 from numba import types
 from numbadl.kernels import cpu, shapes
 from numbadl.kernels.catalog import catalog
@@ -52,7 +53,7 @@ def element_functions(declaration):
 
 DECLARATIONS = [
     part
-    for declaration in catalog().values()
+    for declaration in [*catalog().values(), *OWN.values()]
     for part in (element_functions(declaration) if isinstance(declaration, shapes.Channel) else [declaration])
 ]
 

@@ -95,3 +95,32 @@ def test_an_out_beside_the_input_and_the_input_itself_in_another_object_are_acce
     np.testing.assert_array_equal(cuda.to_host(held), np.append(values[:15], np.maximum(values[:15], 0)))
     nd.relu(held[:15], out=held[:15])
     np.testing.assert_array_equal(cuda.to_host(held), np.maximum(np.tile(values[:15], 2), 0))
+
+
+@nd.activation(learnable=("alpha",))
+def ripple(x, alpha=0.8, slope=0.5):
+    return x + slope * np.sin(alpha * x) ** 2 if x > 0 else np.tanh(x)
+
+
+def test_an_activation_of_a_user_trains_as_on_the_cpu(rng):
+    """Values after some steps are those of the CPU, whose derivatives are tested against differences."""
+    x, y = rng.normal(size=(6, 5)).astype(np.float32), rng.integers(0, 3, 6)
+    found = []
+    for device in ("cpu", "cuda"):
+        model = nd.nn.Sequential(nd.nn.Linear(5, 4), ripple.layer(num_parameters=4), nd.nn.Linear(4, 3)).to(device)
+        optimizer = nd.optim.SGD(model, lr=0.1)
+        given = [cuda.to_device(v) if device == "cuda" else v for v in (x, y)]
+        losses = []
+        for _ in range(3):
+            logits = model.forward(given[0], training=True)
+            loss, grad = nd.losses.cross_entropy.value_and_grad(logits, given[1])
+            model.backward(grad)
+            optimizer.step()
+            losses.append(loss)
+        host = [v if device == "cpu" else cuda.to_host(v) for v in model.parameters().values()]
+        found.append((losses, host))
+    assert found[0][0][2] < found[0][0][0]
+    np.testing.assert_allclose(found[1][0], found[0][0], rtol=1e-5)
+    for on_cpu, on_cuda in zip(found[0][1], found[1][1], strict=True):
+        np.testing.assert_allclose(on_cuda, on_cpu, rtol=1e-4, atol=1e-6)
+    assert not np.array_equal(found[0][1][2], np.full(4, 0.8, np.float32)), "alpha was not trained"
