@@ -14,7 +14,7 @@ from .plot import BLUE, FAINT, INK, ORANGE, new_figure
 FORMATS = ("png", "svg")
 _STYLES = ("-", "--", ":", "-.")
 _INCHES = (6.4, 5.2)
-_COLUMNS, _SMALL_INCHES = 7, (1.9, 1.75)
+_COLUMNS, _SMALL_INCHES, _HEADING_INCHES = 7, (1.9, 1.75), 0.4
 _BOUND = "#9a9a9a"
 
 
@@ -76,10 +76,13 @@ def draw_overview(path):
     ValueError: path: got 'activations.gif', accepted are files that end with .png or .svg
     """
     kind, rows = _kind(path), math.ceil(len(ACTIVATIONS) / _COLUMNS)
-    figure = new_figure((_COLUMNS * _SMALL_INCHES[0], rows * _SMALL_INCHES[1] + 0.4), layout="constrained")
-    figure.suptitle(
-        "f (blue) and f' (orange) with default parameters", x=0.01, ha="left", color=INK, fontsize=10
-    )  # constrained layout makes room for it
+    width, height = _COLUMNS * _SMALL_INCHES[0], rows * _SMALL_INCHES[1] + _HEADING_INCHES
+    figure = new_figure((width, height))
+    top = 1 - 1.2 * _HEADING_INCHES / height
+    figure.subplots_adjust(left=0.025, right=0.99, bottom=0.25 / height, top=top, wspace=0.2, hspace=0.32)
+    figure.text(
+        0.025, 1 - 0.2 * _HEADING_INCHES / height, "f (blue) and f' (orange) with default parameters", va="top", color=INK
+    )  # fmt: skip
     from matplotlib.ticker import MaxNLocator
 
     panels = figure.subplots(rows, _COLUMNS, squeeze=False).flat

@@ -78,7 +78,8 @@ def _expected(name, order, x, parameters, many):
     """The reference, and a function of indices: whether there is a zero crossing near."""
     if many:
         expected, crossing = ref.activation_of_many(name, order, x, parameters=parameters)
-        return expected, lambda k: crossing[k]
+        # A kink may hide a crossing from the quick way, which looks at one interval only.
+        return expected, lambda k: crossing[k] | ref.crosses_zero(name, order, x[k], parameters=parameters)
     expected = ref.activation(name, order, x, parameters=parameters)
     return expected, lambda k: ref.crosses_zero(name, order, x[k], parameters=parameters)
 

@@ -20,7 +20,7 @@ from numbadl._recommend import HIDDEN, RECURRENT, TASKS
 DOCS = Path(__file__).parents[1] / "docs"
 FIGURES, SPEED, PICTURES = DOCS / "activations.json", DOCS / "activation_speed.json", DOCS / "activations"
 ELEMENTS = 1 << 20  # of the speed that is shown
-FEW_DIGITS = 6
+AIM = 2.0  # ULP
 
 
 def activations_page():
@@ -137,7 +137,7 @@ def _facts(record):
 def _number(value):
     if math.isinf(value):
         return "$-\\infty$" if value < 0 else "$\\infty$"
-    return f"{value:.{FEW_DIGITS}g}"
+    return f"{value:.6g}"
 
 
 def _continuity(text):
@@ -171,7 +171,17 @@ def _about_figures(figures):
         "parameters, against longdouble and mpmath. Beside a zero crossing away from the origin, and for soft_exponential",
         "and soft_clipping everywhere, the unit is that of 1.0 (or of the result if that is larger). Inputs and parameters",
         "of the largest errors: [activations.json](activations.json).",
+        *_above(figures["errors"]),
     )
+
+
+def _above(errors):
+    """What is not within the aim, as a sentence."""
+    found = [
+        f"{name} {what} {error['ulp']:.2f} ({dtype})"
+        for name, row in errors.items() for dtype, pair in row.items() for what, error in pair.items() if error["ulp"] > AIM
+    ]  # fmt: skip
+    return [f"The aim is {AIM:g} ULP; above it: {', '.join(found) or 'none'}."]
 
 
 def _about_speed(speed):
