@@ -30,4 +30,4 @@ def markdown(formula):
     parts = formula.split("|")
     bars = [r"\lvert " if k % 2 == 0 else r"\rvert" for k in range(len(parts) - 1)]
     formula = parts[0] + "".join(bar + part for bar, part in zip(bars, parts[1:], strict=True))
-    return "$" + _NAMES.sub(_UPRIGHT, formula).replace(r"\,", r"\thinspace ") + "$"
+    return "$" + _NAMES.sub(_UPRIGHT, formula).replace(r"\, ", r"\,").replace(r"\,", r"\thinspace ") + "$"

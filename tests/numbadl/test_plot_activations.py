@@ -2,6 +2,7 @@
 
 import json
 import math
+import runpy
 import subprocess
 import sys
 import xml.etree.ElementTree as ET
@@ -248,3 +249,15 @@ def test_every_activation_has_a_picture_and_figures():
     for found in errors.values():
         for dtype in ("float32", "float64"):
             assert all(math.isfinite(found[dtype][what]["ulp"]) for what in ("f", "f'"))
+
+
+def test_page_takes_the_speed_nearest_to_a_million_elements():
+    page = runpy.run_path(str(ROOT / "tests" / "document.py"))
+    rows = [("silu", 1 << 16, 3.0), ("silu", 1 << 20, 1.25), ("silu", 1 << 24, 2.0), ("silu.backward", 1 << 24, 1.5)]
+    ratios = page["_ratios"]({"rows": [dict(zip(("name", "elements", "ratio"), row, strict=True)) for row in rows]})
+    assert ratios == {"silu": 1.25, "silu.backward": 1.5}
+    header, cells = page["_measured"]({}, ratios)
+    found = {row[0]: dict(zip(header, row, strict=True)) for row in cells}
+    assert (found["`silu`"]["speed $f$"], found["`silu`"]["speed backward"]) == ("1.25", "1.50")
+    assert found["`relu`"]["speed $f$"] == ""
+    assert "speed $f$" not in page["_measured"]({}, {})[0]
