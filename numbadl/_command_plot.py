@@ -11,6 +11,7 @@ def add_arguments(parser):
     parser.add_argument(
         "names",
         nargs="*",
+        default=[],
         metavar="NAME",
         help="activations to draw; default: all, and a page that shows them together",
     )
