@@ -1,10 +1,15 @@
 """``numbadl bench``: medians over interleaved runs, ours beside the peer's, results checked equal before timing."""
 
+import json
 import os
+from dataclasses import asdict
+from datetime import date
+from importlib import metadata
+from pathlib import Path
 
 import numpy as np
 
-from ._commandline import CommandError, warn, whole_number
+from ._commandline import CommandError, user_input, warn, whole_number
 
 
 def add_arguments(parser):
@@ -14,6 +19,7 @@ def add_arguments(parser):
     parser.add_argument("--peers", default="numpy", help="numpy (default) or torch")
     parser.add_argument("--size", type=_sizes, default=[1 << 16, 1 << 20, 1 << 24], help="elements, e.g. 65536,1048576")
     parser.add_argument("--repeat", type=whole_number(1), default=31, help="interleaved runs of each (default 31)")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the rows there too, with machine and versions")
     parser.add_argument("--list", action="store_true", help="list the benchmarks by group, and stop")
 
 
@@ -34,6 +40,8 @@ def run(arguments):
         raise CommandError(f"{', '.join(unknown)}: not a benchmark; `numbadl bench --list` shows what there is")
     if max(arguments.size) > 1 << 28:
         raise CommandError(f"--size: {max(arguments.size):,} elements; 268,435,456 (1 GiB) at most are accepted")
+    if arguments.json is not None:
+        _check_can_write(arguments.json)
     _warn_of_a_busy_machine()
     peer = bench.cases.peers(arguments.peers)
     print(f"float32, {bench.threads()} threads, {peer.NAME} {peer.VERSION}; ratio = their time / our time", flush=True)
@@ -47,6 +55,8 @@ def run(arguments):
                 f"{row.ratio:>8.2f}{row.spread:>8.0%}{row.bandwidth:>9.0%}",
                 flush=True,
             )
+    if arguments.json is not None:
+        _write(arguments.json, found, peer, bench.threads())
     print("of copy: bytes read and written per second, compared with our copy of the first array in the same turns")
     for size in sorted({row.elements for row in found}):
         ratios = {row.name: row.ratio for row in found if row.elements == size}
@@ -55,6 +65,29 @@ def run(arguments):
         print(
             f"{size:,} elements: geometric mean of {len(ratios)} ratios {mean:.2f}, lowest {ratios[worst]:.2f} ({worst})"
         )
+
+
+def _check_can_write(path):
+    from ._arguments import check_can_write
+
+    with user_input():
+        check_can_write(path)
+
+
+def _write(path, rows, peer, threads):
+    """{"date", "machine", "versions", "rows": [{"name", "elements", "ratio", ...}, ...]}: the rows have seconds."""
+    from . import _machine
+    from .kernels.atomic import atomic_path
+
+    versions = {name: metadata.version(name) for name in ("numbadl", "numba", "llvmlite", "numpy")}
+    found = {
+        "date": date.today().isoformat(),
+        "machine": {**_machine.cpu(), "threads": threads},
+        "versions": versions | {peer.NAME: peer.VERSION},
+        "rows": [asdict(row) for row in rows],
+    }
+    with user_input(), atomic_path(path) as temporary:
+        temporary.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
 
 
 def _warn_of_a_busy_machine():

@@ -47,7 +47,8 @@ class ActivationFunction:
         self.scalar = record.forward
         self.scalar_derivative = record.derivative
         self.__doc__ = _doc(self)
-        self._declared = {} if kernels is None else {declaration.name: declaration for declaration in kernels}
+        self._label = record.name if kernels is None else kernels[0].name
+        self._declared = {declaration.name: declaration for declaration in kernels or ()}
         self._kernel, self._derivative, self._backward = map(self._quick, ("", ".derivative", ".backward"))
 
     def __call__(self, x, out=None):
@@ -75,7 +76,7 @@ class ActivationFunction:
         return elementwise(self._backward.kernel, out, grad=grad, x=x)
 
     def _quick(self, what):
-        name = f"{self.__name__}{what}"
+        name = f"{self._label}{what}"
         return _Quick(self._declared.get(name, name))
 
     def layer(self, **options):

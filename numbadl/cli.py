@@ -25,6 +25,7 @@ class Command:
 COMMANDS = (
     Command("train", "train a network on the built-in digits or on a CSV or npz file", "_command_train"),
     Command("predict", "apply a trained model to the rows of a file", "_command_predict"),
+    Command("plot", "draw activations and their derivatives", "_command_plot"),
     Command("bench", "measure operations beside NumPy or PyTorch", "_command_bench"),
     Command("info", "show what runs where: CPU, vector width, threads, BLAS, CUDA, cache folder", "_command_info"),
 )

@@ -5,12 +5,8 @@ from pathlib import Path
 
 from .kernels.atomic import atomic_path
 
-_TRAIN, _VALIDATION, _INK, _FAINT = (
-    "#2a6fbb",
-    "#d9622b",
-    "#333333",
-    "#d8d8d8",
-)  # blue and orange: safe for colour-blind eyes
+BLUE, ORANGE, INK, FAINT = "#2a6fbb", "#d9622b", "#333333", "#d8d8d8"  # the first two: safe for colour-blind eyes
+_TRAIN, _VALIDATION = BLUE, ORANGE
 _PANEL_INCHES = (4.8, 3.3)
 _PANELS_PER_ROW = 3
 
@@ -50,13 +46,10 @@ def learning_curves(history, path):
     """
     epochs, metrics = list(history.epochs), {name: list(values) for name, values in history.metrics.items()}
     _check(epochs, metrics)
-    Figure, FigureCanvasAgg = _matplotlib()
     names = list(dict.fromkeys(name.removeprefix("val_") for name in metrics))
     columns = 2 if len(names) == 4 else min(len(names), _PANELS_PER_ROW)
     rows = math.ceil(len(names) / columns)
-    # A figure without pyplot belongs to no window system and to no global list: nothing to choose, nothing to close.
-    figure = Figure(figsize=(_PANEL_INCHES[0] * columns, _PANEL_INCHES[1] * rows), dpi=150, layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = new_figure((_PANEL_INCHES[0] * columns, _PANEL_INCHES[1] * rows), layout="constrained")
     panels = figure.subplots(rows, columns, squeeze=False).flat
     for panel, name in zip(panels, names, strict=False):
         _draw(panel, name, epochs, metrics.get(name), metrics.get(f"val_{name}"))
@@ -67,13 +60,17 @@ def learning_curves(history, path):
     return Path(path)
 
 
-def _matplotlib():
+def new_figure(inches, layout=None):
+    """An empty figure; ImportError says how to install matplotlib."""
     try:
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure
     except ImportError as error:
         raise ImportError(f"pictures need matplotlib: pip install numbadl[plot] ({error})") from error
-    return Figure, FigureCanvasAgg
+    # A figure without pyplot belongs to no window system and to no global list: nothing to choose, nothing to close.
+    figure = Figure(figsize=inches, dpi=150, layout=layout)
+    FigureCanvasAgg(figure)
+    return figure
 
 
 def _check(epochs, metrics):
@@ -97,17 +94,17 @@ def _draw(panel, name, epochs, train, validation):
             panel.plot(epochs, finite, color=colour, linewidth=1.8, marker=marker, label=_label(label, name, finite))
     if validation is not None and len(epochs) > 1:
         _mark_best(panel, name, epochs, validation)
-    panel.set_title(name.replace("_", " "), loc="left", color=_INK, fontsize=11, fontweight="bold")
-    panel.set_xlabel("epoch", color=_INK)
+    panel.set_title(name.replace("_", " "), loc="left", color=INK, fontsize=11, fontweight="bold")
+    panel.set_xlabel("epoch", color=INK)
     panel.xaxis.set_major_locator(MaxNLocator(integer=True))
-    panel.grid(True, color=_FAINT, linewidth=0.6)
+    panel.grid(True, color=FAINT, linewidth=0.6)
     panel.set_axisbelow(True)
-    panel.tick_params(colors=_INK, length=0)
+    panel.tick_params(colors=INK, length=0)
     for side in ("top", "right", "left"):
         panel.spines[side].set_visible(False)
-    panel.spines["bottom"].set_color(_FAINT)
+    panel.spines["bottom"].set_color(FAINT)
     panel.margins(x=0.02)
-    panel.legend(frameon=False, fontsize=9, labelcolor=_INK)
+    panel.legend(frameon=False, fontsize=9, labelcolor=INK)
 
 
 def _label(label, name, values):

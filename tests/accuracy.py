@@ -6,7 +6,7 @@ over a random sample otherwise; float64 with mpmath. ``--table`` measures every 
 PyTorch's from the same inputs, keeps the figures of each in docs/accuracy.json as soon as it has them, and writes
 docs/accuracy.md from that file; ``--resume`` measures only what the file lacks (some hours with ``--exhaustive``). A
 result that should be infinite, NaN or tiny and is not counts as wrong, and makes the exit status 1; so does an error
-above ``--limit``.
+above ``--limit``. ``--activations`` measures the activations instead (activation_accuracy.py).
 """
 
 import argparse
@@ -295,10 +295,15 @@ def main():
     parser.add_argument("--limit", type=float, default=1.0, help="largest error that passes, in ULP")
     parser.add_argument("--peers", action="store_true", help="NumPy's and PyTorch's functions, too")
     parser.add_argument("--table", action="store_true", help=f"write {PAGE.name}")
-    parser.add_argument("--resume", action="store_true", help=f"with --table: only functions that {FIGURES.name} lacks")
+    parser.add_argument("--resume", action="store_true", help="measure only what the file of figures lacks")
+    parser.add_argument("--activations", action="store_true", help="measure the activations, for docs/activations.md")
     parser.add_argument("--threads", type=int, default=os.cpu_count())
     arguments = parser.parse_args()
     numba.set_num_threads(min(arguments.threads, numba.config.NUMBA_NUM_THREADS))
+    if arguments.activations:
+        from . import activation_accuracy
+
+        return activation_accuracy.table(arguments)
     if arguments.table:
         table(arguments)
         return 0
