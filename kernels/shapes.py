@@ -95,8 +95,9 @@ class Stage:
 class Threshold:
     """A number of each row, found by repetition: it separates members of the row from the others.
 
-    From ``start(*results of the stages)`` on, the next one is ``update(sum of terms, number of members)``, until that number stays the same;
-    ``terms(*elements, *results of the stages, threshold)`` gives an element's term, and 1 for a member, otherwise 0.
+    From ``start(*results of the stages)`` on, the next one is ``update(sum of terms, number of members)``, until that
+    number stays the same; ``terms(*elements, *results of the stages, threshold)`` gives an element's term, and 1 for a
+    member, otherwise 0.
     """
 
     start: Callable

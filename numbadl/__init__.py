@@ -13,7 +13,7 @@ from . import _numba  # isort: split
 
 from . import kernels, losses, nn, optim, stage
 from ._recommend import recommend
-from .functional import FUNCTIONS, GATED, dropout, log_softmax, maxout, softmax, softmin, sparsemax, uniform
+from .functional import FUNCTIONS, GATED, apl, dropout, log_softmax, maxout, softmax, softmin, sparsemax, uniform
 from .fuse import fuse
 from .kernels.scalar.activations import ACTIVATIONS
 from .linear import matmul

@@ -181,6 +181,41 @@ class ParametricFunction(ActivationFunction):
         return elementwise(name, out, (sum(given.values()) / len(given),), **inputs)
 
 
+class VariantsFunction(ActivationFunction):
+    """An activation with an option that chooses among several: ``gelu(x, approximate="tanh")``."""
+
+    def __init__(self, record, option, variants):
+        self._option, self._variants = option, {"none": ActivationFunction(record), **variants}
+        self.options = {option: "none"}
+        super().__init__(record)
+        self.__signature__ = _signature(("x",), self.options)
+
+    def __call__(self, x, *chosen, out=None, **option):
+        return self._chosen(chosen, option)(x, out)
+
+    def derivative(self, x, *chosen, out=None, **option):
+        """f'(x), element by element."""
+        return self._chosen(chosen, option).derivative(x, out)
+
+    def backward(self, grad, x, *chosen, out=None, **option):
+        """grad * f'(x) in one pass."""
+        return self._chosen(chosen, option).backward(grad, x, out)
+
+    def check(self, *chosen, **option):
+        """Name -> value of the option, if it is an accepted one."""
+        if len(chosen) + len(option) > 1 or set(option) - {self._option}:
+            raise TypeError(f"{self.__name__}: got other arguments than {self._option}")
+        value = (*chosen, *option.values(), "none")[0]
+        if not isinstance(value, str) or value not in self._variants:
+            raise ValueError(f"{self._option}: got {value!r}, accepted are {', '.join(map(repr, self._variants))}")
+        return {self._option: value}
+
+    def _chosen(self, chosen, option):
+        if not chosen and not option:
+            return self._variants["none"]
+        return self._variants[self.check(*chosen, **option)[self._option]]
+
+
 def _check_parameter(parameter, value):
     accepted = f"accepted are {parameter.accepted}"
     if parameter.gradient is not None and hasattr(value, "shape"):
@@ -206,15 +241,23 @@ def _signature(arrays, options):
     return inspect.Signature([*positional, kind("out", kind.KEYWORD_ONLY, default=None)])
 
 
-def function_of(record):
-    """The array function of a record."""
-    plain = not (record.parameters or record.random or record.alternating)
-    return ActivationFunction(record) if plain else ParametricFunction(record)
+def functions_of(records):
+    """Name -> the array function of each record."""
+    found = {}
+    for name, record in records.items():
+        plain = not (record.parameters or record.random or record.alternating)
+        found[name] = ActivationFunction(record) if plain else ParametricFunction(record)
+    for record in records.values():
+        if record.variant:
+            name, option, value = record.variant
+            found[name] = VariantsFunction(records[name], option, {value: found[record.name]})
+    return found
 
 
 _OPTION_DOCS = {
     "axis": "int, the channels' axis of x, for parameters that have one value for each channel",
     "training": "bool; False takes the mean of the random parameter",
+    "approximate": "'none', or 'tanh' for the approximation by a tanh",
     "seed": "int, with offset the random stream: backward with the same ones draws the same numbers again",
     "offset": "int, another one is another, independent stream",
 }

@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from .activation import function_of
+from .activation import functions_of
+from .apl import AdaptivePiecewiseLinear
 from .arrays import check, check_axis, check_out, check_shape, device_of, rows_of
 from .elementwise import elementwise, run_any
 from .gated import GatedFunction, Maxout, SplitFunction
@@ -143,7 +144,8 @@ def uniform(shape, low=0.0, high=1.0, seed=0, offset=0, dtype=np.float32):
     return out
 
 
-FUNCTIONS = {name: function_of(record) for name, record in ACTIVATIONS.items()}
+FUNCTIONS = functions_of(ACTIVATIONS)
+apl = AdaptivePiecewiseLinear()
 GATED = {name: (SplitFunction if name == "glu" else GatedFunction)(record) for name, record in GATED_RECORDS.items()}
 maxout = Maxout()
 softmax = RowFunction("softmax", "y_i = exp(x_i - max x) / sum_j exp(x_j - max x)", "y (g - sum(g y))")

@@ -52,6 +52,7 @@ class Activation:
     random : whether the functions take 32 random bits (uint32) after x
     evaluation : of a random one, the activation that it is with the mean of its parameters
     angle : function (x, *parameters) -> the largest angle whose sine or cosine they need, if they need one
+    variant : (name, option, value) of the activation that is this one with that option, if there is one
     alternating : whether they take a sign after that, 1 on even channels and -1 on odd ones
     """
 
@@ -73,6 +74,7 @@ class Activation:
     evaluation: str = ""
     alternating: bool = False
     angle: Callable | None = None
+    variant: tuple | None = None
 
     @property
     def learnable(self):

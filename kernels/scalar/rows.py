@@ -88,7 +88,8 @@ def mean_less_share(total, members):
 @scalar
 def excess(x, largest, threshold):
     z = x - largest
-    return 0 if z <= threshold else z - threshold
+    y = 0 if z <= threshold else z - threshold
+    return y + (largest - largest)  # NaN for a row that holds NaN or inf, as softmax has it
 
 
 @scalar

@@ -198,6 +198,7 @@ RECORDS = [
         r"\sigma(2u) + x\,(2u)'\,\sigma(2u)\,\sigma(-2u)",
         (-0.17004075057125412, inf), "C^inf", monotonic=False, initialization="he",
         source="Hendrycks, Gimpel 2016, Gaussian error linear units: their approximation",
+        variant=("gelu", "approximate", "tanh"),
     ),
     Activation(
         "mish", "Mish", mish, mish_derivative, r"x \tanh(\ln(1 + e^x))",
