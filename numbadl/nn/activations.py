@@ -82,8 +82,8 @@ def _arguments_of(function):
     arguments = {p.name: p.default for p in function.record.parameters}
     if function.record.learnable:
         arguments = {"num_parameters": 1, **arguments}
-    if "axis" in getattr(function, "options", ()):
-        arguments["axis"] = function.options["axis"]
+    options = getattr(function, "options", {})
+    arguments |= {name: options[name] for name in ("axis", "approximate") if name in options}
     kind = inspect.Parameter
     parameters = [kind(name, kind.POSITIONAL_OR_KEYWORD, default=value) for name, value in arguments.items()]
     return arguments, inspect.Signature(parameters)

@@ -1,4 +1,4 @@
-"""The layers: Linear, BatchNorm, Dropout, Flatten and Softmax; those of the activations are in `activations`."""
+"""The layers: Linear, BatchNorm, Dropout, and Flatten; those of the activations are in `activations` and `families`."""
 
 import math
 
@@ -174,20 +174,3 @@ class Flatten(Layer):
 
     def output_shape(self, shape):
         return (math.prod(shape),)
-
-
-class Softmax(Layer):
-    """Softmax along the last axis. Not to be used before the cross-entropy loss, which takes logits."""
-
-    def forward(self, x, training=False):
-        self._check_input(x)
-        y = functional.softmax(x, out=self._work("out", x.shape, training))
-        if training:
-            self._kept = y
-        return y
-
-    def backward(self, grad, input_gradient=True):
-        return functional.softmax.backward(grad, self._from_forward(), out=self._work("dx", grad.shape))
-
-    def output_shape(self, shape):
-        return shape

@@ -9,7 +9,7 @@ import references as ref
 
 import numbadl as nd
 from numbadl.nn import LAYERS, Sequential, initializers
-from numbadl.nn.activations import ACTIVATION_LAYERS, ActivationLayer
+from numbadl.nn.activations import ACTIVATION_LAYERS, ActivationLayer, DeclaredActivation
 
 nn = nd.nn
 CASES = {
@@ -22,13 +22,27 @@ CASES = {
     "Dropout": (lambda: nn.Dropout(0.4), (6, 5)),
     "Flatten": (lambda: nn.Flatten(), (3, 2, 4)),
     "Softmax": (lambda: nn.Softmax(), (4, 5)),
+    "Softmax of channels": (lambda: nn.Softmax(axis=1), (3, 4, 2)),
+    "Maxout": (lambda: nn.Maxout(2), (4, 6)),
+    "APL": (lambda: nn.APL(2), (6, 5)),
+    "APL of channels": (lambda: nn.APL(2, num_parameters=3), (4, 3, 2)),
+    "PReLU of channels": (lambda: nn.PReLU(num_parameters=3), (4, 3, 2)),
+    **{name: (cls, (4, 6)) for name, cls in nn.FAMILIES.items() if name not in ("Softmax", "Maxout", "APL")},
     **{cls.__name__: (cls, (6, 5)) for cls in ACTIVATION_LAYERS.values()},
 }
-ABSTRACT = {ActivationLayer, Sequential}
-FLOAT64_SLOW = {cls.__name__ for cls in ACTIVATION_LAYERS.values()} - {"Tanh"}
-EACH = pytest.mark.parametrize(
-    "case", [pytest.param(c, marks=[pytest.mark.slow] if c in FLOAT64_SLOW else []) for c in CASES]
-)
+ABSTRACT = {ActivationLayer, DeclaredActivation, Sequential}
+# Layers of activations are made alike: in float64, and but for one of each kind, they are tested in the slow part.
+ONE_OF_EACH_KIND = {"Tanh", "LeakyReLU", "PReLU", "RReLU", "BReLU", "GELU"}
+
+
+def each(fast):
+    slow = {cls.__name__ for cls in ACTIVATION_LAYERS.values()} - fast
+    return pytest.mark.parametrize(
+        "case", [pytest.param(c, marks=[pytest.mark.slow] if c in slow else []) for c in CASES]
+    )
+
+
+EACH, EVERY = each({"Tanh", "PReLU"}), each(ONE_OF_EACH_KIND)
 
 
 def away_from_zero(rng, shape):
@@ -58,7 +72,7 @@ def check_gradients(model, x, rng):
 # -- every layer -----------------------------------------------------------------------------------------------
 def test_every_layer_has_a_case():
     tested = {type(make()) for make, _ in CASES.values()}
-    ours = {cls for cls in LAYERS.values() if cls.__module__.startswith("numbadl.")}
+    ours = {cls for name, cls in LAYERS.items() if cls.__module__.startswith("numbadl.") and name[0] != "_"}
     assert ours - ABSTRACT <= tested, "add a case"
 
 
@@ -68,7 +82,7 @@ def test_gradients(case, rng):
     check_gradients(Sequential(make(), dtype=np.float64), away_from_zero(rng, shape), rng)
 
 
-@pytest.mark.parametrize("case", CASES)
+@EVERY
 def test_shapes_and_types(case, rng):
     make, shape = CASES[case]
     layer = make()
@@ -83,14 +97,14 @@ def test_shapes_and_types(case, rng):
     assert {k: v.shape for k, v in layer.gradients().items()} == layer.shapes()
 
 
-@pytest.mark.parametrize("case", CASES)
+@EVERY
 def test_rebuilt_from_its_config(case):
     layer = CASES[case][0]()
     again = LAYERS[type(layer).__name__](**layer.config())
     assert repr(again) == repr(layer) and again.shapes() == layer.shapes() and again.config() == layer.config()
 
 
-@pytest.mark.parametrize("case", CASES)
+@EVERY
 def test_evaluation_leaves_what_backward_needs(case, rng):
     """forward(training=False) between forward(training=True) and backward, of another batch, changes nothing."""
     make, shape = CASES[case]
@@ -107,7 +121,7 @@ def test_evaluation_leaves_what_backward_needs(case, rng):
     assert np.array_equal(results[0], results[2]) and np.array_equal(results[1], results[3])
 
 
-@pytest.mark.parametrize("case", CASES)
+@EVERY
 def test_results_of_evaluation_are_not_overwritten(case, rng):
     make, shape = CASES[case]
     model = Sequential(make())
@@ -368,7 +382,7 @@ def test_wrong_inputs_of_forward(case):
         forward(matrix)
 
 
-@pytest.mark.parametrize("case", CASES)
+@EVERY
 def test_backward_before_forward(case, rng):
     make, shape = CASES[case]
     x = away_from_zero(rng, shape).astype(np.float32)
