@@ -366,7 +366,7 @@ class _Differentiator:
         partials = known_partials(function)
         partial = partials[k] if partials else None
         if partial is None:
-            if not hasattr(function, "tree") and not (is_ours(function) and hasattr(function, "__code__")):
+            if hasattr(function, "body") or not (hasattr(function, "tree") or is_ours(function)):
                 raise self.problem(node, f"{ast.unparse(node.func)}, a function without a rule,")
             partial = _derivative_of(function, k)
         hint = partial.__qualname__ if hasattr(partial, "tree") else partial.__name__
