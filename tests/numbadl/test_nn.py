@@ -12,6 +12,13 @@ from numbadl.nn import LAYERS, Sequential, initializers
 from numbadl.nn.activations import ACTIVATION_LAYERS, ActivationLayer
 
 nn = nd.nn
+
+
+@nd.activation(learnable=("alpha",))
+def bent(x, alpha=0.5, slope=2.0):
+    return slope * x if x > 0 else alpha * x * x
+
+
 CASES = {
     "Linear": (lambda: nn.Linear(5, 4), (6, 5)),
     "Linear without bias": (lambda: nn.Linear(5, 1, bias=False), (3, 5)),
@@ -22,10 +29,11 @@ CASES = {
     "Dropout": (lambda: nn.Dropout(0.4), (6, 5)),
     "Flatten": (lambda: nn.Flatten(), (3, 2, 4)),
     "Softmax": (lambda: nn.Softmax(), (4, 5)),
+    "DeclaredActivation": (lambda: bent.layer(num_parameters=5), (6, 5)),
     **{cls.__name__: (cls, (6, 5)) for cls in ACTIVATION_LAYERS.values()},
 }
 ABSTRACT = {ActivationLayer, Sequential}
-FLOAT64_SLOW = {cls.__name__ for cls in ACTIVATION_LAYERS.values()} - {"Tanh"}
+FLOAT64_SLOW = {cls.__name__ for cls in ACTIVATION_LAYERS.values()} - {"Tanh"} | {"DeclaredActivation"}
 EACH = pytest.mark.parametrize(
     "case", [pytest.param(c, marks=[pytest.mark.slow] if c in FLOAT64_SLOW else []) for c in CASES]
 )
