@@ -87,7 +87,7 @@ class ActivationFunction:
 
     @property
     def _numba_type_(self):
-        return ScalarHolder(self.__name__, {"scalar": self.scalar, "scalar_derivative": self.scalar_derivative})
+        return ScalarHolder(self._kernel.name, {"scalar": self.scalar, "scalar_derivative": self.scalar_derivative})
 
     def __repr__(self):
         return f"<numbadl activation {self.__name__}: {self.record.formula}>"

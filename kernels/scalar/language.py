@@ -315,8 +315,10 @@ class _Typer(ast.NodeTransformer):
         return super().visit(node)
 
     def visit_BinOp(self, node):
-        if isinstance(node.op, _BIT_OPERATIONS) or self._beside_integer([node.left, node.right]):
+        if isinstance(node.op, _BIT_OPERATIONS):
             return node
+        if not isinstance(node.op, ast.Div) and self._beside_integer([node.left, node.right]):
+            return node  # a quotient of integers is floating
         if isinstance(node.op, ast.Pow) and isinstance(self.constant(node.right), int):
             node.left = self.visit(node.left)
             return node

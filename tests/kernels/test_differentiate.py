@@ -159,7 +159,14 @@ def test_a_long_loop_stays_one_and_is_differentiated():
     assert "for" not in derivative_of(polynomial).source
 
 
-@pytest.mark.parametrize("fn", [gelu, leaky_square, calls], ids=lambda f: f.__name__)
+FAST = (leaky_square, calls)
+
+
+@pytest.mark.parametrize(
+    "fn",
+    [fn if fn in FAST else pytest.param(fn, marks=pytest.mark.slow) for fn in (*FORMULAS, continued)],
+    ids=lambda f: f.__name__,
+)
 def test_compiled_as_in_python(fn):
     for made in (translate(fn), derivative_of(fn)):
         compiled = njit(lambda x, *rest: made(x, *rest))  # noqa: B023

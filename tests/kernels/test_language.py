@@ -39,6 +39,14 @@ def loop(x, n: int):
 
 
 @scalar
+def harmonic(x, n: int):
+    total = 0
+    for i in range(1, n + 1):
+        total += 1 / i + i / n
+    return total * x
+
+
+@scalar
 def by_type(x):
     return LIMIT if x > LIMIT else x
 
@@ -78,6 +86,7 @@ CASES = [
     (defaults, (3.0,), 3.25),
     (defaults, (3.0, 2.0), 6.25),
     (loop, (2.0, 3), 2.0 * (1 / 2 + 4 / 3 + 9 / 4)),
+    (harmonic, (2.0, 4), 2.0 * (1 + 1 / 2 + 1 / 3 + 1 / 4 + 10 / 4)),
     (branches, (1.0,), 7.0),
     (branches, (-4.0,), 4.0),
     (calls_others, (2.0,), 7.0),

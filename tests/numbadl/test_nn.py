@@ -9,9 +9,16 @@ import references as ref
 
 import numbadl as nd
 from numbadl.nn import LAYERS, Sequential, initializers
-from numbadl.nn.activations import ACTIVATION_LAYERS, ActivationLayer, DeclaredActivation
+from numbadl.nn.activations import ACTIVATION_LAYERS, ActivationLayer
 
 nn = nd.nn
+
+
+@nd.activation(learnable=("alpha",))
+def bent(x, alpha=0.5, slope=2.0):
+    return slope * x if x > 0 else alpha * x * x
+
+
 CASES = {
     "Linear": (lambda: nn.Linear(5, 4), (6, 5)),
     "Linear without bias": (lambda: nn.Linear(5, 1, bias=False), (3, 5)),
@@ -22,6 +29,7 @@ CASES = {
     "Dropout": (lambda: nn.Dropout(0.4), (6, 5)),
     "Flatten": (lambda: nn.Flatten(), (3, 2, 4)),
     "Softmax": (lambda: nn.Softmax(), (4, 5)),
+    "DeclaredActivation": (lambda: bent.layer(num_parameters=5), (6, 5)),
     "Softmax of channels": (lambda: nn.Softmax(axis=1), (3, 4, 2)),
     "Maxout": (lambda: nn.Maxout(2), (4, 6)),
     "APL": (lambda: nn.APL(2), (6, 5)),
@@ -30,13 +38,13 @@ CASES = {
     **{name: (cls, (4, 6)) for name, cls in nn.FAMILIES.items() if name not in ("Softmax", "Maxout", "APL")},
     **{cls.__name__: (cls, (6, 5)) for cls in ACTIVATION_LAYERS.values()},
 }
-ABSTRACT = {ActivationLayer, DeclaredActivation, Sequential}
+ABSTRACT = {ActivationLayer, Sequential}
 # Layers of activations are made alike: in float64, and but for one of each kind, they are tested in the slow part.
-ONE_OF_EACH_KIND = {"Tanh", "LeakyReLU", "PReLU", "RReLU", "BReLU", "GELU"}
+ONE_OF_EACH_KIND = {"Tanh", "LeakyReLU", "PReLU", "RReLU", "BReLU", "GELU", "DeclaredActivation"}
 
 
 def each(fast):
-    slow = {cls.__name__ for cls in ACTIVATION_LAYERS.values()} - fast
+    slow = {*(cls.__name__ for cls in ACTIVATION_LAYERS.values()), "DeclaredActivation"} - fast
     return pytest.mark.parametrize(
         "case", [pytest.param(c, marks=[pytest.mark.slow] if c in slow else []) for c in CASES]
     )

@@ -166,6 +166,10 @@ def test_an_automatic_derivative_that_overflows_is_refused():
         e = math.exp(-x)
         return 1 / (1 + e)
 
+    # At 1, where the slopes of both branches meet, sparse_sigmoid has a kink: refused by hand, not if found so.
+    pieces = nd.activation(lambda x: x if x > 1 else nd.sparse_sigmoid(x) ** 2, name="pieces")
+    with pytest.raises(ValueError, match="derivative: of pieces at x = 1 is 0, differences give 1|0.99"):
+        nd.activation(pieces.__wrapped__, pieces.scalar_derivative, name="pieces")
     with pytest.raises(ValueError, match="automatic derivative: of sigmoid at x = -1000 is nan.* overflows"):
         nd.activation(sigmoid)
     f = nd.activation(lambda x: 1 / (1 + math.exp(-x)), name="direct")
@@ -217,6 +221,13 @@ def test_two_functions_of_one_name_and_shape():
     x = np.ones(3, np.float32)
     assert [f(x)[0] for f in found] == [2, 3]
     assert [nd.fuse(f, nd.stage.residual)(x, x)[0] for f in found] == [3, 4]
+    first, second = found
+
+    @njit
+    def both(x):
+        return first.scalar(x), second.scalar(x)
+
+    assert both(1.0) == (2, 3)
 
 
 USE = """
