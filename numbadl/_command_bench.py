@@ -34,7 +34,7 @@ def run(arguments):
     if arguments.list:
         for group in bench.GROUPS:
             print(f"{group}: {' '.join(case.name for case in bench.CASES.values() if case.group == group)}")
-        return
+        return None
     unknown = [name for name in arguments.names if name not in (*bench.CASES, *bench.GROUPS)]
     if unknown:
         raise CommandError(f"{', '.join(unknown)}: not a benchmark; `numbadl bench --list` shows what there is")
@@ -46,17 +46,21 @@ def run(arguments):
     peer = bench.cases.peers(arguments.peers)
     print(f"float32, {bench.threads()} threads, {peer.NAME} {peer.VERSION}; ratio = their time / our time", flush=True)
     print(f"{'operation':<28}{'elements':>12}{'ours us':>12}{'theirs us':>12}{'ratio':>8}{'spread':>9}{'of copy':>9}")
-    found = []
+    found, differing = [], []
     for case in bench.select(arguments.names):
-        for row in bench.rows(case, arguments.size, arguments.peers, arguments.repeat):
-            found.append(row)
-            print(
-                f"{row.name:<28}{row.elements:>12,}{row.ours * 1e6:>12.1f}{row.theirs * 1e6:>12.1f}"
-                f"{row.ratio:>8.2f}{row.spread:>8.0%}{row.bandwidth:>9.0%}",
-                flush=True,
-            )
-    if arguments.json is not None:
-        _write(arguments.json, found, peer, bench.threads())
+        try:
+            for row in bench.rows(case, arguments.size, arguments.peers, arguments.repeat):
+                found.append(row)
+                print(
+                    f"{row.name:<28}{row.elements:>12,}{row.ours * 1e6:>12.1f}{row.theirs * 1e6:>12.1f}"
+                    f"{row.ratio:>8.2f}{row.spread:>8.0%}{row.bandwidth:>9.0%}",
+                    flush=True,
+                )
+        except AssertionError as error:
+            differing.append(case.name)
+            print(f"{case.name}: not timed, the results differ: {' '.join(str(error).split())[:200]}", flush=True)
+        if arguments.json is not None:  # after each case, so that nothing is lost
+            _write(arguments.json, found, peer, bench.threads())
     print("of copy: bytes read and written per second, compared with our copy of the first array in the same turns")
     for size in sorted({row.elements for row in found}):
         ratios = {row.name: row.ratio for row in found if row.elements == size}
@@ -65,6 +69,7 @@ def run(arguments):
         print(
             f"{size:,} elements: geometric mean of {len(ratios)} ratios {mean:.2f}, lowest {ratios[worst]:.2f} ({worst})"
         )
+    return 1 if differing else None
 
 
 def _check_can_write(path):
