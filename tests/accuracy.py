@@ -176,6 +176,54 @@ def measure64(name, implementations, samples, seed):
     return found
 
 
+# -- float64, screened ---------------------------------------------------------------------------------------------
+def _wide_sech2(x):
+    e = np.exp(-2 * np.abs(x))
+    return 4 * e / (1 + e) ** 2
+
+
+def _wide_sigmoid(x):
+    e = np.exp(-np.abs(x))
+    return np.where(x >= 0, 1, e) / (1 + e)
+
+
+def _wide_softplus(x):
+    return np.maximum(x, 0) + np.log1p(np.exp(-np.abs(x)))
+
+
+# In the machine's widest floats, whose own errors are 2^-11 ULP of float64 where they have 64 bits: enough to find suspects.
+WIDE = {
+    "exp": np.exp, "exp2": np.exp2, "expm1": np.expm1, "sinh": np.sinh, "cosh": np.cosh, "tanh": np.tanh,
+    "sech2": _wide_sech2, "sigmoid": _wide_sigmoid, "softplus": _wide_softplus, "log_sigmoid": lambda x: -_wide_softplus(-x),
+    "log": np.log, "log2": np.log2, "log1p": np.log1p, "sqrt": np.sqrt, "rsqrt": lambda x: 1 / np.sqrt(x),
+    "normal_pdf": lambda x: np.exp(-0.5 * x * x) / np.sqrt(8 * np.arctan(np.longdouble(1))), "gaussian": lambda x: np.exp(-x * x),
+    "atan": np.arctan, "sin": np.sin, "cos": np.cos,
+}  # fmt: skip
+SUSPECTS = 20  # of each chunk, whose errors mpmath then finds
+
+
+def screen(name, count, seed):
+    """The largest error among *count* float64 inputs: the worst by the widest floats, measured by mpmath -> `Errors`."""
+    implementation, rng = ours(name), np.random.default_rng(seed)
+    suspects = []
+    for _ in tqdm(range(-(-count // CHUNK)), desc=f"{name} screen", disable=None):
+        x = float64_inputs(name, CHUNK, rng)
+        with np.errstate(all="ignore"):
+            wide = WIDE[name](x.astype(np.longdouble))
+            size = np.abs(wide.astype(np.float64))
+            unit = np.ldexp(1.0, np.frexp(size)[1] - 53)
+            error = np.abs(implementation(x) - wide).astype(np.float64) / unit
+        error[~(np.isfinite(error) & (size >= np.finfo(np.float64).tiny))] = 0
+        suspects.append(x[np.argpartition(error, -SUSPECTS)[-SUSPECTS:]])
+    x = np.concatenate(suspects)
+    error, wrong, normal = ulps(implementation(x), *exact(name, x))
+    found, k = Errors(), int(np.argmax(error))
+    found.add(
+        float(error[k]), error.sum(), int(normal.sum()), int(wrong.sum()), (float(x[k]),), (float(x[np.argmax(wrong)]),)
+    )
+    return found
+
+
 # -- implementations -----------------------------------------------------------------------------------------------
 REFERENCES = {name: e.float64 for name, e in ELEMENTARY.items()} | {"pow": njit(lambda x, y: x**y)}
 
@@ -239,6 +287,22 @@ def table(arguments):
         PAGE.write_text(page(kept))
 
 
+def screens(arguments):
+    """Screen one function or all, and keep what was found with the other figures."""
+    kept, failed = json.loads(FIGURES.read_text()) if FIGURES.exists() else {}, False
+    for name in [arguments.function] if arguments.function else WIDE:
+        found = screen(name, arguments.screen, arguments.seed)
+        print(
+            f"{name} float64, worst of {arguments.screen:,}: {found.largest:.4f} ULP at {found.worst[0]!r}", flush=True
+        )
+        failed |= found.largest > arguments.limit or found.wrong > 0
+        if name in kept:
+            kept[name]["screen"] = {"count": arguments.screen, "largest": found.largest, "worst": found.worst[0]}
+            FIGURES.write_text(json.dumps(kept, indent=1))
+            PAGE.write_text(page(kept))
+    return int(failed)
+
+
 def inputs_of(name, arguments):
     """What was measured, in words: of float32, and of float64."""
     if name == "pow":
@@ -272,6 +336,17 @@ def page(kept):
             peer = [brief(errors[p]) if p in errors else "" for p in ("NumPy", "PyTorch")]
             cells = [name, dtype, inputs, number(mine), f"{mine.mean:.3f}", worst, *peer]
             lines.append(f"| {' | '.join(cells)} |")
+    screened = {name: kept[name]["screen"] for name in WIDE if "screen" in kept.get(name, {})}
+    if screened:
+        lines += [
+            "",
+            "The worst float64 inputs that `python -m tests.accuracy --screen N` finds: N random inputs are compared with the",
+            "widest floats of the machine, and the worst of every few millions with mpmath.",
+            "",
+            "| function | N | max ULP | at |",
+            "| --- | --- | --- | --- |",
+        ]
+        lines += [f"| {n} | {f['count']:,} | {f['largest']:.3f} | {f['worst']!r} |" for n, f in screened.items()]
     return "\n".join(lines) + "\n"
 
 
@@ -292,6 +367,7 @@ def main():
     parser.add_argument("--samples", type=int, default=1 << 24, help="random float32 inputs")
     parser.add_argument("--samples64", type=int, default=10**6, help="random float64 inputs")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--screen", type=int, metavar="N", help="the worst of N float64 inputs, kept for the page")
     parser.add_argument("--limit", type=float, default=1.0, help="largest error that passes, in ULP")
     parser.add_argument("--peers", action="store_true", help="NumPy's and PyTorch's functions, too")
     parser.add_argument("--table", action="store_true", help=f"write {PAGE.name}")
@@ -307,6 +383,8 @@ def main():
     if arguments.table:
         table(arguments)
         return 0
+    if arguments.screen:
+        return screens(arguments)
     failed = False
     for name in [arguments.function] if arguments.function else scalar_math.FUNCTIONS:
         implementations = {"numbadl": ours(name)} | (peers(name) if arguments.peers else {})
