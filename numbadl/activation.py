@@ -23,10 +23,11 @@ class _Quick:
         if type(x) is not np.ndarray or x.ndim != 1 or not (x.dtype is _FLOAT32 or x.dtype is _FLOAT64):
             return None
         result = np.empty_like(x) if out is None else out
-        try:
+        try:  # one compiled call that refuses what it does not take, so that 16 elements cost a microsecond
             # Numba's dispatch does not look at byte orders: it would take a foreign one for its own.
-            same = all(a.dtype is x.dtype for a in (result, *before))
-            return result if same and self.run(*before, x, result, *after) == DONE else None
+            if result.dtype is not x.dtype or (before and before[0].dtype is not x.dtype):
+                return None
+            return result if self.run(*before, x, result, *after) == DONE else None
         except (AttributeError, TypeError):
             return None
 
@@ -52,15 +53,8 @@ class ActivationFunction:
         self._kernel, self._derivative, self._backward = map(self._quick, ("", ".derivative", ".backward"))
 
     def __call__(self, x, out=None):
-        if type(x) is np.ndarray and x.ndim == 1 and (x.dtype is _FLOAT32 or x.dtype is _FLOAT64):
-            # One compiled call that refuses what it does not take, so that 16 elements cost half a microsecond.
-            result = np.empty_like(x) if out is None else out
-            try:
-                # Numba's dispatch does not look at byte orders: it would take a foreign one for its own.
-                if result.dtype is x.dtype and self._kernel.run(x, result) == DONE:
-                    return result
-            except (AttributeError, TypeError):
-                pass  # the long way finds out what is wrong, or copies
+        if (result := self._kernel(x, out)) is not None:
+            return result
         return elementwise(self._kernel.kernel, out, x=x)
 
     def derivative(self, x, out=None):

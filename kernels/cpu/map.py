@@ -88,39 +88,32 @@ def _loops(spec):
 
     Where sines are needed, blocks of small angles take a version of the function that is right for them only.
     """
-    fn = spec.function
-
-    @function
-    def plain(count, sources, targets, scalars):
-        vector_map(fn, count, sources, targets, scalars)
-
-    @function
-    def streamed(count, sources, targets, scalars):
-        stream_map(fn, count, sources, targets, scalars)
-
+    loops = _loop(spec.function, vector_map), _loop(spec.function, stream_map)
     if spec.angle is None:
-        return plain, streamed
-    near_fn, is_far = near(fn), far_angle(spec.angle)
+        return loops
+    near_fn, is_far = near(spec.function), far_angle(spec.angle)
+    return tuple(_guarded(is_far, _loop(near_fn, loop), loops[0]) for loop in (vector_map, stream_map))
 
+
+def _loop(fn, loop):
     @function
-    def guarded(count, sources, targets, scalars):
+    def run(count, sources, targets, scalars):
+        loop(fn, count, sources, targets, scalars)
+
+    return run
+
+
+def _guarded(is_far, near_loop, loop):
+    @function
+    def run(count, sources, targets, scalars):
         for start in range(0, count, ANGLES):
             size, given = min(ANGLES, count - start), at(sources, start)
             if vector_map_sum(is_far, size, given, (), scalars)[0] == 0:
-                vector_map(near_fn, size, given, at(targets, start), scalars)
+                near_loop(size, given, at(targets, start), scalars)
             else:
-                vector_map(fn, size, given, at(targets, start), scalars)
+                loop(size, given, at(targets, start), scalars)
 
-    @function
-    def guarded_and_streamed(count, sources, targets, scalars):
-        for start in range(0, count, ANGLES):
-            size, given = min(ANGLES, count - start), at(sources, start)
-            if vector_map_sum(is_far, size, given, (), scalars)[0] == 0:
-                stream_map(near_fn, size, given, at(targets, start), scalars)
-            else:
-                vector_map(fn, size, given, at(targets, start), scalars)
-
-    return guarded, guarded_and_streamed
+    return run
 
 
 def far_angle(angle):
