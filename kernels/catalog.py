@@ -35,6 +35,18 @@ def activation_kernels(record):
             yield Map(f"{name}.numbers", function, scalars="x" * len(record.parameters), angle=record.angle)
     angle = record.angle and behind_grad(record.angle)
     yield Map(f"{record.name}.backward", backward_of(record), "xx", sums=learnable, angle=angle, **operands)
+    if record.of_result:
+        yield Map(f"{record.name}.backward.of_result", times(record.of_result), "xx")
+
+
+def times(derivative):
+    """The scalar function (grad, y) -> grad * derivative(y)."""
+
+    @scalar
+    def product(grad, y):
+        return grad * derivative(y)
+
+    return product
 
 
 def behind_grad(fn):

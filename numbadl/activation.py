@@ -51,6 +51,7 @@ class ActivationFunction:
         self._label = record.name if kernels is None else kernels[0].name
         self._declared = {declaration.name: declaration for declaration in kernels or ()}
         self._kernel, self._derivative, self._backward = map(self._quick, ("", ".derivative", ".backward"))
+        self._of_result = self._quick(".backward.of_result") if record.of_result else None
 
     def __call__(self, x, out=None):
         if (result := self._kernel(x, out)) is not None:
@@ -63,11 +64,28 @@ class ActivationFunction:
             return result
         return elementwise(self._derivative.kernel, out, x=x)
 
-    def backward(self, grad, x, out=None):
-        """grad * f'(x) in one pass: the gradient with respect to x, given the gradient with respect to f(x)."""
+    def backward(self, grad, x=None, out=None, *, result=None):
+        """grad * f'(x) in one pass: the gradient with respect to x, given the gradient with respect to f(x).
+
+        sigmoid and tanh take ``result=f(x)`` in place of x, too, and are then as fast as a copy; but f'(x) is then as exact as
+        the rounded f(x) allows, which is 0 where that is 1.
+        """
+        if result is not None:
+            return self._backward_of_result(grad, x, result, out)
+        if x is None:
+            raise TypeError(f"{self.__name__}.backward: x is missing")
         if (result := self._backward(x, out, (grad,))) is not None:
             return result
         return elementwise(self._backward.kernel, out, grad=grad, x=x)
+
+    def _backward_of_result(self, grad, x, result, out):
+        if x is not None:
+            raise TypeError("result: got x, too; give one of the two")
+        if self._of_result is None:
+            raise TypeError(f"result: {self.__name__}.backward takes x, for its derivative is no simple function of f(x)")
+        if (found := self._of_result(result, out, (grad,))) is not None:
+            return found
+        return elementwise(self._of_result.kernel, out, grad=grad, result=result)
 
     def _quick(self, what):
         name = f"{self._label}{what}"

@@ -147,6 +147,16 @@ def sigmoid_derivative(x):
 
 
 @scalar
+def sigmoid_derivative_of_result(y):
+    return y * (1 - y)
+
+
+@scalar
+def tanh_derivative_of_result(y):
+    return (1 - y) * (1 + y)  # 1 - y^2 would lose the digits of a y near 1
+
+
+@scalar
 def silu(x):
     """x / (1 + e^-x), with numerator and denominator times 2**-64: e^-x is infinite where the quotient is not yet 0."""
     c = -FAR if x < -FAR else x
@@ -274,11 +284,11 @@ COURSE = [
     ),
     Activation(
         "sigmoid", "Sigmoid", sigmoid, sigmoid_derivative, r"\frac{1}{1+e^{-x}}", r"\sigma(x)\,\sigma(-x)",
-        (0.0, 1.0), "C^inf", source="Verhulst 1838, the logistic function",
+        (0.0, 1.0), "C^inf", source="Verhulst 1838, the logistic function", of_result=sigmoid_derivative_of_result,
     ),
     Activation(
         "tanh", "Tanh", tanh, sech2, r"\tanh x", r"\operatorname{sech}^2 x", (-1.0, 1.0), "C^inf",
-        source="LeCun, Bottou, Orr, Müller 1998, Efficient BackProp",
+        source="LeCun, Bottou, Orr, Müller 1998, Efficient BackProp", of_result=tanh_derivative_of_result,
     ),
     Activation(
         "softsign", "Softsign", softsign, softsign_derivative, r"\frac{x}{1+|x|}", r"\frac{1}{(1+|x|)^2}", (-1.0, 1.0), "C^1",

@@ -53,6 +53,7 @@ class Activation:
     evaluation : of a random one, the activation that it is with the mean of its parameters
     angle : function (x, *parameters) -> the largest angle whose sine or cosine they need, if they need one
     variant : (name, option, value) of the activation that is this one with that option, if there is one
+    of_result : scalar function y -> f'(x) for y = f(x), where that is a simple one; exact for y, which is a rounded f(x)
     alternating : whether they take a sign after that, 1 on even channels and -1 on odd ones
     """
 
@@ -75,6 +76,7 @@ class Activation:
     alternating: bool = False
     angle: Callable | None = None
     variant: tuple | None = None
+    of_result: Callable | None = None
 
     @property
     def learnable(self):

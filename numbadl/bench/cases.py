@@ -100,12 +100,15 @@ def _random(function, theirs, x, peer):
     return Comparison(ours, functools.partial(theirs, given, target), copy, 2 * x.nbytes)
 
 
-def _backward(name, n, peer):
-    theirs = peers(peer).BACKWARD.get(name)
+def _backward(name, n, peer, of_result=False):
+    theirs = getattr(peers(peer), "BACKWARD_OF_RESULT" if of_result else "BACKWARD", {}).get(name)
     if theirs is None:
         return None
     function, (grad, x) = functional.FUNCTIONS[name], _inputs(n, 2)
     out = np.empty_like(x)
+    if of_result:
+        y = function(x)
+        return _compared(peer, lambda: function.backward(grad, result=y, out=out), theirs, [grad, y], out)
     return _compared(peer, lambda: function.backward(grad, x, out=out), theirs, [grad, x], out, atol=1e-4)
 
 
@@ -171,6 +174,9 @@ def _cases():
     for name in functional.FUNCTIONS:
         yield Case(name, "activations", functools.partial(_forward, name))
         yield Case(f"{name}.backward", "backward", functools.partial(_backward, name))
+        if functional.FUNCTIONS[name].record.of_result:
+            backward_of_result = functools.partial(_backward, name, of_result=True)
+            yield Case(f"{name}.backward.of_result", "backward", backward_of_result)
     for compiled in (False, True):
         for backward in (False, True):
             yield Case(

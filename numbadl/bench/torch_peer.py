@@ -151,6 +151,12 @@ BACKWARD = {
 }
 
 
+BACKWARD_OF_RESULT = {
+    "sigmoid": _backward(aten.sigmoid_backward.grad_input),
+    "tanh": _backward(aten.tanh_backward.grad_input),
+}
+
+
 def product(a, b, out):
     """A function that computes a @ b into *out*."""
     return functools.partial(torch.matmul, torch.from_numpy(a), torch.from_numpy(b), out=torch.from_numpy(out))

@@ -223,6 +223,37 @@ def test_backward_into_grad(name):
     assert same_bits(grad, expected)
 
 
+OF_RESULT = {"sigmoid": lambda y: y * (1 - y), "tanh": lambda y: (1 - y) * (1 + y)}
+
+
+@pytest.mark.parametrize("dtype", [np.float32, pytest.param(np.float64, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("name", OF_RESULT)
+def test_backward_of_the_result(name, dtype, rng):
+    """Within 3 ULP of the derivative of the y that came, in higher precision; where y is 1 that is 0."""
+    y = np.append(getattr(nd, name)(rng.normal(0, 4, 5000).astype(dtype)), dtype(1))
+    grad = rng.normal(size=y.size).astype(dtype)
+    backward = getattr(nd, name).backward
+    expected = grad.astype(np.longdouble) * OF_RESULT[name](y.astype(np.longdouble))
+    np.testing.assert_array_max_ulp(backward(grad, result=y), expected.astype(dtype), maxulp=3)
+    assert same_bits(backward(grad[::-1], result=y[::-1]), backward(grad, result=y)[::-1])
+    expected = backward(grad, result=y)
+    assert backward(grad, result=y, out=y) is y and same_bits(y, expected)
+
+
+def test_backward_takes_x_or_a_result_that_it_can_use():
+    x = np.ones(3, np.float32)
+    for call, message in [
+        (lambda: nd.tanh.backward(x, x, result=x), "result: got x, too"),
+        (lambda: nd.tanh.backward(x), "tanh.backward: x is missing"),
+        (lambda: nd.gelu.backward(x), "x"),
+        (lambda: nd.silu.backward(x, result=x), "result: silu.backward takes x"),
+        (lambda: nd.tanh.backward(x, result=np.ones(3)), "result"),
+    ]:
+        with pytest.raises(TypeError, match=message):
+            call()
+    assert {n for n, record in nd.ACTIVATIONS.items() if record.of_result} == set(OF_RESULT)
+
+
 def test_dense_arrays_of_one_order_are_not_copied():
     c = np.ones((100, 200, 300), np.float32)
     for x in (c, np.array(c, order="F"), c.transpose(1, 0, 2), c.reshape(-1)[4:].reshape(2, -1)):
