@@ -82,7 +82,9 @@ class ActivationFunction:
         if x is not None:
             raise TypeError("result: got x, too; give one of the two")
         if self._of_result is None:
-            raise TypeError(f"result: {self.__name__}.backward takes x, for its derivative is no simple function of f(x)")
+            raise TypeError(
+                f"result: {self.__name__}.backward takes x, for its derivative is no simple function of f(x)"
+            )
         if (found := self._of_result(result, out, (grad,))) is not None:
             return found
         return elementwise(self._of_result.kernel, out, grad=grad, result=result)
