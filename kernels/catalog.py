@@ -3,7 +3,7 @@
 import functools
 import itertools
 
-from .scalar import dropout, normalization, rows
+from .scalar import dropout, fills, normalization, rows
 from .scalar.activations import ACTIVATIONS
 from .scalar.gated import GATED
 from .scalar.language import scalar
@@ -105,7 +105,12 @@ def catalog():
     found += [k for record in GATED.values() for k in _gated_kernels(record)]
     found += [k for record in LOSSES.values() for k in _loss_kernels(record)]
     found += [_update_kernel(record) for record in UPDATES.values()]
-    found += _records_of(rows, Row) + _records_of(dropout, Map) + _records_of(normalization, Channel)
+    found += (
+        _records_of(rows, Row)
+        + _records_of(dropout, Map)
+        + _records_of(fills, Map)
+        + _records_of(normalization, Channel)
+    )
     found += [Reduce("sum", ACTIVATIONS["identity"].forward), Reduce("sum_of_squares", square)]
     found += [Map("scaled", scaled, scalars="x"), Map("clipped", clipped, scalars="xx")]
     for ta, tb, bias in itertools.product((False, True), repeat=3):

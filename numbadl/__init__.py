@@ -13,7 +13,9 @@ from . import _numba  # isort: split
 
 from . import kernels, losses, nn, optim, stage
 from ._recommend import recommend
-from .functional import FUNCTIONS, GATED, apl, dropout, log_softmax, maxout, softmax, softmin, sparsemax, uniform
+from .dropout import alpha_dropout, dropout, feature_dropout, gaussian_dropout
+from .fills import normal, uniform
+from .functional import FUNCTIONS, GATED, apl, log_softmax, maxout, softmax, softmin, sparsemax
 from .fuse import fuse
 from .kernels.scalar.activations import ACTIVATIONS
 from .linear import matmul

@@ -110,13 +110,18 @@ def is_cuda(array):
 
 # -- checks ----------------------------------------------------------------------------------------
 def check(**arrays):
-    """All given arrays: of an accepted kind, of one dtype, on one device. Raises TypeError naming the argument."""
+    """All given arrays: of an accepted kind, of one dtype, on one device. Raises TypeError naming the argument.
+
+    ValueError for a CUDA array that is not C-contiguous: kernels read those as they lie in memory.
+    """
     first = None
     for name, array in arrays.items():
         if not (isinstance(array, np.ndarray) or is_cuda(array)):
             raise TypeError(f"{name}: got {_kind(array)}, accepted are numpy.ndarray and CUDA arrays{_hint(array)}")
         if array.dtype not in DTYPES:
             raise TypeError(f"{name}: got dtype {array.dtype}, accepted are float32 and float64")
+        if not isinstance(array, np.ndarray) and array.size and not _memory_of(array).flags.c_contiguous:
+            raise ValueError(f"{name}: is not C-contiguous, as arrays on a GPU have to be")
         if first is None:
             first = name, array
         elif array.dtype != first[1].dtype:

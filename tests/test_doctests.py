@@ -11,7 +11,8 @@ import numbadl as nd
 from numbadl import kernels
 from numbadl.functional import FUNCTIONS
 
-TEMPLATES = ("numbadl.activation",)  # of docstrings: tested where they end up
+TEMPLATES = ("numbadl.activation", "numbadl.functional")  # of docstrings: tested where they end up
+OF_RECORDS = FUNCTIONS | {f.__name__: f for f in (nd.softmax, nd.log_softmax, nd.softmin, nd.sparsemax)}
 SLOW = ("numbadl.fuse",)  # it compiles a kernel of many stages
 
 
@@ -39,9 +40,12 @@ def test_module(name):
 
 @pytest.mark.parametrize(
     "name",
-    [pytest.param(n, marks=[] if n in ("silu", "prelu", "rrelu") else [pytest.mark.slow]) for n in FUNCTIONS],
+    [
+        pytest.param(n, marks=[] if n in ("silu", "prelu", "rrelu", "softmax") else [pytest.mark.slow])
+        for n in OF_RECORDS
+    ],
 )
 def test_function_of_a_record(name):
     runner = doctest.DocTestRunner()
-    runner.run(doctest.DocTestParser().get_doctest(FUNCTIONS[name].__doc__, {}, name, None, None))
+    runner.run(doctest.DocTestParser().get_doctest(OF_RECORDS[name].__doc__, {}, name, None, None))
     assert runner.tries > 0 and runner.failures == 0

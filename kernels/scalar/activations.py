@@ -10,7 +10,7 @@ import numpy as np
 
 from . import algebraic, rectifiers, smooth, units, waves
 from .coefficients import EXP_REST
-from .dropout import uniform
+from .fills import uniform
 from .intrinsics import fma
 from .language import scalar
 from .math import exp, exp_scaled, expm1, log, log1p, one_plus_exp_lowered, sech2, sigmoid, sqrt, tanh

@@ -1,8 +1,9 @@
-"""Dropout: an element is kept where its 32 random bits exceed a threshold, and scaled by 1 / (fraction kept)."""
+"""Dropout: an element is kept where its 32 random bits exceed a threshold, and scaled by 1 / (fraction kept); its kin."""
 
 import numpy as np
 
 from ..shapes import Map
+from .fills import standard_normal
 from .intrinsics import fma
 from .language import scalar
 
@@ -18,11 +19,22 @@ def kept(bits: np.uint32, threshold: np.uint32):
 
 
 @scalar
-def uniform(bits: np.uint32, low, high):
-    # 23 bits, centred: exact in float32, never 0 or 1 itself; one rounding, and so the same bits on every device
-    return fma(high - low, ((bits >> np.uint32(9)) + 0.5) * 2.0**-23, low)
+def alpha_dropout(x, bits: np.uint32, threshold: np.uint32, scale, shift, dropped):
+    return fma(x, scale, shift) if bits > threshold else dropped
+
+
+@scalar
+def gaussian_dropout(x, bits: np.uint32, std):
+    return x * fma(std, standard_normal(bits, x), 1)
+
+
+@scalar
+def feature_dropout(x, scale):
+    return x * scale if scale != 0 else 0
 
 
 DROPOUT = Map("dropout", dropout, scalars="ux", random=True)  # its own gradient: the same mask times the gradient
 DROPOUT_MASK = Map("dropout.mask", kept, inputs="", outputs="b", scalars="u", random=True)
-UNIFORM = Map("uniform", uniform, inputs="", scalars="xx", random=True)
+ALPHA_DROPOUT = Map("alpha_dropout", alpha_dropout, scalars="uxxx", random=True)  # its gradient is dropout's
+GAUSSIAN_DROPOUT = Map("gaussian_dropout", gaussian_dropout, scalars="x", random=True)  # its own gradient
+FEATURE_DROPOUT = Map("feature_dropout", feature_dropout, channels=1)  # its own gradient; a scale for each feature map

@@ -49,6 +49,47 @@ def log_softmax_gradient(g, y, total):
     return g - exp(y) * total
 
 
+# -- with a mask: what is not kept takes no part, and its own result is 0 (its logarithm -inf), its gradient 0 -----------
+@scalar
+def where_kept(x, keep: bool):
+    return x if keep else -inf
+
+
+@scalar
+def exp_where_kept(x, keep: bool, largest):
+    return exp(x - largest) if keep else 0
+
+
+@scalar
+def kept_share(part, keep: bool, largest, total):
+    return part / total if keep else 0
+
+
+@scalar
+def kept_log_share(x, keep: bool, largest, total):
+    return x - largest - log(total) if keep else -inf
+
+
+@scalar
+def kept_product(g, y, keep: bool):
+    return g * y if keep else 0
+
+
+@scalar
+def kept_softmax_gradient(g, y, keep: bool, projection):
+    return y * (g - projection) if keep else 0
+
+
+@scalar
+def kept_first(g, y, keep: bool):
+    return g if keep else 0
+
+
+@scalar
+def kept_log_softmax_gradient(g, y, keep: bool, total):
+    return g - exp(y) * total if keep else 0
+
+
 # -- softmin: softmax of -x -------------------------------------------------------------------------------------------
 @scalar
 def negated(x):
@@ -127,6 +168,18 @@ SOFTMAX = Row("softmax", (Stage("max", itself), Stage("sum", exp_from, keep=True
 LOG_SOFTMAX = Row("log_softmax", (Stage("max", itself), Stage("sum", exp_from)), log_share)
 SOFTMAX_BACKWARD = Row("softmax.backward", (Stage("sum", product),), softmax_gradient, inputs="xx")
 LOG_SOFTMAX_BACKWARD = Row("log_softmax.backward", (Stage("sum", first),), log_softmax_gradient, inputs="xx")
+SOFTMAX_MASKED = Row(
+    "softmax.masked", (Stage("max", where_kept), Stage("sum", exp_where_kept, keep=True)), kept_share, inputs="xb"
+)
+LOG_SOFTMAX_MASKED = Row(
+    "log_softmax.masked", (Stage("max", where_kept), Stage("sum", exp_where_kept)), kept_log_share, inputs="xb"
+)
+SOFTMAX_MASKED_BACKWARD = Row(
+    "softmax.masked.backward", (Stage("sum", kept_product),), kept_softmax_gradient, inputs="xxb"
+)
+LOG_SOFTMAX_MASKED_BACKWARD = Row(
+    "log_softmax.masked.backward", (Stage("sum", kept_first),), kept_log_softmax_gradient, inputs="xxb"
+)
 SOFTMIN = Row("softmin", (Stage("max", negated), Stage("sum", exp_below, keep=True)), share)
 SOFTMIN_BACKWARD = Row("softmin.backward", (Stage("sum", product),), softmin_gradient, inputs="xx")
 SPARSEMAX = Row("sparsemax", (Stage("max", itself),), excess, threshold=Threshold(minus_one, above, mean_less_share))

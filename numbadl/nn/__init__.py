@@ -1,10 +1,11 @@
 """Layers and models."""
 
 from .activations import ACTIVATION_LAYERS, activation_layer
+from .dropout import AlphaDropout, Dropout, FeatureDropout, GaussianDropout
 from .families import FAMILIES
 from .files import ModelFileError, load
 from .layer import LAYERS, Layer
-from .layers import BatchNorm, Dropout, Flatten, Linear
+from .layers import BatchNorm, Flatten, Linear
 from .sequential import Sequential
 
 globals().update({cls.__name__: cls for cls in ACTIVATION_LAYERS.values()} | FAMILIES)

@@ -9,7 +9,7 @@ Each is uniform on (-limit, limit), which has the variance limit**2 / 3:
 
 import math
 
-from ..functional import uniform as _uniform
+from ..fills import uniform as _uniform
 
 VARIANCES = {
     "he": lambda fan_in, fan_out: 2 / fan_in,

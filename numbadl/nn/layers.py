@@ -1,11 +1,10 @@
-"""The layers: Linear, BatchNorm, Dropout, and Flatten; those of the activations are in `activations` and `families`."""
+"""The layers: Linear, BatchNorm and Flatten; activations are in `activations` and `families`, dropout in `dropout`."""
 
 import math
 
 import numpy as np
 
 from .. import _arguments as arguments
-from .. import functional
 from ..linear import column_sums, matmul
 from ..normalization import batch_norm
 from . import initializers
@@ -128,35 +127,6 @@ class BatchNorm(Layer):
     def output_shape(self, shape):
         if shape[:1] != (self.num_features,):
             raise ValueError(f"takes {self.num_features} features")
-        return shape
-
-
-class Dropout(Layer):
-    """Zero a random fraction *p* in training; the identity in evaluation.
-
-    The mask follows from `Layer.draw`.
-    """
-
-    def __init__(self, p=0.5):
-        self.p = float(arguments.number("p", p, high=1))
-        super().__init__()
-
-    def config(self):
-        return {"p": self.p}
-
-    def forward(self, x, training=False):
-        self._check_input(x)
-        if not training:
-            return x
-        self.steps += 1
-        self._kept = x.shape
-        return functional.dropout(x, self.p, out=self._work("out", x.shape), **self.draw())
-
-    def backward(self, grad, input_gradient=True):
-        out = self._work("dx", self._from_forward())
-        return functional.dropout.backward(grad, self.p, out=out, **self.draw())
-
-    def output_shape(self, shape):
         return shape
 
 

@@ -7,8 +7,9 @@ import numpy as np
 from .. import arrays
 from ..train import fit as training
 from .activations import ActivationLayer
+from .dropout import Dropout
 from .layer import Layer
-from .layers import BatchNorm, Dropout
+from .layers import BatchNorm
 
 LINE = 64  # bytes: every parameter starts at a multiple, padded with zeros
 

@@ -124,3 +124,44 @@ def test_an_activation_of_a_user_trains_as_on_the_cpu(rng):
     for on_cpu, on_cuda in zip(found[0][1], found[1][1], strict=True):
         np.testing.assert_allclose(on_cuda, on_cpu, rtol=1e-4, atol=1e-6)
     assert not np.array_equal(found[0][1][2], np.full(4, 0.8, np.float32)), "alpha was not trained"
+
+
+@pytest.mark.parametrize("name", ["dropout", "alpha_dropout", "feature_dropout", "gaussian_dropout"])
+def test_what_is_dropped_is_that_of_the_cpu(name, rng):
+    function, x = getattr(nd, name), rng.normal(size=(3, 5, 7)).astype(np.float32)
+    for call in (function, function.backward):
+        found = cuda.to_host(call(cuda.to_device(x), 0.4, seed=5, offset=6))
+        wanted = call(x, 0.4, seed=5, offset=6)
+        if name == "gaussian_dropout":  # in the simulator NumPy takes the logarithm, in float64
+            np.testing.assert_allclose(found, wanted, rtol=2**-20, atol=2**-20)
+        else:
+            np.testing.assert_array_equal(found, wanted)
+
+
+def test_fills_of_an_array_on_the_device():
+    for fill in (nd.uniform, nd.normal):
+        out = cuda.empty((3, 50), np.float32)
+        assert fill((3, 50), 1.0, 2.0, seed=5, out=out) is out
+        np.testing.assert_allclose(cuda.to_host(out), fill((3, 50), 1.0, 2.0, seed=5), rtol=2**-20, atol=2**-20)
+
+
+@pytest.mark.parametrize("function", [nd.softmax, nd.log_softmax], ids=lambda f: f.__name__)
+def test_masks(function, rng):
+    x, mask = rng.normal(size=(4, 3, 9)).astype(np.float32), rng.uniform(size=(4, 3, 9)) < 0.5
+    for axis in (1, 2):
+        y = function(cuda.to_device(x), axis=axis, mask=cuda.to_device(mask))
+        expected = function(x, axis=axis, mask=mask)
+        np.testing.assert_allclose(cuda.to_host(y), expected, rtol=1e-5)
+        dx = function.backward(cuda.to_device(x), y, axis=axis, mask=cuda.to_device(mask))
+        np.testing.assert_allclose(
+            cuda.to_host(dx), function.backward(x, expected, axis=axis, mask=mask), rtol=1e-4, atol=1e-6
+        )
+    with pytest.raises(TypeError, match="mask: accepted are bool arrays where the input is"):
+        function(cuda.to_device(x), mask=mask)
+
+
+def test_arrays_that_are_not_contiguous_are_refused(rng):
+    x = cuda.to_device(rng.normal(size=(6, 8)).astype(np.float32))
+    for call in (lambda: nd.relu(x[:, ::2]), lambda: nd.softmax(x.T), lambda: nd.relu.backward(x, x, out=x.T)):
+        with pytest.raises(ValueError, match="C-contiguous|got shape"):
+            call()

@@ -5,7 +5,7 @@ import pytest
 import references as ref
 from numba import njit
 from numbadl.kernels.scalar import random
-from numbadl.kernels.scalar.dropout import uniform as uniform_of
+from numbadl.kernels.scalar.fills import uniform as uniform_of
 
 import numbadl as nd
 

@@ -142,6 +142,47 @@ def test_backward_float32(pair, rng):
     np.testing.assert_allclose(function.backward(grad, y), expected, atol=4e-6)
 
 
+# -- masks ---------------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(("shape", "axis"), [((7,), 0), ((5, 33), 1), ((33, 5), 0), ((3, 4, 20), 1)])
+def test_masked_values_are_those_of_what_is_kept(pair, shape, axis, dtype, rng):
+    """Of each row alone, without what is masked; whatever stands there, NaN and inf too, counts for nothing."""
+    function, reference = pair
+    mask = rng.uniform(size=shape) < 0.6
+    x, grad = rng.normal(0, 3, (2, *shape)).astype(dtype)
+    x[~mask] = rng.choice([np.nan, np.inf, 1e38, -3], np.count_nonzero(~mask))
+    y = function(x, axis=axis, mask=mask)
+    masked = 0 if function is nd.softmax else -np.inf
+    assert np.all(y[~mask] == masked)
+    grad[~mask] = np.nan
+    dx = function.backward(grad, y, axis=axis, mask=mask)
+    assert np.all(dx[~mask] == 0)
+    rows = [np.moveaxis(a, axis, -1).reshape(-1, shape[axis]) for a in (x, y, grad, dx, mask)]
+    for given, found, upstream, gradient, keep in zip(*rows, strict=True):
+        if keep.any():
+            check(function, reference, given[keep], found[keep], 0)
+            np.testing.assert_array_almost_equal(gradient[keep], function.backward(upstream[keep], found[keep]), 6)
+
+
+def test_masks_that_broadcast_and_rows_without_any(pair, rng):
+    function, _ = pair
+    x = rng.normal(size=(4, 3, 6)).astype(np.float32)
+    mask = np.array([True, True, False, True, False, True])
+    y = function(x, mask=mask)
+    assert np.array_equal(y, function(x, mask=np.broadcast_to(mask, x.shape).copy()))
+    assert np.array_equal(y[..., mask], function(x[..., mask]))
+    nothing = function(x, mask=np.zeros((3, 1), bool))
+    assert np.all(nothing == (0 if function is nd.softmax else -np.inf))
+    assert np.all(function.backward(x, nothing, mask=np.zeros(6, bool)) == 0)
+    work = x.copy()
+    assert function(work, out=work, mask=mask) is work and np.array_equal(work, y)
+    for wrong, error in [(mask.astype(int), TypeError), ([True] * 6, TypeError), (mask[:5], ValueError)]:
+        with pytest.raises(error, match="^mask: "):
+            function(x, mask=wrong)
+    with pytest.raises(TypeError, match="mask: sparsemax takes none"):
+        nd.sparsemax(x, mask=mask)
+
+
 # -- layouts and out ---------------------------------------------------------------------------------------------
 def views(x):
     """The same values in other layouts."""

@@ -57,6 +57,16 @@ def gaussian_ratio(scale, factor, centre):
     return function
 
 
+NORMAL_CENTRE = mpf(45) / 16
+
+
+def normal_quantile(v):
+    """The x with Phi(-x) = e^(-t^2/2), where t = centre (1 + v)/(1 - v)."""
+    t = NORMAL_CENTRE * (1 + v) / (1 - v)
+    logarithm = -t * t / 2
+    return mp.findroot(lambda x: mp.log(mp.erfc(x / mp.sqrt(2)) / 2) - logarithm, max(t - mpf("0.3"), mpf("0.1")))
+
+
 def reach(x, centre):
     return (mpf(-1), (mpf(x) - centre) / (mpf(x) + centre))
 
@@ -162,6 +172,10 @@ def approximations():
             "(log(cosh x) - x^2/2) / x^4 in powers of x^2 for |x| <= 1/2, against log(cosh x)",
             lambda z: (mp.log(mp.cosh(mp.sqrt(z))) - z / 2) / z**2, lambda z: z**2 / mp.log(mp.cosh(mp.sqrt(z))),
             (0, 0.25), (4, 9),
+        ),
+        "NORMAL_QUANTILE": Approximation(
+            "the x with Phi(-x) = e^(-t^2/2) in powers of v = (t - 45/16)/(t + 45/16), x from 0 to 6.4, absolute",
+            normal_quantile, lambda v: 1, (mpf("-0.41"), mpf("0.4127")), (12, 16),
         ),
         "EXP_REST": Approximation(
             "(e^p - 1 - p) / p^2 for |p| <= 1", exp_tail, lambda p: 1 / exp_tail(p), (-1, 1), (8, 15),
