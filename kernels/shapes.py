@@ -145,7 +145,9 @@ class Row:
         """(kind, number of dimensions) of each operand, in order."""
         _, columns, labels, output, values, row_values = self.counts()
         before = _operands(self.inputs, 2) + _operands("x" * columns + "i" * labels, 1)
-        return before + _operands("x" * output, 2) + _operands("x" * (values + row_values), 1) + _operands(self.scalars, 0)
+        return (
+            before + _operands("x" * output, 2) + _operands("x" * (values + row_values), 1) + _operands(self.scalars, 0)
+        )
 
 
 @dataclass(frozen=True)

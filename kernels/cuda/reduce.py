@@ -35,7 +35,9 @@ def build(spec):
         if n == 0:
             return start
         partial = workspace((n + BLOCK - 1) // BLOCK, dtype)
-        reduce_blocks.launch(partial.size, (n, inputs, tuple(arguments[first_scalar:]), partial), THREADS * dtype.itemsize)
+        reduce_blocks.launch(
+            partial.size, (n, inputs, tuple(arguments[first_scalar:]), partial), THREADS * dtype.itemsize
+        )
         found = to_host(partial)
         if spec.combine == "max":
             return float(found.max())
