@@ -11,13 +11,14 @@ import importlib
 
 from . import _numba  # isort: split
 
-from . import kernels, losses, nn, optim, stage
+from . import kernels, losses, nn, optim, regularizers, stage
 from ._recommend import recommend
 from .functional import FUNCTIONS, GATED, apl, dropout, log_softmax, maxout, softmax, softmin, sparsemax, uniform
 from .fuse import fuse
 from .kernels.scalar.activations import ACTIVATIONS
 from .linear import matmul
 from .normalization import batch_norm
+from .norms import norm
 from .optim import clip_grad_norm_, clip_grad_value_
 from .user_activation import activation
 

@@ -31,7 +31,7 @@ from . import _arguments as arguments
 from . import _loss_docs as docs
 from ._loss_docs import REDUCTIONS
 from .arrays import check, check_out, check_shape, device_of, is_cuda, rows_of, share_memory, to_host
-from .elementwise import Channels, run_any, typed
+from .elementwise import Channels, reduced, run_any
 from .kernels.scalar.losses import LOSSES as RECORDS
 from .kernels.scalar.losses import ElementLoss, is_bool
 
@@ -145,18 +145,10 @@ class ElementwiseLoss(Loss):
             return found, self._weighted(*operands, product)[0], count
         if as_array or factors is not None:
             slope, found = self._weighted(*operands, factors)
-            return (found if as_array else _sum(found)), slope, count
+            return (found if as_array else reduced("sum", found)), slope, count
         if gradient:
             return self._both(*operands)[::-1] + (count,)
-        return self._value(prediction, target, scalars), None, count
-
-    def _value(self, prediction, target, scalars):
-        if prediction.size == 0:
-            return 0.0
-        device = device_of(prediction)
-        device.prepare(prediction.size)
-        flat = [rows_of(a.reshape(-1), -1).reshape(-1) for a in (prediction, target)]
-        return float(device.kernel(f"{self.record.kernels}.value")(*flat, *typed(scalars, prediction.dtype)))
+        return reduced(f"{self.record.kernels}.value", prediction, target, scalars=scalars), None, count
 
     def _both(self, prediction, target, scalars, out):
         """(gradient, value)"""
@@ -255,7 +247,7 @@ class LogitsLoss(Loss):
                 self._general(logits, target, out, values, columns, row_values)
         if options["reduction"] == "none":
             return values.reshape(positions), out, count
-        return (_sum(values) if value else 0.0), out, count
+        return (reduced("sum", values) if value else 0.0), out, count
 
     def _targets(self, labels, logits, positions, options):
         """(labels on the host, and which are not ignored), or (the probabilities as they are, None)."""
@@ -335,12 +327,6 @@ def _rows_into(out):
     if isinstance(out, np.ndarray) and not np.may_share_memory(result, out):
         moved = np.moveaxis(out, 1, -1)
         moved[...] = result.reshape(moved.shape)
-
-
-def _sum(values):
-    device = device_of(values)
-    flat = values.reshape(-1) if values.size else None
-    return 0.0 if flat is None else float(device.kernel("sum")(flat))
 
 
 def _host(value):

@@ -21,8 +21,8 @@ def penalty_gradient(w, l1, l2):
 
 
 @scalar
-def add_penalty(w, grad, scale, l1, l2):
-    return grad + scale * penalty_gradient(w, l1, l2), penalty(w, l1, l2)
+def add_penalty(w, grad, l1, l2):
+    return grad + penalty_gradient(w, l1, l2), penalty(w, l1, l2)
 
 
 @scalar
@@ -46,7 +46,7 @@ def size(x):
 
 
 PENALTY = Reduce("penalty", penalty, scalars="xx")
-ADD_PENALTY = Map("penalty.add", add_penalty, "xx", "x", "xxx", sums=1)
+ADD_PENALTY = Map("penalty.add", add_penalty, "xx", "x", "xx", sums=1)
 SUM_OF_SQUARES = Reduce("sum_of_squares", square)
 SUM_OF_SCALED_SQUARES = Reduce("sum_of_scaled_squares", scaled_square, scalars="x")
 SUM_OF_SCALED_SIZES = Reduce("sum_of_scaled_sizes", scaled_size, scalars="x")
