@@ -3,7 +3,7 @@
 import functools
 import itertools
 
-from .scalar import dropout, fills, normalization, rows
+from .scalar import dropout, fills, normalization, penalties, rows
 from .scalar.activations import ACTIVATIONS
 from .scalar.gated import GATED
 from .scalar.language import scalar
@@ -65,27 +65,30 @@ def _gated_kernels(record):
 
 
 def _loss_kernels(record):
-    if isinstance(record, ElementLoss):
-        yield Reduce(f"{record.name}.value", record.value, inputs="xx")
-        yield Map(f"{record.name}.gradient", record.gradient, inputs="xx", scalars="x")
-    else:
-        value_stages = tuple(s.without_keep() for s in record.stages)
-        yield Row(f"{record.name}.value", value_stages, value=record.value, labelled=True)
-        yield Row(f"{record.name}.gradient", record.stages, record.gradient, record.value, scalars="x", labelled=True)
+    if not isinstance(record, ElementLoss):
+        return record.rows
+    value, gradient = record.value, record.gradient
+
+    @scalar
+    def gradient_and_value(prediction, target, scale, *scalars):
+        return scale * gradient(prediction, target, *scalars), value(prediction, target, *scalars)
+
+    @scalar
+    def weighted(prediction, target, weight, scale, *scalars):
+        slope, loss = gradient(prediction, target, *scalars), value(prediction, target, *scalars)
+        return 0 if weight == 0 else scale * weight * slope, 0 if weight == 0 else weight * loss
+
+    name, scalars = record.kernels, "x" * len(record.scalars(*(p.default for p in record.parameters)))
+    return [
+        Reduce(f"{name}.value", value, "xx", scalars),
+        Map(f"{name}.gradient", gradient_and_value, "xx", scalars="x" + scalars, sums=1),
+        Map(f"{name}.weighted", weighted, "xxx", "xx", "x" + scalars),
+    ]
 
 
 def _update_kernel(record):
     states = len(record.state)
     return Map(f"update.{record.name}", record.rule, "x" * (2 + states), "x" * (1 + states), "x" * record.count)
-
-
-def _records_of(module, *kinds):
-    return [value for value in vars(module).values() if isinstance(value, kinds)]
-
-
-@scalar
-def square(x):
-    return x * x
 
 
 @scalar
@@ -105,13 +108,9 @@ def catalog():
     found += [k for record in GATED.values() for k in _gated_kernels(record)]
     found += [k for record in LOSSES.values() for k in _loss_kernels(record)]
     found += [_update_kernel(record) for record in UPDATES.values()]
-    found += (
-        _records_of(rows, Row)
-        + _records_of(dropout, Map)
-        + _records_of(fills, Map)
-        + _records_of(normalization, Channel)
-    )
-    found += [Reduce("sum", ACTIVATIONS["identity"].forward), Reduce("sum_of_squares", square)]
+    for module in (rows, dropout, fills, normalization, penalties):
+        found += [value for value in vars(module).values() if isinstance(value, (Map, Reduce, Row, Channel))]
+    found += [Reduce("sum", ACTIVATIONS["identity"].forward)]
     found += [Map("scaled", scaled, scalars="x"), Map("clipped", clipped, scalars="xx")]
     for ta, tb, bias in itertools.product((False, True), repeat=3):
         found.append(Matmul("matmul" + ".ta" * ta + ".tb" * tb + ".bias" * bias, ta, tb, bias))

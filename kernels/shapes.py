@@ -67,12 +67,16 @@ class Map:
 
 @dataclass(frozen=True)
 class Reduce:
-    """The sum over all elements of function(*inputs, *scalars), as a float64: fixed blocks, combined in order."""
+    """The sum, or "max", over all elements of function(*inputs, *scalars), as a float64: fixed blocks, combined in order.
+
+    The sum of no elements is 0, their maximum -inf; NaN wins.
+    """
 
     name: str
     function: Callable
     inputs: str = "x"
     scalars: str = ""
+    combine: str = "sum"
 
     def operands(self):
         """(kind, number of dimensions) of each operand, in order."""
@@ -109,15 +113,16 @@ class Threshold:
 class Row:
     """An operation on each row of 2-D arrays, in stages and a final map.
 
-    Every function takes: the element of each input, then (if *labelled*) the column's distance from the row's label, an
-    int32 that is 0 in the label's column, then the results of the stages before it. *output* takes the scalars, too,
-    and gives the element of the output (None: there is none); *value*, if there is one, takes the results of all
-    stages, and gives the row's entry of one more output, of shape (rows,).
+    Every function takes: the element of each input, that of each of *columns* operands that all rows share, then (if
+    *labelled*) the column's distance from the row's label, an int32 that is 0 in the label's column, then the results of
+    the stages before it. *output* takes the row's entry of each of *row_values* operands and the scalars, too, and gives
+    the element of the output (None: there is none); *value*, if there is one, takes the results of all stages and the
+    row's entries, and gives the row's entry of one more output, of shape (rows,).
 
     A *threshold*, if there is one, comes after the results of the stages.
 
-    Operands of the kernel: inputs (rows, n), [labels (rows,) int64], [output (rows, n)], [values (rows,)], scalars.
-    A stage with *keep* stores into the output and needs one.
+    Operands of the kernel: inputs (rows, n), columns (n,), [labels (rows,) int64], [output (rows, n)], [values (rows,)],
+    row values (rows,), scalars. A stage with *keep* stores into the output and needs one.
     """
 
     name: str
@@ -128,13 +133,21 @@ class Row:
     scalars: str = ""
     labelled: bool = False
     threshold: Threshold | None = None
+    columns: int = 0
+    row_values: int = 0
+
+    def counts(self):
+        """The number of inputs, columns, labels, outputs, values and row values; scalars follow."""
+        has_output, has_value = self.output is not None, self.value is not None
+        return len(self.inputs), self.columns, int(self.labelled), int(has_output), int(has_value), self.row_values
 
     def operands(self):
         """(kind, number of dimensions) of each operand, in order."""
-        has_output, has_value = self.output is not None, self.value is not None
-        labels, output, values = "i" * self.labelled, "x" * has_output, "x" * has_value
-        rows = _operands(self.inputs, 2) + _operands(labels, 1) + _operands(output, 2) + _operands(values, 1)
-        return rows + _operands(self.scalars, 0)
+        _, columns, labels, output, values, row_values = self.counts()
+        before = _operands(self.inputs, 2) + _operands("x" * columns + "i" * labels, 1)
+        return (
+            before + _operands("x" * output, 2) + _operands("x" * (values + row_values), 1) + _operands(self.scalars, 0)
+        )
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ import importlib
 
 from . import _numba  # isort: split
 
-from . import kernels, losses, nn, optim, stage
+from . import kernels, losses, nn, optim, regularizers, stage
 from ._recommend import recommend
 from .dropout import alpha_dropout, dropout, feature_dropout, gaussian_dropout
 from .fills import normal, uniform
@@ -20,6 +20,7 @@ from .fuse import fuse
 from .kernels.scalar.activations import ACTIVATIONS
 from .linear import matmul
 from .normalization import batch_norm
+from .norms import norm
 from .optim import clip_grad_norm_, clip_grad_value_
 from .user_activation import activation
 

@@ -104,6 +104,40 @@ def within(name, array, low, high, what="numbers"):
         raise ValueError(f"{name}[{index}]: got {value}, accepted are {what} from {low:g} to {high:g}")
 
 
+def among(name, array, accepted):
+    """Raise ValueError for a value of *array* that is not one of *accepted*, naming its place.
+
+    >>> among("y", np.array([1, 0]), (-1, 1))
+    Traceback (most recent call last):
+    ValueError: y[1]: got 0, accepted are -1 and 1
+    """
+    bad = ~np.isin(array, accepted)
+    if bad.any():
+        index, value = _first(array, bad)
+        raise ValueError(f"{name}[{index}]: got {value}, accepted are {' and '.join(map(str, accepted))}")
+
+
+def weights(name, array, shape, exact=False):
+    """*array* in float64, if it holds finite numbers from 0 on and has that shape, or one that NumPy broadcasts to it.
+
+    >>> weights("weight", np.array([1, 2]), (3, 2))
+    array([1., 2.])
+    """
+    if array.dtype.kind not in "fiub":
+        raise TypeError(f"{name}: got dtype {array.dtype}, accepted are numbers")
+    fits = array.shape == shape
+    if not exact and array.ndim <= len(shape):
+        fits = all(n in (1, m) for n, m in zip(array.shape[::-1], shape[::-1], strict=False))
+    if not fits:
+        others = "" if exact else ", or one that NumPy broadcasts to it"
+        raise ValueError(f"{name}: got shape {array.shape}, expected {shape}{others}")
+    array = array.astype(np.float64)
+    if array.size and not (array.min() >= 0 and array.max() < math.inf):
+        index, value = _first(array, ~((array >= 0) & (array < math.inf)))
+        raise ValueError(f"{name}[{index}]: got {value}, accepted are finite numbers from 0 on")
+    return array
+
+
 def finite(name, array, given):
     """Raise ValueError for NaN or infinity in *array*, which was made from *given*, naming its place.
 

@@ -16,6 +16,7 @@ from .arrays import (
     flatten,
     is_plain,
     plain_out,
+    rows_of,
     writeable,
 )
 from .kernels.cpu.map import REFUSED
@@ -86,6 +87,14 @@ def run_any(name, inputs, outs=(None,), scalars=(), channels=None, ordered=False
         for out, result in pending:
             np.copyto(out, result)
     return outs, sums
+
+
+def reduced(name, *arrays, scalars=()):
+    """The result of the reduce kernel *name* over arrays of one shape and any layout, as a float."""
+    first, device = arrays[0], device_of(arrays[0])
+    device.prepare(first.size)
+    flat = [rows_of(a.reshape(-1), -1).reshape(-1) if a.size else a.reshape(-1) for a in arrays]
+    return float(device.kernel(name)(*flat, *typed(scalars, first.dtype)))
 
 
 def typed(scalars, dtype):

@@ -1,7 +1,16 @@
-"""Losses: ``loss(prediction, target)`` is a float, ``loss.backward`` the gradient, ``loss.value_and_grad`` both.
+"""Losses: ``loss(prediction, target)`` is a float, ``loss.backward`` the gradient, ``loss.value_and_grad`` both in one pass.
 
-Values and gradients are those of the mean: over all elements for `mse` and `binary_cross_entropy`, over the rows of the
-batch for `cross_entropy`.
+Regression: `mse`, `mae`, `huber`, `smooth_l1`. Yes or no, element by element: `binary_cross_entropy` on logits, `hinge`.
+One of several classes: `cross_entropy` on logits, `nll` on log-probabilities. Distributions: `kl_div`.
+
+Every loss takes options, in the call or kept by ``loss.with_options(...)``, which gives a loss like it:
+
+- ``reduction``: "mean" over terms, "sum", or "none" for an array of them. A term is an element, or a row of classes.
+- ``sample_weight``, of shape (N,): each term of a sample counts that much. A mean divides by the sum of the weights.
+- ``weight``: for elements, whatever NumPy broadcasts to the prediction's shape; for classes, one for each, of shape (classes,).
+- those of its formula, such as ``huber(..., delta=2.0)``.
+
+A term whose weight is 0 is left out, NaN or not; a mean of no terms is 0.
 
 Examples
 --------
@@ -12,129 +21,329 @@ Examples
 (1.386294, (2, 4))
 """
 
+import contextlib
+import math
+import numbers
+
 import numpy as np
 
 from . import _arguments as arguments
-from .arrays import check, check_out, check_shape, device_of, is_cuda, rows_of, to_host
-from .elementwise import elementwise
+from . import _loss_docs as docs
+from ._loss_docs import REDUCTIONS
+from .arrays import check, check_out, check_shape, device_of, is_cuda, rows_of, share_memory, to_host
+from .elementwise import Channels, reduced, run_any
 from .kernels.scalar.losses import LOSSES as RECORDS
-from .kernels.scalar.losses import ElementLoss
-
-TARGETS = {"binary_cross_entropy": (0, 1)}  # smallest and largest accepted target, of losses that do not take all
+from .kernels.scalar.losses import ElementLoss, is_bool
 
 
-class ElementwiseLoss:
-    """A mean over elements of a function of (prediction, target), arrays of one shape."""
+class Loss:
+    """What losses of elements and of classes have in common: options, and the ways to call them.
 
-    def __init__(self, record):
+    Attributes
+    ----------
+    options : name -> value, with what `with_options` was given
+    given : what `with_options` was given
+    """
+
+    def __init__(self, record, given=None):
         self.record, self.__name__ = record, record.name
-        self.targets = TARGETS.get(record.name)
-        self.__doc__ = f"{record.name}(prediction, target): {record.formula}\n\n    {record.source}"
+        self.options, self.given = self._defaults(), {}
+        self.given = given or {}
+        self.options = self._merged(self.given)
+        self.__doc__ = self._doc(record)
 
-    def __call__(self, prediction, target):
-        """The value, as a float."""
-        self._check(prediction, target)
-        return self._value(prediction, target)
+    def with_options(self, **options):
+        """A loss like this one with other defaults, for `fit` and for calls."""
+        return type(self)(self.record, {**self.given, **options})
 
-    def _value(self, prediction, target):
-        if prediction.size == 0:
-            return 0.0
-        device = device_of(prediction)
-        device.prepare(prediction.size)
-        flat = [rows_of(a.reshape(-1), -1).reshape(-1) for a in (prediction, target)]
-        return float(device.kernel(f"{self.__name__}.value")(*flat)) / prediction.size
+    def __call__(self, prediction, target, /, **options):
+        """The value: a float, or with ``reduction="none"`` an array."""
+        return self._run(prediction, target, options, gradient=False)[0]
 
-    def backward(self, prediction, target, out=None):
-        """The gradient with respect to the prediction."""
-        self._check(prediction, target)
-        return self._gradient(prediction, target, out)
+    def backward(self, prediction, target, /, out=None, grad=None, **options):
+        """The gradient with respect to the prediction, times *grad*: a number, or an array for ``reduction="none"``."""
+        return self._run(prediction, target, options, out, grad, value=False)[1]
 
-    def _gradient(self, prediction, target, out):
-        scale = 1 / max(prediction.size, 1)
-        return elementwise(f"{self.__name__}.gradient", out, (scale,), prediction=prediction, target=target)
+    def value_and_grad(self, prediction, target, /, out=None, grad=None, **options):
+        """(value, gradient), in one pass over the prediction."""
+        return self._run(prediction, target, options, out, grad)
 
-    def value_and_grad(self, prediction, target, out=None):
-        """(value, gradient)."""
-        self._check(prediction, target)
-        return self._value(prediction, target), self._gradient(prediction, target, out)
+    def sum_and_count(self, prediction, target, /):
+        """The sum of the terms, and what a mean divides it by: means over several batches are made of both."""
+        total, _, count = self._sums(prediction, target, self.options, gradient=False)
+        return total, count
 
-    def _check(self, prediction, target):
+    def _run(self, prediction, target, options, out=None, grad=None, value=True, gradient=True):
+        options = self._merged(options)
+        found, slope, count = self._sums(prediction, target, options, out, grad, value, gradient)
+        if isinstance(found, float):
+            found = found / count if count else 0.0
+        return found, slope
+
+    # -- options -----------------------------------------------------------------------------------------------
+    def _defaults(self):
+        return {"reduction": "mean", "weight": None, "sample_weight": None}
+
+    def _merged(self, given):
+        if not given:
+            return self.options
+        for name, value in given.items():
+            if name not in self.options:
+                raise TypeError(f"{self.__name__}: unknown option {name!r}, accepted are {', '.join(self.options)}")
+            self._check_option(name, value)
+        return {**self.options, **given}
+
+    def _check_option(self, name, value):
+        accepted = (*REDUCTIONS, *getattr(self.record, "reductions", ()))
+        if name == "reduction" and not (isinstance(value, str) and value in accepted):
+            raise ValueError(f"reduction: got {arguments.shown(value)}, accepted are {', '.join(accepted)}")
+
+    def __repr__(self):
+        given = "".join(f", {name}={arguments.shown(value)}" for name, value in self.given.items())
+        return f"<numbadl loss {self.__name__}{given}: {self.record.formula}>"
+
+
+class ElementwiseLoss(Loss):
+    """A loss of elements: predictions and targets, arrays of one shape and dtype."""
+
+    _doc = staticmethod(docs.of_elements)
+
+    def _defaults(self):
+        return {**super()._defaults(), **{p.name: p.default for p in self.record.parameters}}
+
+    def _check_option(self, name, value):
+        super()._check_option(name, value)
+        for p in self.record.parameters:
+            if p.name != name:
+                continue
+            good = isinstance(value, (numbers.Real, np.bool_)) and is_bool(value) == is_bool(p.default)
+            if not (good and p.valid(value)):
+                raise ValueError(f"{name}: got {arguments.shown(value)}, accepted are {p.accepted}")
+
+    def check_target(self, target, name="target", options=None):
+        """Raise ValueError for a value of a NumPy array that this loss does not take."""
+        kind = self.record.targets
+        if kind == "probabilities" and not (options or self.options).get("log_target"):
+            arguments.within(name, target, 0, 1)
+        elif kind == "signs":
+            arguments.among(name, target, (-1, 1))
+
+    def _sums(self, prediction, target, options, out=None, grad=None, value=True, gradient=True):
+        """(the sum of the terms or an array of them, gradient, what a mean divides by)."""
         check(prediction=prediction, target=target)
         check_shape("target", target, prediction.shape, "that of the prediction")
         if isinstance(target, np.ndarray):  # one on a GPU would have to be copied to be looked at
-            self.check_target(target)
+            self.check_target(target, options=options)
+        factors, count = self._weights(prediction, options)
+        number, upstream = _upstream(grad, prediction, prediction.shape, options)
+        as_array = options["reduction"] == "none"
+        scalars = self.record.scalars(*(options[p.name] for p in self.record.parameters))
+        operands = prediction, target, (number / count if count else 0.0, *scalars), out
+        if upstream is not None:
+            product = upstream if factors is None else factors * to_host(upstream)
+            found = self._weighted(*operands[:3], None, factors)[1] if value else None
+            return found, self._weighted(*operands, product)[0], count
+        if as_array or factors is not None:
+            slope, found = self._weighted(*operands, factors)
+            return (found if as_array else reduced("sum", found)), slope, count
+        if gradient:
+            return self._both(*operands)[::-1] + (count,)
+        return reduced(f"{self.record.kernels}.value", prediction, target, scalars=scalars), None, count
 
-    def check_target(self, target, name="target"):
-        """Raise ValueError for a value of a NumPy array that this loss does not take."""
-        if self.targets:
-            arguments.within(name, target, *self.targets)
+    def _both(self, prediction, target, scalars, out):
+        """(gradient, value)"""
+        inputs = {"prediction": prediction, "target": target}
+        name, channel = f"{self.record.kernels}.gradient", Channels(0, 1, (), sums=1)
+        (slope,), sums = run_any(name, inputs, (out,), scalars, channel, ordered=True)
+        return slope, float(to_host(sums)[0, 0])
 
-    def __repr__(self):
-        return _repr(self)
+    def _weighted(self, prediction, target, scalars, out, factors):
+        """(gradient, array of values)"""
+        device = device_of(prediction)
+        if factors is None:
+            factors = np.ones(prediction.shape, prediction.dtype)
+        if isinstance(factors, np.ndarray):
+            factors = device.from_host(factors.astype(prediction.dtype, copy=False))
+        inputs = {"prediction": prediction, "target": target, "weight": factors}
+        return run_any(f"{self.record.kernels}.weighted", inputs, (out, None), scalars, ordered=True)[0]
+
+    def _weights(self, prediction, options):
+        """(an array with the factor of each element, or None; what the reduction divides by)."""
+        shape, factors, counted = tuple(prediction.shape), None, None
+        if options["weight"] is not None:
+            factors = np.broadcast_to(arguments.weights("weight", _host(options["weight"]), shape), shape)
+            counted = factors if self.record.weighted_mean else None
+        if options["sample_weight"] is not None:
+            each = arguments.weights("sample_weight", _host(options["sample_weight"]), shape[:1], exact=True)
+            each = np.broadcast_to(each.reshape(-1, *[1] * (len(shape) - 1)), shape)
+            factors = each if factors is None else factors * each
+            counted = each if counted is None else counted * each
+        if options["reduction"] == "mean":
+            return factors, prediction.size if counted is None else float(counted.sum())
+        return factors, shape[0] if options["reduction"] == "batchmean" and shape else 1
 
 
-class LogitsLoss:
-    """A mean over the rows of logits (N, classes), with integer labels (N,)."""
+class LogitsLoss(Loss):
+    """A loss of rows of classes, (N, classes) or (N, classes, d1, ...), with labels (N,) or (N, d1, ...)."""
 
-    def __init__(self, record):
-        self.record, self.__name__ = record, record.name
-        self.__doc__ = f"{record.name}(logits, labels): {record.formula}\n\n    {record.source}"
+    _doc = staticmethod(docs.of_labels)
 
-    def __call__(self, logits, labels):
-        """The value, as a float."""
-        return self._run(logits, labels, "value", None)[0]
+    def _defaults(self):
+        smoothing = {"label_smoothing": 0.0} if self.record.weighted.columns else {}
+        return {**super()._defaults(), "ignore_index": -100, **smoothing}
 
-    def backward(self, logits, labels, out=None):
-        """The gradient with respect to the logits."""
-        return self._run(logits, labels, "gradient", out)[1]
+    def _check_option(self, name, value):
+        super()._check_option(name, value)
+        if name == "label_smoothing":
+            arguments.number(name, value, high=1)
+        if name == "ignore_index":
+            arguments.integer(name, value, low=-(2**63))
 
-    def value_and_grad(self, logits, labels, out=None):
-        """(value, gradient), in one pass over the logits."""
-        return self._run(logits, labels, "gradient", out)
+    def takes_probabilities(self, target, ndim):
+        """Whether *target* is meant as probabilities of classes for predictions of *ndim* dimensions, not as labels."""
+        return self.record.soft is not None and target.dtype.kind == "f" and target.ndim == ndim
 
-    def __repr__(self):
-        return _repr(self)
+    def check_labels(self, labels, classes, name="labels", options=None):
+        """*labels*, integers from 0 to classes - 1, with 0 in place of those that are ignored; and where they are not."""
+        ignored = (options or self.options)["ignore_index"]
+        if labels.size and (0 <= ignored < classes or labels.min() < 0 or labels.max() >= classes):
+            kept = labels != ignored
+            if not kept.all():
+                labels = np.where(kept, labels, 0)
+                arguments.within(name, labels, 0, classes - 1, "labels")
+                return labels, kept
+        arguments.within(name, labels, 0, classes - 1, "labels")
+        return labels, None
 
-    def _run(self, logits, labels, what, out):
-        check(logits=logits)
-        if logits.ndim != 2:
-            raise ValueError(f"logits: got shape {logits.shape}, expected (N, classes)")
-        device, (n, classes) = device_of(logits), logits.shape
-        labels = check_labels(labels, n, classes, device)
-        if what == "gradient":
-            if out is None:
-                out = device.empty(logits.shape, logits.dtype)
-            else:
-                check_out(out, logits, logits=logits)
-        if logits.size == 0:
-            return 0.0, out
-        device.prepare(logits.size)
-        values = device.empty((n,), logits.dtype)
-        operands = [rows_of(logits, -1), labels]
-        direct = out is None or device.name == "cuda" or out.flags.carray
-        if what == "gradient":
-            target = out if direct else np.empty(out.shape, out.dtype)
-            device.kernel(f"{self.__name__}.gradient")(*operands, target, values, logits.dtype.type(1 / n))
-            if not direct:
-                np.copyto(out, target)
+    def _sums(self, logits, labels, options, out=None, grad=None, value=True, gradient=True):
+        """(the sum of the terms or an array of them, gradient, what a mean divides by)."""
+        name = self.record.input
+        check(**{name: logits})
+        if logits.ndim < 2:
+            raise ValueError(f"{name}: got shape {logits.shape}, expected (N, classes) or (N, classes, d1, ...)")
+        device, positions = device_of(logits), (logits.shape[0], *tuple(logits.shape)[2:])
+        labels, kept = self._targets(labels, logits, positions, options)
+        soft = labels.ndim == logits.ndim
+        number, upstream = _upstream(grad, logits, positions, options)
+        factors, columns, count = self._weights(labels, kept, logits, positions, options)
+        if not gradient:
+            out = None
+        elif out is not None:
+            check_out(out, logits, **{name: logits})
+            if soft and share_memory(out, labels):
+                raise ValueError("out: may not share memory with labels")
         else:
-            device.kernel(f"{self.__name__}.value")(*operands, values)
-        return float(device.kernel("sum")(values)) / n, out
+            out = device.empty(logits.shape, logits.dtype)
+        values = device.zeros if logits.size == 0 else device.empty
+        values = values((math.prod(positions),), logits.dtype)
+        if logits.size:
+            device.prepare(logits.size)
+            target = rows_of(labels, 1) if soft else device.from_host(labels.reshape(-1))
+            scale = number / count if count else 0.0
+            if factors is None and columns is None and upstream is None and self.record.plain:
+                self._plain(rows_of(logits, 1), target, out, values, scale)
+            else:
+                row_values = self._row_values(factors, upstream, scale, values)
+                self._general(logits, target, out, values, columns, row_values)
+        if options["reduction"] == "none":
+            return values.reshape(positions), out, count
+        return (reduced("sum", values) if value else 0.0), out, count
+
+    def _targets(self, labels, logits, positions, options):
+        """(labels on the host, and which are not ignored), or (the probabilities as they are, None)."""
+        if (isinstance(labels, np.ndarray) or is_cuda(labels)) and self.takes_probabilities(labels, logits.ndim):
+            check(**{self.record.input: logits, "labels": labels})
+            check_shape("labels", labels, logits.shape, "probabilities of all classes")
+            if isinstance(labels, np.ndarray):
+                arguments.within("labels", labels, 0, 1)
+            return labels, None
+        host = _host(labels)
+        if host.dtype.kind not in "iu":
+            soft = ", or probabilities of the shape of the logits" * (self.record.soft is not None)
+            raise TypeError(f"labels: got dtype {host.dtype}, accepted are integers{soft}")
+        check_shape("labels", host, positions, "one label for each row of classes")
+        labels, kept = self.check_labels(host, logits.shape[1], options=options)
+        return np.require(labels, np.int64, "CAW"), kept
+
+    def _weights(self, labels, kept, logits, positions, options):
+        """(factor of each row or None, (factor, summand) of each class's probability or None, what a mean divides by)."""
+        classes, soft, weighted = logits.shape[1], labels.ndim == logits.ndim, options["weight"] is not None
+        weight = np.ones(classes)
+        if weighted:
+            weight = arguments.weights("weight", _host(options["weight"]), (classes,), exact=True)
+        factors = None if kept is None else kept.astype(np.float64)
+        if options["sample_weight"] is not None:
+            each = arguments.weights("sample_weight", _host(options["sample_weight"]), positions[:1], exact=True)
+            each = np.broadcast_to(each.reshape(-1, *[1] * (len(positions) - 1)), positions)
+            factors = each if factors is None else factors * each
+        counted, columns = factors, None
+        if weighted and not soft:
+            counted = weight[labels] if factors is None else factors * weight[labels]
+        smoothing = options.get("label_smoothing", 0.0)
+        if self.record.weighted.columns == 0:
+            factors = counted
+        elif weighted or smoothing or soft:
+            columns = (1 - smoothing) * weight, smoothing / max(classes, 1) * weight
+        if options["reduction"] != "mean":
+            return factors, columns, 1
+        return factors, columns, math.prod(positions) if counted is None else float(counted.sum())
+
+    def _row_values(self, factors, upstream, scale, values):
+        """The factors of each row's value and of its gradient, on the device, in the type of *values*."""
+        device, shape = device_of(values), values.shape
+        factors = np.ones(shape) if factors is None else factors.reshape(shape)
+        slopes = factors * scale
+        if upstream is not None:
+            slopes = slopes * to_host(upstream).reshape(shape)
+        return [device.from_host(a.astype(values.dtype)) for a in (factors, slopes)]
+
+    def _plain(self, rows, labels, out, values, scale):
+        device, kernels = device_of(rows), [row.name for row in self.record.plain]
+        if out is None:
+            device.kernel(kernels[0])(rows, labels, values)
+        else:
+            with _rows_into(out) as result:
+                device.kernel(kernels[1])(rows, labels, result, values, rows.dtype.type(scale))
+
+    def _general(self, logits, target, out, values, columns, row_values):
+        device, dtype = device_of(logits), logits.dtype
+        soft = target.ndim > 1
+        inputs = [rows_of(logits, 1), *[target] * soft]
+        row = self.record.soft if soft else self.record.weighted
+        if row.columns:
+            columns = columns or (np.ones(logits.shape[1]), np.zeros(logits.shape[1]))
+            inputs += [device.from_host(c.astype(dtype)) for c in columns]
+        scratch = device.empty(logits.shape, dtype) if out is None else out
+        with _rows_into(scratch) as result:
+            device.kernel(row.name)(*inputs, *[target] * (not soft), result, values, *row_values)
 
 
-def _repr(loss):
-    return f"<numbadl loss {loss.__name__}: {loss.record.formula}>"
+# -- what both need --------------------------------------------------------------------------------------------------
+@contextlib.contextmanager
+def _rows_into(out):
+    """Within the block, the rows along axis 1 of an array, for a kernel to write; they are copied if they are no view of it."""
+    result = rows_of(out, 1)
+    yield result
+    if isinstance(out, np.ndarray) and not np.may_share_memory(result, out):
+        moved = np.moveaxis(out, 1, -1)
+        moved[...] = result.reshape(moved.shape)
 
 
-def check_labels(labels, n, classes, device):
-    """Labels as int64 on *device*; integers from 0 to classes - 1, one for each row."""
-    host = to_host(labels) if is_cuda(labels) else np.asarray(labels)
-    if host.dtype.kind not in "iu":
-        raise TypeError(f"labels: got dtype {host.dtype}, accepted are integers")
-    check_shape("labels", host, (n,), "one label for each row of the logits")
-    arguments.within("labels", host, 0, classes - 1, "labels")
-    labels = np.require(host, np.int64, "CAW")
-    return device.from_host(labels)
+def _host(value):
+    return to_host(value) if is_cuda(value) else np.asarray(value)
+
+
+def _upstream(grad, prediction, shape, options):
+    """(number, None) or (1.0, array): what a gradient is multiplied by."""
+    if grad is None:
+        return 1.0, None
+    if isinstance(grad, numbers.Real):
+        return float(grad), None
+    if options["reduction"] != "none":
+        raise TypeError(f"grad: got {arguments.shown(grad)}, accepted is a number, because the loss is one")
+    check(prediction=prediction, grad=grad)
+    check_shape("grad", grad, shape, "that of the losses")
+    return 1.0, grad
 
 
 LOSSES = {
@@ -146,7 +355,7 @@ globals().update(LOSSES)
 
 def loss(name):
     """The loss of that name, or *name* itself if it is one already."""
-    if isinstance(name, (ElementwiseLoss, LogitsLoss)):
+    if isinstance(name, Loss):
         return name
     if not isinstance(name, str) or name not in LOSSES:
         raise ValueError(f"loss: got {arguments.shown(name)}, accepted are {', '.join(LOSSES)}")

@@ -6,30 +6,31 @@ import numpy as np
 
 from .compile import function, kernel
 from .pool import parallel
-from .vector import at, pick, pointers, reduce_stages, vector_map, vector_map_sum
+from .vector import at, elements, pick, pointers, reduce_stages, vector_map, vector_map_sum
 
 TASK = 1 << 13  # elements, in whole rows
 
 
 def build(spec):
-    """The kernel of a `Row`: inputs, [labels], [output], [values], scalars; 2-D arrays, one row after the other."""
+    """The kernel of a `Row`: its operands are 2-D arrays, one row after the other, and what is shared by rows or columns."""
     labelled, has_output, has_value = spec.labelled, spec.output is not None, spec.value is not None
     output, value, stages = spec.output, spec.value, reduce_stages(spec.stages)
-    first = np.cumsum([0, len(spec.inputs), labelled, has_output, has_value, len(spec.scalars)])
-    inputs, labels, outputs, values, scalars = (pick(range(*ends)) for ends in itertools.pairwise(first))
-
+    first = np.cumsum([0, *spec.counts(), len(spec.scalars)])
+    inputs, columns, labels, outputs, values, row_values, scalars = (
+        pick(range(*ends)) for ends in itertools.pairwise(first)
+    )
     threshold = _threshold(spec.threshold)
 
     @parallel
     def some_rows(rows, n, per_task, operands, index):
         for r in range(index * per_task, min((index + 1) * per_task, rows)):
-            sources, targets = at(inputs(operands), r * n), at(outputs(operands), r * n)
+            sources, targets = at(inputs(operands), r * n) + columns(operands), at(outputs(operands), r * n)
             if labelled:
                 distance = np.int32(-labels(operands)[0][r])  # of a column from the row's label: a counting operand
                 results, sources = stages(n, sources + (distance,), targets)
             else:
                 results, sources = stages(n, sources, targets)
-            results = results + threshold(n, sources, results)
+            results = results + threshold(n, sources, results) + elements(at(row_values(operands), r))
             if has_output:
                 vector_map(output, n, sources, targets, results + scalars(operands))
             if has_value:

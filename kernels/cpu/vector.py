@@ -354,19 +354,27 @@ class _Reduction:
         return builder.call(builder.module.declare_intrinsic("llvm.maximum", [value.type], signature), [total, value])
 
 
-@intrinsic
-def vector_map_sum(context, fn, count, sources, targets, scalars):
-    """for i in range(count): (targets[0][i], ..., *terms) = fn(sources[0][i], ..., *scalars); -> the sum of each term."""
-    plan = _Reduction(context, "sum", fn, sources, scalars, outputs=len(targets.types))
-    result = types.Tuple(plan.types)
+def _map_and_combine(combine):
+    """The intrinsic (fn, count, sources, targets, scalars) -> the sum, or the maximum, of each term."""
 
-    def codegen(cx, builder, sig, values):
-        prefer_512_bit(builder)
-        from_, to, parameters = (cgutils.unpack_tuple(builder, v) for v in values[2:])
-        sums = plan.emit(cx, builder, values[1], from_, parameters, to, [p.dtype for p in targets.types])
-        return cx.make_tuple(builder, result, sums)
+    @intrinsic
+    def combined(context, fn, count, sources, targets, scalars):
+        plan = _Reduction(context, combine, fn, sources, scalars, outputs=len(targets.types))
+        result = types.Tuple(plan.types)
 
-    return result(fn, types.intp, sources, targets, scalars), codegen
+        def codegen(cx, builder, sig, values):
+            prefer_512_bit(builder)
+            from_, to, parameters = (cgutils.unpack_tuple(builder, v) for v in values[2:])
+            found = plan.emit(cx, builder, values[1], from_, parameters, to, [p.dtype for p in targets.types])
+            return cx.make_tuple(builder, result, found)
+
+        return result(fn, types.intp, sources, targets, scalars), codegen
+
+    return combined
+
+
+# for i in range(count): (targets[0][i], ..., *terms) = fn(sources[0][i], ..., *scalars); -> the sum (maximum) of each term
+vector_map_sum, vector_map_max = _map_and_combine("sum"), _map_and_combine("max")
 
 
 def reduce_stages(stages):

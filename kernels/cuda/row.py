@@ -6,18 +6,15 @@ neighbouring elements then belong to neighbouring rows, so do neighbouring threa
 
 import numpy as np
 
-from .block import combine_maximum, combine_total, maximum, total
+from .block import COMBINERS, combine_total
 from .compile import THREADS, cuda, flat, function, kernel
 from .elements import load, read, store
 from .tiles import WIDTH
 
-_COMBINERS = {"sum": (0.0, total, combine_total), "max": (-np.inf, maximum, combine_maximum)}
-
 
 def build(spec):
-    """The kernel of a `Row`: inputs, [labels], [output], [values], scalars; arrays (rows, n) or (outer, n, inner)."""
-    grid = _grid(spec)
-    counts = (len(spec.inputs), int(spec.labelled), int(spec.output is not None), int(spec.value is not None))
+    """The kernel of a `Row`: its operands, whose 2-D arrays are (rows, n) or (outer, n, inner)."""
+    grid, counts = _grid(spec), spec.counts()
     ends = np.cumsum(counts).tolist()
 
     def run(*arguments):
@@ -51,7 +48,7 @@ def _grid(spec):
     stages, distance, threshold = _chain(spec), _distance(spec.labelled), _threshold(spec.threshold)
 
     @kernel(spec)
-    def run(rows, n, inner, lanes, inputs, labels, outputs, values, scalars):
+    def run(rows, n, inner, lanes, inputs, columns, labels, outputs, values, row_values, scalars):
         buffer = cuda.shared.array(0, inputs[0].dtype)
         thread, groups = cuda.threadIdx.x, THREADS // lanes
         apart = 1 if inner == 1 else groups
@@ -61,13 +58,15 @@ def _grid(spec):
             r = first + group
             start, end = r // inner * n * inner + r % inner, n if r < rows else 0
             row = (r, start, inner, end)
-            results, sources = stages(buffer, (lane, lanes, apart), row, inputs, labels, outputs)
+            results, sources = stages(buffer, (lane, lanes, apart), row, inputs, columns, labels, outputs)
             results = results + threshold(buffer, (lane, lanes, apart), row, sources, results)
+            results = results + load(row_values, min(r, rows - 1))
             if has_output:
                 column = lane
                 while column < end:
                     index = start + column * inner
-                    element = load(sources, index) + distance(labels, r, column) + results + scalars
+                    beside = load(columns, column) + distance(labels, r, column)
+                    element = load(sources, index) + beside + results + scalars
                     store(outputs, index, output(*element))
                     column += lanes
             if has_value and lane == 0 and r < rows:
@@ -88,7 +87,7 @@ def _chain(spec):
     """A compiled function that runs the stages in order -> (results, sources)."""
 
     @function
-    def nothing(buffer, threads, row, inputs, labels, outputs):
+    def nothing(buffer, threads, row, inputs, columns, labels, outputs):
         return (), inputs
 
     before = nothing
@@ -99,18 +98,18 @@ def _chain(spec):
 
 def _after(before, stage, distance):
     fn, keep = stage.function, stage.keep
-    neutral, join, combine = _COMBINERS[stage.combine]
+    neutral, join, combine = COMBINERS[stage.combine]
 
     @function
-    def with_stage(buffer, threads, row, inputs, labels, outputs):
-        results, sources = before(buffer, threads, row, inputs, labels, outputs)
+    def with_stage(buffer, threads, row, inputs, columns, labels, outputs):
+        results, sources = before(buffer, threads, row, inputs, columns, labels, outputs)
         lane, lanes, apart = threads
         r, start, inner, end = row
         found = buffer.dtype.type(neutral)
         column = lane
         while column < end:
             index = start + column * inner
-            value = fn(*(load(sources, index) + distance(labels, r, column) + results))
+            value = fn(*(load(sources, index) + load(columns, column) + distance(labels, r, column) + results))
             if keep:  # read again by the same thread only
                 store(outputs, index, value)
             found = join(found, value)

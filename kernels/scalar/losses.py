@@ -1,6 +1,7 @@
-"""Losses: one declaration each. Value, gradient and both in one pass, for arrays, are derived from the records.
+"""Losses: one declaration each. Kernels for values, gradients and both in one pass are derived from the records.
 
-Values are means over the batch. Gradients carry the factor *scale*, which the caller sets to 1 / (number of terms).
+A gradient is that of one term, an element's or a row's; what it is multiplied by, such as 1 / (number of terms) of a mean,
+comes from the caller. A term whose weight is 0 is left out: its loss and its gradient are 0, whatever its numbers are.
 """
 
 from collections.abc import Callable
@@ -8,55 +9,157 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..shapes import Stage
-from .activations import relu
+from ..shapes import Row, Stage
 from .language import scalar
-from .math import exp, log, log1p, sigmoid
+from .math import exp, log, log1p
+from .records import Parameter, finite_above_0, finite_from_0
+
+
+def is_bool(value):
+    return isinstance(value, (bool, np.bool_))
+
+
+def as_they_are(*values):
+    return values
 
 
 @dataclass(frozen=True)
 class ElementLoss:
-    """A loss that is a mean over elements: value(prediction, target), gradient(prediction, target, scale)."""
+    """A loss of elements: predictions and targets of one shape.
+
+    Attributes
+    ----------
+    value, gradient : scalar functions of (prediction, target, *scalars)
+    formula : LaTeX, of one term, with prediction p and target t
+    source : where it comes from, or what its form is good for
+    parameters : options that are numbers, with defaults
+    scalars : function of the parameters' values that gives the scalars
+    kernel : name of its kernels, of which losses that differ in their scalars only share one set
+    targets : which targets are accepted: "numbers", "probabilities" from 0 to 1, or "signs", -1 and 1
+    weighted_mean : whether the mean of terms times `weight` divides by the sum of the weights, or by their number
+    reductions : what there is beside "mean", "sum" and "none"
+    """
 
     name: str
     value: Callable
     gradient: Callable
     formula: str
     source: str = ""
+    parameters: tuple = ()
+    scalars: Callable = as_they_are
+    kernel: str = ""
+    targets: str = "numbers"
+    weighted_mean: bool = True
+    reductions: tuple = ()
+
+    @property
+    def kernels(self):
+        """The name that its kernels begin with."""
+        return self.kernel or self.name
 
 
 @dataclass(frozen=True)
 class LabelLoss:
-    """A loss of a row of logits and its label; the functions are those of a `numbadl.kernels.shapes.Row`."""
+    """A loss of rows of classes: logits, or log-probabilities, and an integer label for each row.
+
+    Attributes
+    ----------
+    input : what the rows are called
+    plain : (Row of the values, Row of values and gradient), for rows of weight 1; or ()
+    weighted : Row of values and gradient with, for each row, a factor of its value and one of its gradient
+    soft : `weighted`, for probabilities in place of labels; or None
+    formula, source : as in `ElementLoss`
+
+    If `weighted` has operands for columns, these are what a class's probability is multiplied by, and what is then
+    added: class weights and label smoothing. If not, class weights are a part of the rows' factors.
+    """
 
     name: str
-    stages: tuple
-    value: Callable
-    gradient: Callable
+    input: str
+    plain: tuple
+    weighted: Row
+    soft: Row | None
     formula: str
     source: str = ""
 
+    @property
+    def rows(self):
+        """All kernels' declarations."""
+        return [row for row in (*self.plain, self.weighted, self.soft) if row is not None]
 
+
+# -- regression ------------------------------------------------------------------------------------------------------
 @scalar
 def squared_error(prediction, target):
     return (prediction - target) * (prediction - target)
 
 
 @scalar
-def squared_error_gradient(prediction, target, scale):
-    return 2 * scale * (prediction - target)
+def squared_error_gradient(prediction, target):
+    return 2 * (prediction - target)
 
 
 @scalar
-def binary_cross_entropy(logit, target):
-    return relu(logit) - logit * target + log1p(exp(-abs(logit)))
+def bent_error(prediction, target, bend, curvature, slope):
+    """A parabola up to an error of *bend*, and a line from there on."""
+    error = abs(prediction - target)
+    return 0.5 * curvature * error * error if error < bend else slope * (error - 0.5 * bend)
 
 
 @scalar
-def binary_cross_entropy_gradient(logit, target, scale):
-    return scale * (sigmoid(logit) - target)
+def bent_error_gradient(prediction, target, bend, curvature, slope):
+    error = prediction - target
+    straight = slope if error > 0 else (-slope if error < 0 else error)  # 0, or NaN
+    return curvature * error if abs(error) < bend else straight
 
 
+# -- classification of elements --------------------------------------------------------------------------------------
+@scalar
+def binary_cross_entropy(logit, target, pos_weight):
+    """p t log(1 + exp(-x)) + (1 - t) log(1 + exp(x)), of terms that are not negative, so that nothing cancels."""
+    positive, negative = pos_weight * target, 1 - target
+    share = negative if logit > 0 else positive
+    linear = 0 if share == 0 else share * abs(logit)
+    return (positive + negative) * log1p(exp(-abs(logit))) + linear
+
+
+@scalar
+def binary_cross_entropy_gradient(logit, target, pos_weight):
+    """(1 - t) s(x) - p t s(-x): the two sigmoids from one exponential."""
+    small = exp(-abs(logit))
+    upper = 1 / (1 + small)
+    lower = small * upper
+    up, down = (upper, lower) if logit > 0 else (lower, upper)
+    return (1 - target) * up - pos_weight * target * down
+
+
+@scalar
+def hinge(prediction, target, squared):
+    short = 1 - target * prediction
+    short = 0 if short <= 0 else short  # NaN stays
+    return short * short if squared != 0 else short
+
+
+@scalar
+def hinge_gradient(prediction, target, squared):
+    short = 1 - target * prediction
+    slope = 2 * short if squared != 0 else (1 if short == short else short)  # NaN stays
+    return 0 if short <= 0 else -target * slope
+
+
+@scalar
+def kl_div(log_prediction, target, log_target):
+    share = exp(target) if log_target != 0 else target
+    log_share = target if log_target != 0 else log(target)
+    return 0 if share == 0 else share * (log_share - log_prediction)
+
+
+@scalar
+def kl_div_gradient(log_prediction, target, log_target):
+    return -exp(target) if log_target != 0 else -target
+
+
+# -- classification of rows ------------------------------------------------------------------------------------------
 @scalar
 def largest_logit(logit, distance: np.int32):
     return logit
@@ -83,30 +186,141 @@ def cross_entropy_gradient(shifted, distance: np.int32, largest, at_label, total
     return scale * (probability - 1 if distance == 0 else probability)
 
 
+@scalar
+def share_of_label(keep, spread, distance):
+    return keep + spread if distance == 0 else spread
+
+
+@scalar
+def share_of_target(target, keep, spread):
+    return keep * target + spread
+
+
+def weighted_cross_entropy(name, share, **operands):
+    """The `Row` of -sum_c q_c log softmax(x)_c, where q_c = share(a, b, c) of what stands beside a logit."""
+
+    @scalar
+    def logit_itself(logit, a, b, c):
+        return logit
+
+    @scalar
+    def share_itself(logit, a, b, c, largest):
+        return share(a, b, c)
+
+    @scalar
+    def share_of_logit(logit, a, b, c, largest, whole):
+        q = share(a, b, c)
+        return 0 if q == 0 else q * (logit - largest)
+
+    @scalar
+    def shifted(logit, a, b, c, largest, whole, mean):
+        return exp(logit - largest)
+
+    @scalar
+    def value(largest, whole, mean, total, factor, gradient_factor):
+        return 0 if factor == 0 else factor * (whole * log(total) - mean)
+
+    @scalar
+    def gradient(shifted, a, b, c, largest, whole, mean, total, factor, gradient_factor):
+        slope = whole * (shifted / total) - share(a, b, c)
+        return 0 if gradient_factor == 0 else gradient_factor * slope
+
+    stages = (
+        Stage("max", logit_itself),
+        Stage("sum", share_itself),
+        Stage("sum", share_of_logit),
+        Stage("sum", shifted, keep=True),
+    )
+    return Row(name, stages, gradient, value, columns=2, row_values=2, **operands)
+
+
+@scalar
+def at_label(log_probability, distance: np.int32):
+    return log_probability if distance == 0 else 0
+
+
+@scalar
+def nll(at_label, factor, gradient_factor):
+    return 0 if factor == 0 else -factor * at_label
+
+
+@scalar
+def nll_gradient(log_probability, distance: np.int32, at_label, factor, gradient_factor):
+    return -gradient_factor if distance == 0 else 0
+
+
+_STAGES = (
+    Stage("max", largest_logit), Stage("sum", shifted_logit_at_label), Stage("sum", shifted_exp, keep=True)
+)  # fmt: skip
+_CROSS_ENTROPY = (
+    Row("cross_entropy.value", tuple(s.without_keep() for s in _STAGES), value=cross_entropy, labelled=True),
+    Row("cross_entropy.gradient", _STAGES, cross_entropy_gradient, cross_entropy, scalars="x", labelled=True),
+)
+
+
+def _huber(delta):
+    return delta, 1.0, delta
+
+
+def _smooth_l1(beta):
+    return beta, 1 / beta if beta else 0.0, 1.0
+
+
+def _mae():
+    return 0.0, 0.0, 1.0
+
+
+_ABOVE_0, _FROM_0 = (finite_above_0, "finite numbers above 0"), (finite_from_0, "finite numbers from 0 on")
+_BOOL = is_bool, "True and False"
+
 LOSSES = {
     record.name: record
     for record in [
+        ElementLoss("mse", squared_error, squared_error_gradient, r"(p - t)^2", "mean squared error"),
         ElementLoss(
-            "mse", squared_error, squared_error_gradient, r"\frac{1}{n}\sum_i (p_i - t_i)^2", "mean squared error"
+            "mae", bent_error, bent_error_gradient, r"|p - t|", "mean absolute error; its gradient at 0 is 0",
+            scalars=_mae, kernel="huber",
         ),
         ElementLoss(
-            "binary_cross_entropy",
-            binary_cross_entropy,
-            binary_cross_entropy_gradient,
-            r"\frac{1}{n}\sum_i \max(x_i, 0) - x_i t_i + \log(1 + e^{-|x_i|})",
-            "on logits, in the form that neither overflows nor cancels",
+            "huber", bent_error, bent_error_gradient,
+            r"\tfrac{1}{2} d^2\ \text{if}\ d < \delta,\ \delta (d - \tfrac{1}{2}\delta)\ \text{if not},\ d = |p - t|",
+            "P. J. Huber, Robust estimation of a location parameter, Annals of Mathematical Statistics 35, 1964",
+            (Parameter("delta", 1.0, None, *_ABOVE_0),), _huber, weighted_mean=False,
+        ),
+        ElementLoss(
+            "smooth_l1", bent_error, bent_error_gradient,
+            r"d^2 / (2\beta)\ \text{if}\ d < \beta,\ d - \tfrac{1}{2}\beta\ \text{if not},\ d = |p - t|",
+            "R. Girshick, Fast R-CNN, ICCV 2015: huber divided by beta",
+            (Parameter("beta", 1.0, None, *_FROM_0),), _smooth_l1, kernel="huber",
+        ),
+        ElementLoss(
+            "binary_cross_entropy", binary_cross_entropy, binary_cross_entropy_gradient,
+            r"w\,t \log(1 + e^{-x}) + (1 - t) \log(1 + e^x)",
+            "on logits x, in a form that neither overflows nor cancels; w is pos_weight",
+            (Parameter("pos_weight", 1.0, None, *_FROM_0),), targets="probabilities", weighted_mean=False,
+        ),
+        ElementLoss(
+            "hinge", hinge, hinge_gradient, r"\max(0, 1 - t p)",
+            "or its square if squared is True; C. Cortes, V. Vapnik, Support-vector networks, Machine Learning 20, 1995",
+            (Parameter("squared", False, None, *_BOOL),), targets="signs",
+        ),
+        ElementLoss(
+            "kl_div", kl_div, kl_div_gradient, r"t (\log t - p)",
+            "Kullback-Leibler divergence; p are log-probabilities, t probabilities, or their logarithms if log_target is True",
+            (Parameter("log_target", False, None, *_BOOL),), targets="probabilities", reductions=("batchmean",),
         ),
         LabelLoss(
-            "cross_entropy",
-            (
-                Stage("max", largest_logit),
-                Stage("sum", shifted_logit_at_label),
-                Stage("sum", shifted_exp, keep=True),
-            ),
-            cross_entropy,
-            cross_entropy_gradient,
-            r"\frac{1}{N}\sum_n \log\sum_j e^{x_{nj}} - x_{n,y_n}",
-            "negative log-likelihood of the softmax; on logits",
+            "cross_entropy", "logits", _CROSS_ENTROPY,
+            weighted_cross_entropy("cross_entropy.weighted", share_of_label, labelled=True),
+            weighted_cross_entropy("cross_entropy.soft", share_of_target, inputs="xx"),
+            r"\log\sum_j e^{x_j} - x_y",
+            "negative log-likelihood of the softmax; on logits. label_smoothing: C. Szegedy et al., Rethinking the "
+            "Inception architecture for computer vision, CVPR 2016",
+        ),
+        LabelLoss(
+            "nll", "log_probabilities", (),
+            Row("nll.weighted", (Stage("sum", at_label),), nll_gradient, nll, labelled=True, row_values=2),
+            None, r"-x_y", "negative log-likelihood, of log-probabilities",
         ),
     ]
-}
+}  # fmt: skip

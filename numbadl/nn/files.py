@@ -29,7 +29,7 @@ def save(model, path):
     description = {
         "layers": [{"type": type(layer).__name__, **layer.config()} for layer in model.layers],
         "dtype": model.dtype.name,
-        "loss": model.loss,
+        "loss": _described(model.loss),
         "metadata": model.metadata,
     }
     tensors = {key: np.ascontiguousarray(to_host(value)) for key, value in model.state().items()}
@@ -104,8 +104,20 @@ def _metadata(description):
     return found
 
 
+def _described(loss):
+    """A model's loss as JSON: its name, or with options a dict of both."""
+    if loss is None or isinstance(loss, str):
+        return loss
+    options = {
+        k: v if isinstance(v, (str, bool, int, float)) else np.asarray(v).tolist() for k, v in loss.given.items()
+    }
+    return {"name": loss.__name__, "options": options}
+
+
 def _loss(description):
     found = description.get("loss")
+    if isinstance(found, dict):
+        return find_loss(found["name"]).with_options(**found["options"])
     return None if found is None else find_loss(found).__name__
 
 

@@ -46,8 +46,10 @@ def fit(
 
     Parameters
     ----------
-    x : array (N, ...) of the model's dtype; y : labels (N,) for "cross_entropy", else an array like the model's output
-    loss : "cross_entropy", "binary_cross_entropy", "mse"
+    x : array (N, ...) of the model's dtype; y : labels (N,) for "cross_entropy" and "nll" (or, for the first, probabilities
+        of classes), else an array like the model's output
+    loss : the name of one of `numbadl.losses`, such as "cross_entropy" or "mse", or one with options, such as
+        ``numbadl.losses.huber.with_options(delta=2.0)``
     optimizer : an optimiser of `numbadl.optim`; bound to the model if it is not bound yet
     epochs : passes over the data
     batch_size : rows for each step: None for all (full batch), 1 (stochastic), or any other number (mini-batch)
@@ -66,7 +68,7 @@ def fit(
     FloatingPointError : the loss became NaN or infinite; names the epoch and the step
     TrainingInterrupted : Ctrl-C, a KeyboardInterrupt with the history so far; the model keeps what it has learnt
     """
-    loss = find_loss(loss)
+    loss = _mean_loss(loss)
     _check_helpers(optimizer, callbacks)
     x, y = _checked(model, x, y, loss, finite=True)
     if validation_data is not None:
@@ -83,7 +85,7 @@ def fit(
         optimizer.bind(model)
     optimizer.check_bound_to(model)
     model.reseed(seed)
-    model.loss, model.stop_training = loss.__name__, False
+    model.loss, model.stop_training = loss if loss.given else loss.__name__, False
     history, steps, before = History(), math.ceil(n / min(size, n)), optimizer.steps
     bar = tqdm(total=epochs * steps, disable=not progress, unit="step", dynamic_ncols=True, desc=_FIRST_STEP)
     try:
@@ -108,7 +110,7 @@ def fit(
 
 def _epoch(model, x, y, loss, optimizer, order, size, bar, epoch):
     """One pass over the data; the metrics of its batches, each before its update."""
-    total, metrics = 0.0, metrics_for(loss.__name__)
+    total, metrics = 0.0, metrics_for(loss)
     batches = _Batches(model, x, y, size, order)
     for step, (xb, yb, host_y) in enumerate(batches, 1):
         outputs = model.forward(xb, training=True)
@@ -170,21 +172,29 @@ def evaluate(model, x, y, loss=None, batch_size=4096):
 
     The loss is the one that the model was trained with, unless another is named.
     """
-    loss = find_loss(loss or model.loss or _no_loss())
+    loss = _mean_loss(loss or model.loss or _no_loss())
     batch_size = arguments.integer("batch_size", batch_size)
     x, y = _checked(model, x, y, loss)
-    total, metrics = 0.0, metrics_for(loss.__name__)
+    total, count, metrics = 0.0, 0.0, metrics_for(loss)
     for start in range(0, len(x), batch_size):
         xb, yb = x[start : start + batch_size], y[start : start + batch_size]
         outputs = model.forward(model.device.from_host(np.ascontiguousarray(xb)))
         on_device = yb if yb.dtype.kind in "iu" else model.device.from_host(yb)
-        total += loss(outputs, on_device) * len(yb)
+        some, among = loss.sum_and_count(outputs, on_device)
+        total, count = total + some, count + among
         for metric in metrics:
             metric.add(to_host(outputs), yb)
-    values = {"loss": total / len(x), **{m.name: m.value() for m in metrics}} if len(x) else {}
-    if loss.__name__ == "mse" and len(x) and np.var(y) > 0:
+    values = {"loss": total / (count or 1), **{m.name: m.value() for m in metrics}} if len(x) else {}
+    if loss.__name__ == "mse" and not loss.given and len(x) and np.var(y) > 0:
         values["r2"] = 1 - values["loss"] / float(np.var(y, dtype=np.float64))
     return values
+
+
+def _mean_loss(loss):
+    loss = find_loss(loss)
+    if loss.options["reduction"] in ("sum", "none"):
+        raise ValueError(f"loss: got one with reduction {loss.options['reduction']!r}, accepted are means")
+    return loss
 
 
 def _no_loss():
@@ -233,13 +243,21 @@ def _checked(model, x, y, loss, prefix="", finite=False):
     x, y = _rows(model, x, f"{prefix}x", finite), _array(f"{prefix}y", y)
     if y.ndim == 0 or len(x) != len(y):
         raise ValueError(f"{prefix}y: got shape {y.shape}, expected one row for each of the {len(x)} rows of x")
-    if isinstance(loss, LogitsLoss):
+    if isinstance(loss, LogitsLoss) and not loss.takes_probabilities(y, 2):
         if y.dtype.kind not in "iu" or y.ndim != 1:
-            raise TypeError(f"{prefix}y: got {y.dtype}{y.shape}, {loss.__name__} takes integer labels of shape (N,)")
+            raise _no_labels(f"{prefix}y", y, loss)
         return x, np.ascontiguousarray(y, np.int64)
     y = np.ascontiguousarray(_numbers(f"{prefix}y", y, model.dtype, finite))
-    loss.check_target(y, f"{prefix}y")
+    if not isinstance(loss, LogitsLoss):
+        loss.check_target(y, f"{prefix}y")
     return x, y
+
+
+def _no_labels(name, y, loss):
+    probabilities = ", or probabilities of its classes" * (loss.record.soft is not None)
+    return TypeError(
+        f"{name}: got {y.dtype}{y.shape}, {loss.__name__} takes integer labels of shape (N,){probabilities}"
+    )
 
 
 def _check_helpers(optimizer, callbacks):
@@ -270,8 +288,12 @@ def _check_outputs(model, x, y, loss, name):
             raise ValueError(f"{name}: got shape {y.shape}, expected {(len(y), *shape)}, that of the model's outputs")
     elif len(shape) != 1:
         raise ValueError(f"{loss.__name__} takes logits of shape (N, classes), the model's outputs are (N, *{shape})")
+    elif y.ndim == 1:
+        loss.check_labels(y, shape[0], name)
+    elif y.shape[1:] != shape:
+        raise _no_labels(name, y, loss)
     else:
-        arguments.within(name, y, 0, shape[0] - 1, "labels")
+        arguments.within(name, y, 0, 1)
 
 
 def _tell(callbacks, event, model, history):

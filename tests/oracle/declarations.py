@@ -4,6 +4,7 @@
 new record is covered by both without a change here.
 """
 
+import itertools
 import math
 
 import numpy as np
@@ -59,7 +60,7 @@ def operands(declaration, shape, dtype, rng, positive=False):
     if getattr(declaration, "by_channel", False):
         found[-1] = np.int64(shape[2])
     if getattr(declaration, "labelled", False):
-        found[len(declaration.inputs)] = rng.integers(0, max(shape[1], 1), shape[0])
+        found[len(declaration.inputs) + declaration.columns] = rng.integers(0, max(shape[1], 1), shape[0])
     for k in outputs(declaration):
         found[k].fill(np.nan if found[k].dtype.kind == "f" else 0)
     return found
@@ -74,7 +75,7 @@ def outputs(declaration):
         sums = first + len(declaration.outputs) + declaration.channels
         return [*range(first, first + len(declaration.outputs)), *[sums] * (declaration.sums > 0)]
     if isinstance(declaration, shapes.Row):
-        first += declaration.labelled
+        first += declaration.columns + declaration.labelled
         return list(range(first, first + (declaration.output is not None) + (declaration.value is not None)))
     if isinstance(declaration, shapes.Channel):
         results = first + (declaration.output is not None) + declaration.channel_inputs
@@ -107,7 +108,13 @@ def _extents(declaration, shape):
         sizes += [(declaration.sums, channels)] * (declaration.sums > 0)
         kinds = [kind for kind, _ in declaration.operands()]
         return list(zip(kinds, sizes + [()] * (len(kinds) - len(sizes)), strict=True))
-    single = {shapes.Row: shape[:1], shapes.Channel: shape[1:2]}.get(type(declaration), shape)
+    if isinstance(declaration, shapes.Row):
+        inputs, columns, labels, outputs, values, row_values = declaration.counts()
+        sizes = [shape] * inputs + [shape[1:]] * columns + [shape[:1]] * labels + [shape] * outputs
+        sizes += [shape[:1]] * (values + row_values)
+        kinds = [kind for kind, _ in declaration.operands()]
+        return list(zip(kinds, sizes + [()] * (len(kinds) - len(sizes)), strict=True))
+    single = {shapes.Channel: shape[1:2]}.get(type(declaration), shape)
     return [
         (kind, () if ndim == 0 else shape if ndim == len(shape) else single) for kind, ndim in declaration.operands()
     ]
@@ -160,18 +167,18 @@ def _map(declaration, given):
 def _reduce(declaration, given):
     count = len(declaration.inputs)
     given = _wide(given)
-    return sum(float(declaration.function(*elements, *given[count:])) for elements in zip(*given[:count], strict=True))
+    terms = [float(declaration.function(*e, *given[count:])) for e in zip(*given[:count], strict=True)]
+    return sum(terms) if declaration.combine == "sum" else float(np.max(terms, initial=-np.inf))
 
 
 def _row(declaration, given):
-    given = _wide(given)
-    count = len(declaration.inputs)
-    arrays, scalars = given[:count], given[len(given) - len(declaration.scalars) :]
+    ends = np.cumsum([0, *declaration.counts(), len(declaration.scalars)]).tolist()
+    arrays, shared, labels, _, _, row_values, scalars = (_wide(given)[a:b] for a, b in itertools.pairwise(ends))
     rows, n = arrays[0].shape
     output, values = np.empty((rows, n)), np.empty(rows)
     for r in range(rows):
-        columns = [[a[r, j] for a in arrays] for j in range(n)]
-        distance = [(np.int32(j - given[count][r]),) if declaration.labelled else () for j in range(n)]
+        columns = [[a[r, j] for a in arrays] + [a[j] for a in shared] for j in range(n)]
+        distance = [(np.int32(j - labels[0][r]),) if declaration.labelled else () for j in range(n)]
         results = []
         for stage in declaration.stages:
             found = [stage.function(*columns[j], *distance[j], *results) for j in range(n)]
@@ -180,6 +187,7 @@ def _row(declaration, given):
             results.append(np.max(found) if stage.combine == "max" else np.sum(found))
         if declaration.threshold is not None:
             results.append(_threshold(declaration.threshold, columns, results))
+        results += [a[r] for a in row_values]
         if declaration.output is not None:
             output[r] = [declaration.output(*columns[j], *distance[j], *results, *scalars) for j in range(n)]
         if declaration.value is not None:
