@@ -3,14 +3,14 @@
 import functools
 import itertools
 
-from .scalar import dropout, normalization, rows
+from .scalar import dropout, normalization, row_norms, rows
 from .scalar.activations import ACTIVATIONS
 from .scalar.gated import GATED
 from .scalar.language import scalar
 from .scalar.losses import LOSSES, ElementLoss
 from .scalar.stages import compose_backward, of_activation
 from .scalar.updates import UPDATES
-from .shapes import Channel, Map, Matmul, Reduce, Row
+from .shapes import Channel, Map, Matmul, Norm, Reduce, Row
 
 
 def backward_of(record):
@@ -94,6 +94,7 @@ def catalog():
     found += [k for record in LOSSES.values() for k in _loss_kernels(record)]
     found += [_update_kernel(record) for record in UPDATES.values()]
     found += _records_of(rows, Row) + _records_of(dropout, Map) + _records_of(normalization, Channel)
+    found += _records_of(row_norms, Norm)
     found += [Reduce("sum", ACTIVATIONS["identity"].forward), Reduce("sum_of_squares", square)]
     found += [Map("scaled", scaled, scalars="x"), Map("clipped", clipped, scalars="xx")]
     for ta, tb, bias in itertools.product((False, True), repeat=3):
