@@ -13,6 +13,7 @@ from numba import float64
 
 from ..scalar.language import scalar
 from .compile import function, kernel
+from .map_by_channel import store_sums
 from .pool import parallel
 from .vector import at, elements, pick, pointers, scratch, spread, vector_map, vector_map_accumulate, vector_map_sum
 
@@ -57,7 +58,7 @@ def with_terms(spec):
 
     @scalar
     def several_terms(x, *rest):
-        return (output(x, *rest), *terms(x, *rest[:end]))
+        return (output(x, *rest),) + terms(x, *rest[:end])
 
     return output if terms is None else one_term if spec.affine_sums == 1 else several_terms
 
@@ -190,6 +191,6 @@ def _build(spec, layout):
                 for k in range(sums):
                     for j in range(columns):
                         total[k, j // folded] += partial[task, k, j]
-            arguments[at_sums][:] = total
+            store_sums(arguments[at_sums], total)
 
     return run
