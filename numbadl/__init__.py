@@ -15,6 +15,7 @@ from . import kernels, losses, nn, optim, stage
 from ._recommend import recommend
 from .functional import FUNCTIONS, GATED, apl, dropout, log_softmax, maxout, softmax, softmin, sparsemax, uniform
 from .fuse import fuse
+from .fuse_batch_norm import fuse_batch_norm
 from .kernels.scalar.activations import ACTIVATIONS
 from .linear import matmul
 from .normalization import batch_norm
