@@ -20,6 +20,7 @@ from .kernels.scalar.activations import ACTIVATIONS
 from .linear import matmul
 from .normalization import batch_norm
 from .optim import clip_grad_norm_, clip_grad_value_
+from .row_norms import group_norm, instance_norm, layer_norm, rms_norm
 from .user_activation import activation
 
 __version__ = "0.1.0"

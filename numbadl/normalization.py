@@ -115,7 +115,7 @@ def forward(
     scratch, has_bias = channels.scratch, bias is not None
     weight, bias = channels.constant(weight, 1), channels.constant(bias, 0)
     results = delta, rstd, scale = scratch(), scratch(), scratch()
-    target, write_back = _target(out)
+    target, write_back = target_of(out, _three(x.shape))
     device.prepare(x.size)
     if training:
         shift = channels.typical_values()
@@ -129,7 +129,7 @@ def forward(
         shift = scratch()
         device.copy(shift, running_mean)
         operands, scalars = [shift, channels.constant(running_var, 1), weight, bias], [dtype(eps)]
-    inputs = [_three(a) for a in (x, *behind.arrays.values())]
+    inputs = [dense(a, _three(x.shape)) for a in (x, *behind.arrays.values())]
     numbers = [dtype(v) for v in behind.numbers]
     device.kernel(kernels[training])(*inputs, target, *operands, *behind.channels, *results, *scalars, *numbers)
     write_back()
@@ -149,13 +149,13 @@ def backward(kernels, grad, x, weight, saved, operands, outs, behind=Behind()):
     device, scratch = device_of(x), channels.scratch
     outs = [device.empty(x.shape, x.dtype) if out is None else out for out in outs]
     check_out(outs[0], x, x=x, grad=grad, **behind.arrays)
-    targets, write_backs = zip(*map(_target, outs), strict=True)
+    targets, write_backs = zip(*(target_of(out, _three(x.shape)) for out in outs), strict=True)
     totals = [scratch() for _ in range(2 + len(behind.channels))]
     coefficients = [scratch() for _ in range(3 if saved.training else 1)]
     results = [*totals[:2], *coefficients, *totals[2:]]
     before, after = operands[:3], operands[3:]
     operands = [*before, channels.constant(weight, 1), *after, *behind.channels]
-    inputs = [_three(a) for a in (grad, x, *behind.arrays.values())]
+    inputs = [dense(a, _three(x.shape)) for a in (grad, x, *behind.arrays.values())]
     numbers = [x.dtype.type(v) for v in behind.numbers]
     device.prepare(x.size)
     device.kernel(kernels[saved.training])(*inputs, *targets, *operands, *results, *numbers)
@@ -198,13 +198,11 @@ class check_channels:
         return self.device.empty((self.count,), self.x.dtype)
 
     def constant(self, value, default):
-        if value is None:
-            return self.device.from_host(np.full(self.count, default, self.x.dtype))
-        return writeable(np.require(value, requirements="CA")) if isinstance(value, np.ndarray) else value
+        return constant(value, default, self.count, self.x)
 
     def typical_values(self):
         """What the sums of each channel are shifted by: the middle one of three of its values, for one may be far out."""
-        shift, x = self.scratch(), _three(self.x)
+        shift, x = self.scratch(), dense(self.x, _three(self.x.shape))
         if not self.x.size:
             self.device.copy(shift, np.zeros(self.count, self.x.dtype))
         elif isinstance(x, np.ndarray):
@@ -224,19 +222,31 @@ def _check_values_per_channel(x, training, running_mean):
         raise ValueError("running_mean: evaluation needs running statistics, got None")
 
 
-def _three(x):
-    """x as (N, C, S)."""
-    if isinstance(x, np.ndarray):
-        x = writeable(np.require(x, requirements="CA"))
-    return x.reshape(x.shape[0], x.shape[1], math.prod(x.shape[2:]))
+def constant(value, default, count, like):
+    """*value* as a dense array of *count* numbers; None is *default* everywhere."""
+    if value is None:
+        return device_of(like).from_host(np.full(count, default, like.dtype))
+    return dense(value, (count,))
 
 
-def _target(out):
-    """An (N, C, S) array to compute into, and what copies it to *out* if that has another layout."""
+def dense(array, shape):
+    """*array* as a C-contiguous array of *shape*: a view where that is possible."""
+    if isinstance(array, np.ndarray):
+        array = writeable(np.require(array, requirements="CA"))
+    return array.reshape(shape)
+
+
+def target_of(out, shape):
+    """An array of *shape* to compute into, and what copies it to *out* if that has another layout."""
     if not isinstance(out, np.ndarray) or out.flags.carray:
-        return _three(out), lambda: None
+        return dense(out, shape), lambda: None
     target = np.empty(out.shape, out.dtype)
-    return _three(target), lambda: np.copyto(out, target)
+    return target.reshape(shape), lambda: np.copyto(out, target)
+
+
+def _three(shape):
+    """(N, C, S) of an array of *shape*."""
+    return shape[0], shape[1], math.prod(shape[2:])
 
 
 batch_norm = BatchNorm()

@@ -9,6 +9,7 @@ from ..train import fit as training
 from .activations import ActivationLayer
 from .layer import Layer
 from .layers import BatchNorm, Dropout
+from .norms import Norm
 
 LINE = 64  # bytes: every parameter starts at a multiple, padded with zeros
 
@@ -199,6 +200,6 @@ def _activation_behind(layers):
     for layer in layers:
         if isinstance(layer, ActivationLayer):
             return layer.function.record
-        if not isinstance(layer, (BatchNorm, Dropout)):
+        if not isinstance(layer, (BatchNorm, Norm, Dropout)):
             return None
     return None
