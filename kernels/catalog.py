@@ -3,14 +3,14 @@
 import functools
 import itertools
 
-from .scalar import dropout, fills, normalization, penalties, rows
+from .scalar import dropout, fills, normalization, penalties, row_norms, rows
 from .scalar.activations import ACTIVATIONS
 from .scalar.gated import GATED
 from .scalar.language import scalar
 from .scalar.losses import LOSSES, ElementLoss
 from .scalar.stages import compose_backward, of_activation
 from .scalar.updates import UPDATES
-from .shapes import Channel, Map, Matmul, Reduce, Row
+from .shapes import Channel, Map, Matmul, Norm, Reduce, Row
 
 
 def backward_of(record):
@@ -108,8 +108,8 @@ def catalog():
     found += [k for record in GATED.values() for k in _gated_kernels(record)]
     found += [k for record in LOSSES.values() for k in _loss_kernels(record)]
     found += [_update_kernel(record) for record in UPDATES.values()]
-    for module in (rows, dropout, fills, normalization, penalties):
-        found += [value for value in vars(module).values() if isinstance(value, (Map, Reduce, Row, Channel))]
+    for module in (rows, dropout, fills, normalization, penalties, row_norms):
+        found += [value for value in vars(module).values() if isinstance(value, (Map, Reduce, Row, Channel, Norm))]
     found += [Reduce("sum", ACTIVATIONS["identity"].forward)]
     found += [Map("scaled", scaled, scalars="x"), Map("clipped", clipped, scalars="xx")]
     for ta, tb, bias in itertools.product((False, True), repeat=3):

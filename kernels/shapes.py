@@ -154,12 +154,14 @@ class Row:
 class Channel:
     """Statistics over each channel of (N, C, S) arrays, and a map that uses them: batch norm and its gradient.
 
-    - ``reduce(*inputs, *[channel arrays of reduce_with])`` gives *sums* terms, summed over the channel (None: no sums);
+    - ``reduce(*inputs, *[channel arrays of reduce_with], *constants)`` gives *sums* terms, summed over the channel
+      (None: no sums);
     - ``finish(*sums, *channel_inputs, count, *scalars)`` gives the channel outputs; with sums, it computes in float64;
-    - ``output(*inputs, *[channel arrays of map_with])`` gives the element of the output (None: there is no output).
+    - ``output(*inputs, *[channel arrays of map_with], *constants)`` gives the element of each output (None: there is none).
 
     Channel arrays are counted through channel inputs and then channel outputs; one may be both (running statistics).
-    Operands of the kernel: inputs and the output as (N, C, S), channel inputs and outputs as (C,) each, scalars.
+    An input that a function does not use is not read. Operands of the kernel: inputs and outputs as (N, C, S), channel
+    inputs and outputs as (C,) each, scalars, constants.
     """
 
     name: str
@@ -173,12 +175,56 @@ class Channel:
     map_with: tuple = ()
     inputs: str = "x"
     scalars: str = ""
+    outputs: str = "x"
+    constants: str = ""
 
     def operands(self):
         """(kind, number of dimensions) of each operand, in order."""
-        arrays = self.inputs + "x" * (self.output is not None)
         channels = "x" * (self.channel_inputs + self.channel_outputs)
-        return _operands(arrays, 3) + _operands(channels, 1) + _operands(self.scalars, 0)
+        arrays = _operands(self.inputs + self.outputs, 3) + _operands(channels, 1)
+        return arrays + _operands(self.scalars + self.constants, 0)
+
+
+@dataclass(frozen=True)
+class Norm:
+    """Statistics of each row of 2-D arrays, and a map that uses them: layer norm and its kin, and their gradients.
+
+    Row r has n = k * s elements: *k* segments of *s*. Affine operands have a value for each segment, of *G* rows that
+    take turns: row r has those from ``(r % G) * k`` on. Layer norm: s = 1, G = 1. Group norm: a segment is a channel.
+
+    - ``prior(*inputs)``: its mean over the row, in the arrays' type, is the first value that is computed for a row
+      (None: there is none);
+    - ``reduce(*inputs, *affine, *row inputs, [mean])`` gives *sums* terms, summed over the row;
+    - ``finish(*sums, *row inputs, [mean], n, *scalars)`` gives *results* more values of the row;
+    - ``output(*inputs, *affine, *row inputs, [mean], *results)`` gives the element of the output;
+    - ``terms(*inputs, *affine, *row inputs)`` gives *affine_sums* terms, whose sums over each segment are wanted, over all
+      rows (None: there are none): the gradients of affine operands.
+
+    On the CPU `finish` computes in float64. Operands of the kernel: inputs and the output (rows, n), affine operands
+    (G * k,), row inputs (rows,), the first *row_outputs* of the computed values (rows,), [sums (affine_sums, G * k)],
+    scalars, s (int64).
+    """
+
+    name: str
+    prior: Callable | None
+    reduce: Callable
+    sums: int
+    finish: Callable
+    results: int
+    output: Callable
+    affine: int
+    row_inputs: int = 0
+    row_outputs: int = 0
+    terms: Callable | None = None
+    affine_sums: int = 0
+    inputs: str = "x"
+    scalars: str = ""
+
+    def operands(self):
+        """(kind, number of dimensions) of each operand, in order."""
+        values = "x" * (self.affine + self.row_inputs + self.row_outputs)
+        arrays = _operands(self.inputs + "x", 2) + _operands(values, 1) + _operands("x" * (self.affine_sums > 0), 2)
+        return arrays + _operands(self.scalars + "i", 0)
 
 
 @dataclass(frozen=True)

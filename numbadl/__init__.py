@@ -17,11 +17,13 @@ from .dropout import alpha_dropout, dropout, feature_dropout, gaussian_dropout
 from .fills import normal, uniform
 from .functional import FUNCTIONS, GATED, apl, log_softmax, maxout, softmax, softmin, sparsemax
 from .fuse import fuse
+from .fuse_batch_norm import fuse_batch_norm
 from .kernels.scalar.activations import ACTIVATIONS
 from .linear import matmul
 from .normalization import batch_norm
 from .norms import norm
 from .optim import clip_grad_norm_, clip_grad_value_
+from .row_norms import group_norm, instance_norm, layer_norm, rms_norm
 from .user_activation import activation
 
 __version__ = "0.1.0"

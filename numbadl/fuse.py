@@ -40,25 +40,38 @@ def fuse(*stages, axis=1):
     return Fused(stages, axis)
 
 
-class Fused:
-    """A chain of stages as one kernel; made by `fuse`."""
+class Chain:
+    """Stages, one after the other, and the names of their operands."""
 
-    def __init__(self, stages, axis):
+    def __init__(self, stages):
         if not stages:
             raise ValueError("stages: got none, a chain needs at least one")
         self.stages = tuple(s if isinstance(s, Stage) else activation(s) for s in stages)
-        self.axis = axis
         self.operands = _numbered([name for s in self.stages for name in s.names])
+        self._plan = _Plan([s for s in self.stages if s.record is not None])
+
+    def _checked(self, operands):
+        if len(operands) != len(self.operands):
+            wanted = ", ".join(self.operands) or "none"
+            raise TypeError(f"operands: got {len(operands)} after x, accepted are {len(self.operands)}: {wanted}")
+        return dict(zip(self.operands, operands, strict=True))
+
+
+class Fused(Chain):
+    """A chain of stages as one kernel; made by `fuse`."""
+
+    def __init__(self, stages, axis):
+        super().__init__(stages)
+        self.axis = axis
         active = [s for s in self.stages if s.record is not None]
         if sum("b" in s.record.operands for s in active) > 1:
             raise ValueError("stages: got several random ones, accepted is one")
-        self._plan = _Plan(active)
         self._evaluation = _Plan([s for s in active if "b" not in s.record.operands])
 
     def __call__(self, x, *operands, seed=0, offset=0, training=True, out=None):
         """y, with every stage applied; in evaluation (not *training*) dropout is the identity."""
         plan = self._plan if training else self._evaluation
-        return plan.forward(*self._checked(x, operands), self.axis, stream_of(seed, offset), out)
+        return plan.forward(x, self._checked(operands), self.axis, stream_of(seed, offset), out)
 
     def backward(self, grad, x, *operands, seed=0, offset=0, training=True, out=None):
         """The gradients of x and of every operand, as a tuple; *out* is for that of x.
@@ -67,13 +80,7 @@ class Fused:
         it is *grad* itself.
         """
         plan = self._plan if training else self._evaluation
-        return plan.backward(grad, *self._checked(x, operands), self.axis, stream_of(seed, offset), out)
-
-    def _checked(self, x, operands):
-        if len(operands) != len(self.operands):
-            wanted = ", ".join(self.operands) or "none"
-            raise TypeError(f"operands: got {len(operands)} after x, accepted are {len(self.operands)}: {wanted}")
-        return x, dict(zip(self.operands, operands, strict=True))
+        return plan.backward(grad, x, self._checked(operands), self.axis, stream_of(seed, offset), out)
 
     def __repr__(self):
         return f"fuse({', '.join(map(repr, self.stages))})"
@@ -127,7 +134,7 @@ class _Plan:
             grad = inputs["grad"] = FUNCTIONS["identity"](grad)  # it is a residual's gradient, too
         outs = (out, *[None] * sum(self.wanted))
         outs, sums = run_any(self.declarations[1], inputs, outs, self._numbers(stream), channels, self.random)
-        return outs[0], *self._gradients(grad, operands, iter(outs[1:]), sums)
+        return outs[0], *self.gradients(grad, operands, iter(outs[1:]), sums)
 
     def _sorted(self, x, operands, axis, sums):
         arrays = {name: operands[name] for name, kind in self.kinds.items() if kind == "a"}
@@ -138,7 +145,8 @@ class _Plan:
     def _numbers(self, stream):
         return (*self.scalars, *stream) if self.random else self.scalars
 
-    def _gradients(self, grad, operands, outs, sums):
+    def gradients(self, grad, operands, outs, sums):
+        """The gradient of each operand, in order: of arrays from *outs* or *grad* itself, of channel values from *sums*."""
         wanted, totals = iter(self.wanted), iter(() if sums is None else sums)
         for name, kind in self.kinds.items():
             if kind == "a":

@@ -10,13 +10,22 @@ from .arrays import check, check_out, check_shape, device_of, writeable
 
 
 class BatchNormSaved(NamedTuple):
-    """What backward needs: the mean is shift + delta (kept apart, for their sum would lose digits), and 1 / std."""
+    """What backward needs: the mean is shift + delta (kept apart, for their sum would lose digits), 1 / std, weight / std."""
 
     shift: object
     delta: object
     rstd: object
+    scale: object
     training: bool
     has_bias: bool
+
+
+class Behind(NamedTuple):
+    """Operands of what a kernel computes behind batch norm: arrays like x by name, arrays (C,), numbers."""
+
+    arrays: dict = {}
+    channels: tuple = ()
+    numbers: tuple = ()
 
 
 class BatchNorm:
@@ -33,7 +42,11 @@ class BatchNorm:
     x : array (N, C, *spatial) of float32 or float64
     weight, bias : array (C,), or None for 1 and 0
     running_mean, running_var : array (C,), updated in place in training, or None (then only training is possible)
+    momentum : number from 0 to 1, the weight of this batch; None for the mean of all batches, each of weight
+        1 / (num_batches_tracked + 1)
     out : array like x, optional; x itself to work in place (backward then has to be given the old x)
+    num_batches_tracked : integer, how many batches the running statistics have seen before this one; only
+        momentum=None needs it, and the caller counts (`numbadl.nn.BatchNorm` does)
 
     Returns
     -------
@@ -57,44 +70,16 @@ class BatchNorm:
     """
 
     __name__ = "batch_norm"
+    _kernels = {True: "batch_norm", False: "batch_norm.evaluation"}
+    _backward_kernels = {True: "batch_norm.backward", False: "batch_norm.evaluation.backward"}
 
     def __call__(
-        self, x, weight, bias, running_mean, running_var, training=True, momentum=0.1, eps=1e-5, out=None
+        self, x, weight, bias, running_mean, running_var, training=True, momentum=0.1, eps=1e-5, out=None, *,
+        num_batches_tracked=None,
     ):  # fmt: skip
-        channels = _check_channels(x, weight=weight, bias=bias, running_mean=running_mean, running_var=running_var)
-        if (running_mean is None) != (running_var is None):
-            raise ValueError("running_mean and running_var: give both or neither")
-        _check_values_per_channel(x, training, running_mean)
-        arguments.number("momentum", momentum, high=1)
-        arguments.number("eps", eps)
-        if training:
-            channels.check_writeable(running_mean=running_mean, running_var=running_var)
-        device, dtype, has_bias = device_of(x), x.dtype.type, bias is not None
-        if out is None:
-            out = device.empty(x.shape, x.dtype)
-        else:
-            given = dict(weight=weight, bias=bias, running_mean=running_mean, running_var=running_var)
-            check_out(out, x, x=x, **{name: value for name, value in given.items() if value is not None})
-        c, scratch = channels.constant, channels.scratch
-        weight, bias = c(weight, 1), c(bias, 0)
-        delta, rstd, scale = scratch(), scratch(), scratch()
-        target, write_back = _target(out)
-        device.prepare(x.size)
-        if training:
-            shift = channels.typical_values()
-            mean, variance = (scratch(), scratch()) if running_mean is None else (running_mean, running_var)
-            if running_mean is None:
-                device.copy(mean, shift)
-                device.copy(variance, shift)
-            operands = [shift, weight, bias, mean, variance, delta, rstd, scale, mean, variance]
-            device.kernel("batch_norm")(_three(x), target, *operands, dtype(momentum), dtype(eps))
-        else:
-            shift = scratch()
-            device.copy(shift, running_mean)
-            operands = [shift, c(running_var, 1), weight, bias, delta, rstd, scale]
-            device.kernel("batch_norm.evaluation")(_three(x), target, *operands, dtype(eps))
-        write_back()
-        return out, BatchNormSaved(shift, delta, rstd, training, has_bias)
+        momentum = momentum_of(momentum, num_batches_tracked)
+        statistics = running_mean, running_var
+        return forward(self._kernels, x, weight, bias, *statistics, training, momentum, eps, out)
 
     def backward(self, grad, x, weight, saved, out=None):
         """The gradients with respect to x, weight and bias.
@@ -104,34 +89,94 @@ class BatchNorm:
         dx : array like x
         dweight, dbias : array (C,); None for what forward had as None
         """
-        channels = _check_channels(x, weight=weight)
-        check(grad=grad, x=x)
-        check_shape("grad", grad, x.shape, "that of x")
-        check(x=x, saved=saved.shift)
-        check_shape("saved", saved.shift, (channels.count,), "one value for each channel of x")
-        device = device_of(x)
-        if out is None:
-            out = device.empty(x.shape, x.dtype)
-        else:
-            check_out(out, x, x=x, grad=grad)
-        scratch = channels.scratch
-        dweight, dbias = scratch(), scratch()
-        operands = [saved.shift, saved.delta, saved.rstd, channels.constant(weight, 1), dweight, dbias]
-        target, write_back = _target(out)
-        device.prepare(x.size)
-        if saved.training:
-            name, extra = "batch_norm.backward", [scratch(), scratch(), scratch()]
-        else:
-            name, extra = "batch_norm.evaluation.backward", [scratch()]
-        device.kernel(name)(_three(grad), _three(x), target, *operands, *extra)
+        operands = [saved.shift, saved.delta, saved.rstd]
+        (dx,), (dweight, dbias) = backward(self._backward_kernels, grad, x, weight, saved, operands, (out,))
+        return dx, None if weight is None else dweight, dbias if saved.has_bias else None
+
+
+def forward(
+    kernels, x, weight, bias, running_mean, running_var, training, momentum, eps, out, behind=Behind()
+):  # fmt: skip
+    """Batch norm with what is *behind* it, by one of two *kernels*, in training and not -> out, saved."""
+    given = dict(weight=weight, bias=bias, running_mean=running_mean, running_var=running_var)
+    channels = check_channels(x, **given)
+    if (running_mean is None) != (running_var is None):
+        raise ValueError("running_mean and running_var: give both or neither")
+    _check_values_per_channel(x, training, running_mean)
+    arguments.number("eps", eps)
+    if training:
+        channels.check_writeable(running_mean=running_mean, running_var=running_var)
+    device, dtype = device_of(x), x.dtype.type
+    if out is None:
+        out = device.empty(x.shape, x.dtype)
+    else:
+        given = {name: value for name, value in given.items() if value is not None}
+        check_out(out, x, x=x, **given, **behind.arrays)
+    scratch, has_bias = channels.scratch, bias is not None
+    weight, bias = channels.constant(weight, 1), channels.constant(bias, 0)
+    results = delta, rstd, scale = scratch(), scratch(), scratch()
+    target, write_back = target_of(out, _three(x.shape))
+    device.prepare(x.size)
+    if training:
+        shift = channels.typical_values()
+        mean, variance = (scratch(), scratch()) if running_mean is None else (running_mean, running_var)
+        if running_mean is None:
+            device.copy(mean, shift)
+            device.copy(variance, shift)
+        operands, scalars = [shift, weight, bias, mean, variance], [dtype(momentum), dtype(eps)]
+        results += mean, variance
+    else:
+        shift = scratch()
+        device.copy(shift, running_mean)
+        operands, scalars = [shift, channels.constant(running_var, 1), weight, bias], [dtype(eps)]
+    inputs = [dense(a, _three(x.shape)) for a in (x, *behind.arrays.values())]
+    numbers = [dtype(v) for v in behind.numbers]
+    device.kernel(kernels[training])(*inputs, target, *operands, *behind.channels, *results, *scalars, *numbers)
+    write_back()
+    return out, BatchNormSaved(shift, delta, rstd, scale, training, has_bias)
+
+
+def backward(kernels, grad, x, weight, saved, operands, outs, behind=Behind()):
+    """The gradients of x and of arrays behind batch norm, as many as *outs*; those by channel: of weight, bias, ...
+
+    *operands* are the first channel inputs of the kernels, before the weight, and what follows it.
+    """
+    channels = check_channels(x, weight=weight)
+    check(grad=grad, x=x)
+    check_shape("grad", grad, x.shape, "that of x")
+    check(x=x, saved=saved.shift)
+    check_shape("saved", saved.shift, (channels.count,), "one value for each channel of x")
+    device, scratch = device_of(x), channels.scratch
+    outs = [device.empty(x.shape, x.dtype) if out is None else out for out in outs]
+    check_out(outs[0], x, x=x, grad=grad, **behind.arrays)
+    targets, write_backs = zip(*(target_of(out, _three(x.shape)) for out in outs), strict=True)
+    totals = [scratch() for _ in range(2 + len(behind.channels))]
+    coefficients = [scratch() for _ in range(3 if saved.training else 1)]
+    results = [*totals[:2], *coefficients, *totals[2:]]
+    before, after = operands[:3], operands[3:]
+    operands = [*before, channels.constant(weight, 1), *after, *behind.channels]
+    inputs = [dense(a, _three(x.shape)) for a in (grad, x, *behind.arrays.values())]
+    numbers = [x.dtype.type(v) for v in behind.numbers]
+    device.prepare(x.size)
+    device.kernel(kernels[saved.training])(*inputs, *targets, *operands, *results, *numbers)
+    for write_back in write_backs:
         write_back()
-        if x.size == 0:
-            for total in (dweight, dbias):
-                device.copy(total, device.zeros(total.shape, total.dtype))
-        return out, None if weight is None else dweight, dbias if saved.has_bias else None
+    if x.size == 0:
+        for total in totals:
+            device.copy(total, device.zeros(total.shape, total.dtype))
+    return outs, totals
 
 
-class _check_channels:
+def momentum_of(momentum, num_batches_tracked):
+    """The weight of a batch in the running statistics."""
+    if momentum is not None:
+        return arguments.number("momentum", momentum, high=1)
+    if num_batches_tracked is None:
+        raise ValueError("momentum: got None, for which num_batches_tracked is needed: the batches before this one")
+    return 1 / (arguments.integer("num_batches_tracked", num_batches_tracked, low=0) + 1)
+
+
+class check_channels:
     """Checks x and its parameters; then gives arrays of one value for each channel."""
 
     def __init__(self, x, **parameters):
@@ -153,13 +198,11 @@ class _check_channels:
         return self.device.empty((self.count,), self.x.dtype)
 
     def constant(self, value, default):
-        if value is None:
-            return self.device.from_host(np.full(self.count, default, self.x.dtype))
-        return writeable(np.require(value, requirements="CA")) if isinstance(value, np.ndarray) else value
+        return constant(value, default, self.count, self.x)
 
     def typical_values(self):
         """What the sums of each channel are shifted by: the middle one of three of its values, for one may be far out."""
-        shift, x = self.scratch(), _three(self.x)
+        shift, x = self.scratch(), dense(self.x, _three(self.x.shape))
         if not self.x.size:
             self.device.copy(shift, np.zeros(self.count, self.x.dtype))
         elif isinstance(x, np.ndarray):
@@ -179,19 +222,31 @@ def _check_values_per_channel(x, training, running_mean):
         raise ValueError("running_mean: evaluation needs running statistics, got None")
 
 
-def _three(x):
-    """x as (N, C, S)."""
-    if isinstance(x, np.ndarray):
-        x = writeable(np.require(x, requirements="CA"))
-    return x.reshape(x.shape[0], x.shape[1], math.prod(x.shape[2:]))
+def constant(value, default, count, like):
+    """*value* as a dense array of *count* numbers; None is *default* everywhere."""
+    if value is None:
+        return device_of(like).from_host(np.full(count, default, like.dtype))
+    return dense(value, (count,))
 
 
-def _target(out):
-    """An (N, C, S) array to compute into, and what copies it to *out* if that has another layout."""
+def dense(array, shape):
+    """*array* as a C-contiguous array of *shape*: a view where that is possible."""
+    if isinstance(array, np.ndarray):
+        array = writeable(np.require(array, requirements="CA"))
+    return array.reshape(shape)
+
+
+def target_of(out, shape):
+    """An array of *shape* to compute into, and what copies it to *out* if that has another layout."""
     if not isinstance(out, np.ndarray) or out.flags.carray:
-        return _three(out), lambda: None
+        return dense(out, shape), lambda: None
     target = np.empty(out.shape, out.dtype)
-    return _three(target), lambda: np.copyto(out, target)
+    return target.reshape(shape), lambda: np.copyto(out, target)
+
+
+def _three(shape):
+    """(N, C, S) of an array of *shape*."""
+    return shape[0], shape[1], math.prod(shape[2:])
 
 
 batch_norm = BatchNorm()

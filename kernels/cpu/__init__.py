@@ -4,7 +4,7 @@ import functools
 
 from .. import shapes
 from ..catalog import catalog
-from . import channel, map, map_by_channel, matmul, reduce, row
+from . import channel, map, map_by_channel, matmul, norm, reduce, row
 from .compile import building, cache_folder
 from .pool import ensure_started
 
@@ -13,6 +13,7 @@ _BUILDERS = {
     shapes.Reduce: reduce.build,
     shapes.Row: row.build,
     shapes.Channel: channel.build,
+    shapes.Norm: norm.build,
     shapes.Matmul: matmul.build,
 }
 

@@ -68,6 +68,14 @@ def build(spec):
     return run
 
 
+@function
+def store_sums(sums, total):
+    """sums[:] = total, without the code for a shape that does not fit: Numba takes 4 s to compile that."""
+    for k in range(total.shape[0]):
+        for c in range(total.shape[1]):
+            sums[k, c] = total[k, c]
+
+
 def _cannot_stream(spec):
     return len(spec.outputs) != 1 or spec.sums > 0
 
@@ -168,7 +176,7 @@ def _build_runs(spec, part, streamed):
             for item in range(items):
                 for k in range(sums):
                     total[k, item // pieces % across] += partial[item, k]
-            arguments[at_sums][:] = total
+            store_sums(arguments[at_sums], total)
         return DONE
 
     return run
@@ -219,7 +227,7 @@ def _build_elements(spec, part, streamed):
                     for j in range(0, width, period):
                         for e in range(period):
                             total[k, e // inner] += partial[g, k, j + e]
-            arguments[at_sums][:] = total
+            store_sums(arguments[at_sums], total)
         return DONE
 
     return run

@@ -126,13 +126,14 @@ def at(context, pointers, start):
 
 @intrinsic(prefer_literal=True)
 def scratch(context, count, like):
-    """A tuple of one pointer to *count* (a constant) elements of the stack, for elements of the type of *like*."""
+    """A tuple of one pointer to *count* (a constant) elements of the stack, of the type *like*, or of what *like* points to."""
     if not isinstance(count, types.IntegerLiteral):
         return None
-    result = types.Tuple([types.CPointer(like.instance_type)])
+    dtype = like.dtype if isinstance(like, types.CPointer) else like.instance_type
+    result = types.Tuple([types.CPointer(dtype)])
 
     def codegen(cx, builder, sig, values):
-        element = cx.get_data_type(like.instance_type)
+        element = cx.get_data_type(dtype)
         space = cgutils.alloca_once(builder, ir.ArrayType(element, count.literal_value))
         space.align = LINE
         return cx.make_tuple(builder, result, [builder.bitcast(space, element.as_pointer())])

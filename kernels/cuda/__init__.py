@@ -15,13 +15,14 @@ _FROM_COMPILE = ("SIMULATOR", "as_device_array", "empty", "synchronize", "to_dev
 
 @functools.cache
 def _builders():
-    from . import channel, map, map_by_channel, matmul, reduce, row
+    from . import channel, map, map_by_channel, matmul, norm, reduce, row
 
     return {
         shapes.Map: lambda spec: (map_by_channel if spec.by_channel else map).build(spec),
         shapes.Reduce: reduce.build,
         shapes.Row: row.build,
         shapes.Channel: channel.build,
+        shapes.Norm: norm.build,
         shapes.Matmul: matmul.build,
     }
 

@@ -11,32 +11,32 @@ from .tiles import finish_grid, partial_sums, shared_bytes, tile_grid, tiling
 
 
 def build(spec):
-    """The kernel of a `Channel`: inputs and output (N, C, S), channel inputs, channel outputs (C,), scalars."""
+    """The kernel of a `Channel`: inputs and outputs (N, C, S), channel inputs, channel outputs (C,), scalars, constants."""
     output = len(spec.inputs)
-    channel = output + (spec.output is not None)
+    channel = output + len(spec.outputs)
     result = channel + spec.channel_inputs
     scalar = result + spec.channel_outputs
+    constant = scalar + len(spec.scalars)
     sums = tile_grid(spec, ".sums", spec.reduce, sums=spec.sums) if spec.sums else None
     finish = finish_grid(spec, spec.finish)
-    apply = tile_grid(spec, "", spec.output, outputs=1) if spec.output is not None else None
+    apply = tile_grid(spec, "", spec.output, outputs=len(spec.outputs)) if spec.outputs else None
 
     def run(*arguments):
         n, channels, s = arguments[0].shape
         count = n * s
         if count * channels == 0:
             return
-        arrays = flat(arguments[:scalar])
+        arrays, scalars, constants = flat(arguments[:scalar]), arguments[scalar:constant], arguments[constant:]
         shape, chunks, blocks = tiling(count, channels, s)
         partial = partial_sums(spec.sums, chunks, channels, arrays[0].dtype)
         if sums:
             given = tuple(arrays[channel + k] for k in spec.reduce_with)
-            operands = (arrays[:output], given, (), (), (), partial)
+            operands = (arrays[:output], given, constants, (), (), partial)
             sums.launch(blocks, (*shape, *operands), shared_bytes(arrays[0].dtype))
         per_channel = (partial, arrays[channel:result], arrays[result:])
-        scalars = tuple(arguments[scalar:])
         finish.launch((channels + THREADS - 1) // THREADS, (channels, chunks, *per_channel, np.float64(count), scalars))
         if apply:
             given = tuple(arrays[channel + k] for k in spec.map_with)
-            apply.launch(blocks, (*shape, arrays[:output], given, (), (), arrays[output:channel], ()))
+            apply.launch(blocks, (*shape, arrays[:output], given, constants, (), arrays[output:channel], ()))
 
     return run

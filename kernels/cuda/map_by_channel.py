@@ -12,7 +12,7 @@ import numpy as np
 from ..scalar.random import random_bits
 from .compile import THREADS, cuda, flat, function, kernel
 from .elements import WIDTH, aligned, load, load_wide, store, store_wide
-from .tiles import finish_grid, no_bits, partial_sums, shared_bytes, tile_grid, tiling
+from .tiles import no_bits, sum_launcher
 
 
 def build(spec):
@@ -85,25 +85,10 @@ def _build_plain(spec):
 
 
 def _build_sums(spec):
-    grid = tile_grid(spec, "", spec.function, len(spec.outputs), spec.sums, _bits(spec))
-
-    @function
-    def only_sums(*values):
-        return values[:-1]  # the last one is the number of elements
-
-    finish = finish_grid(spec, only_sums)
+    launch_sums = sum_launcher(spec, "", spec.function, len(spec.outputs), spec.sums, _bits(spec))
 
     def launch(n, channels, inner, inputs, values, scalars, stream, outputs, sums):
-        if channels == 0:
-            return
-        count = n // channels
-        shape, chunks, blocks = tiling(count, channels, count if channels == 1 else inner)
-        partial = partial_sums(spec.sums, chunks, channels, sums.dtype)
-        if n > 0:
-            operands = (inputs, values, scalars, stream, outputs, partial)
-            grid.launch(blocks, (*shape, *operands), shared_bytes(sums.dtype))
-        each = tuple(sums[k * channels : (k + 1) * channels] for k in range(spec.sums))
-        operands = (channels, chunks, partial, (), each, np.float64(count), ())
-        finish.launch((channels + THREADS - 1) // THREADS, operands)
+        s = n if channels == 1 else inner
+        launch_sums(n, channels, s, (inputs, values, scalars, stream, outputs), sums)
 
     return launch

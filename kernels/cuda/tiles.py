@@ -138,3 +138,31 @@ def finish_grid(spec, finish):
             c += threads
 
     return run
+
+
+def sum_launcher(spec, part, fn, outputs, sums, bits=no_bits):
+    """A function that launches a tile grid of *fn* and the grid that adds its chunks.
+
+    It takes the number of elements, of channels and S, what the grid takes from *inputs* to *outputs*, and a flat array for the
+    *sums* sums of each channel, one after the other; without elements they are 0.
+    """
+    grid, finish = tile_grid(spec, part, fn, outputs, sums, bits), finish_grid(spec, _only_sums)
+
+    def launch(n, channels, s, operands, totals):
+        if channels == 0:
+            return
+        count = n // channels
+        shape, chunks, blocks = tiling(count, channels, s)
+        partial = partial_sums(sums, chunks, channels, totals.dtype)
+        if n > 0:
+            grid.launch(blocks, (*shape, *operands, partial), shared_bytes(totals.dtype))
+        each = tuple(totals[k * channels : (k + 1) * channels] for k in range(sums))
+        operands = (channels, chunks, partial, (), each, np.float64(count), ())
+        finish.launch((channels + THREADS - 1) // THREADS, operands)
+
+    return launch
+
+
+@function
+def _only_sums(*values):
+    return values[:-1]  # the last one is the number of elements

@@ -99,4 +99,4 @@ BATCH_NORM_EVALUATION_BACKWARD = Channel(
     "batch_norm.evaluation.backward", gradient_moments, 2, (0, 1, 2), running_gradient, 4, 3, scaled_gradient, (6,),
     inputs="xx",
 )  # fmt: skip
-CHANNEL_SUM = Channel("channel_sum", itself, 1, (), sum_of, 0, 1)  # the gradient of a bias
+CHANNEL_SUM = Channel("channel_sum", itself, 1, (), sum_of, 0, 1, outputs="")  # the gradient of a bias

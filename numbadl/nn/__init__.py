@@ -6,6 +6,7 @@ from .families import FAMILIES
 from .files import ModelFileError, load
 from .layer import LAYERS, Layer
 from .layers import BatchNorm, Flatten, Linear
+from .norms import GroupNorm, InstanceNorm, LayerNorm, RMSNorm
 from .sequential import Sequential
 
 globals().update({cls.__name__: cls for cls in ACTIVATION_LAYERS.values()} | FAMILIES)

@@ -22,6 +22,7 @@ SHAPES = {
     shapes.Reduce: [(1,), (33,), (300,)],
     shapes.Row: [(1, 1), (3, 33), (21, 3)],
     shapes.Channel: [(2, 1, 1), (7, 2, 5), (33, 9, 1), (2, 3, 70)],
+    shapes.Norm: [(1, 1, 1, 1), (3, 1, 33, 1), (2, 3, 2, 5), (21, 1, 3, 1)],
     shapes.Matmul: [(1, 1, 1), (3, 0, 2), (9, 13, 17)],
 }
 if not compile.SIMULATOR:
@@ -30,6 +31,7 @@ if not compile.SIMULATOR:
     SHAPES[shapes.Reduce] += [(20_000,)]
     SHAPES[shapes.Row] += [(5, 1000), (600, 10)]
     SHAPES[shapes.Channel] += [(700, 40, 1), (3, 3, 3000)]
+    SHAPES[shapes.Norm] += [(600, 1, 1000, 1), (5, 4, 3, 700), (900, 2, 5, 1)]
     SHAPES[shapes.Matmul] += [(70, 33, 130), (200, 100, 200)]
 EMPTY = {
     shapes.Map: (0,),
@@ -37,6 +39,7 @@ EMPTY = {
     shapes.Reduce: (0,),
     shapes.Row: (3, 0),
     shapes.Channel: (0, 3, 2),
+    shapes.Norm: (0, 3, 2, 2),
     shapes.Matmul: (0, 3, 4),
 }
 EVERY = [
@@ -116,7 +119,9 @@ def test_kernel_computes_what_its_declaration_says(declaration, dtype, rng):
 def test_empty_arrays_launch_nothing(declaration, dtype, rng, monkeypatch):
     """But for sums over channels: there are channels, and their sums are 0."""
     given = operands(declaration, EMPTY[kind(declaration)], dtype, rng)
-    if getattr(declaration, "sums", 0) and isinstance(declaration, shapes.Map):
+    if getattr(declaration, "affine_sums" if isinstance(declaration, shapes.Norm) else "sums", 0) and not isinstance(
+        declaration, shapes.Channel
+    ):
         check(declaration, given)
         return
     monkeypatch.setattr(compile.Kernel, "launch", None)
@@ -172,7 +177,7 @@ def test_random_kernels_draw_what_the_cpu_draws(declaration, dtype, start, rng):
             compare(after[k], given[k], given, exact=declaration.operands()[k][1] == 1)
 
 
-@pytest.mark.parametrize("name", ["softmax", "sum", "batch_norm", "matmul", "prelu.backward"])
+@pytest.mark.parametrize("name", ["softmax", "sum", "batch_norm", "layer_norm.backward", "matmul", "prelu.backward"])
 def test_runs_on_grids_of_any_size_give_the_same_bits(name, rng, monkeypatch):
     declaration = catalog()[name]
     for shape in SHAPES[kind(declaration)]:

@@ -28,7 +28,10 @@ if not nvvm.is_available():
 TARGETS = [(8, 0), (9, 0)]
 FLOAT64 = re.compile(r"\.f64\b")
 SPILLS = re.compile(r"(\d+) bytes stack frame, (\d+) bytes spill stores, (\d+) bytes spill loads")
-SHAPE = {shapes.Map: (9,), shapes.Reduce: (9,), shapes.Row: (3, 5), shapes.Channel: (3, 2, 4), shapes.Matmul: (2, 3, 4)}
+SHAPE = {
+    shapes.Map: (9,), shapes.Reduce: (9,), shapes.Row: (3, 5), shapes.Channel: (3, 2, 4), shapes.Norm: (3, 2, 2, 2),
+    shapes.Matmul: (2, 3, 4),
+}  # fmt: skip
 DECLARATIONS = {**catalog(), **OTHERS}
 
 
@@ -92,7 +95,7 @@ def test_kernel_compiles_for_every_target(declaration, dtype, launches):
         check_wide_access(declaration, dtype, ptx)
         check_registers(ptx, target)
         if kernel.float64:  # few threads, one for each channel
-            assert isinstance(declaration, shapes.Channel) or declaration.sums
+            assert isinstance(declaration, (shapes.Channel, shapes.Norm)) or declaration.sums
             assert kernel.name == declaration.name + ".finish"
 
 

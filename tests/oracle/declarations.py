@@ -53,12 +53,14 @@ def operands(declaration, shape, dtype, rng, positive=False):
     """Random operands in the order of the declaration; arrays to be written are filled with NaN.
 
     *shape* is (n,) for a map or a reduction, (rows, n) for rows, (N, C, S) for channels and maps by channel, (m, k, n)
-    for a product. For the sake of roots, scalars and channel arrays (eps, variances) are positive, with *positive* all are.
+    for a product, (N, G, k, s) for norms: rows that take G turns, of k segments of s elements. For the sake of roots, scalars and channel arrays (eps, variances) are positive, with *positive* all are.
     """
     extents = _extents(declaration, shape)
     found = [_operand(kind, extent, dtype, rng, positive or extent != extents[0][1]) for kind, extent in extents]
     if getattr(declaration, "by_channel", False):
         found[-1] = np.int64(shape[2])
+    if isinstance(declaration, shapes.Norm):
+        found[-1] = np.int64(shape[3])
     if getattr(declaration, "labelled", False):
         found[len(declaration.inputs) + declaration.columns] = rng.integers(0, max(shape[1], 1), shape[0])
     for k in outputs(declaration):
@@ -78,10 +80,12 @@ def outputs(declaration):
         first += declaration.columns + declaration.labelled
         return list(range(first, first + (declaration.output is not None) + (declaration.value is not None)))
     if isinstance(declaration, shapes.Channel):
-        results = first + (declaration.output is not None) + declaration.channel_inputs
-        return list(range(first, first + (declaration.output is not None))) + list(
-            range(results, results + declaration.channel_outputs)
-        )
+        results = first + len(declaration.outputs) + declaration.channel_inputs
+        written = range(first, first + len(declaration.outputs))
+        return [*written, *range(results, results + declaration.channel_outputs)]
+    if isinstance(declaration, shapes.Norm):
+        results = first + 1 + declaration.affine + declaration.row_inputs
+        return [first, *range(results, results + declaration.row_outputs + (declaration.affine_sums > 0))]
     return []
 
 
@@ -112,6 +116,14 @@ def _extents(declaration, shape):
         inputs, columns, labels, outputs, values, row_values = declaration.counts()
         sizes = [shape] * inputs + [shape[1:]] * columns + [shape[:1]] * labels + [shape] * outputs
         sizes += [shape[:1]] * (values + row_values)
+        kinds = [kind for kind, _ in declaration.operands()]
+        return list(zip(kinds, sizes + [()] * (len(kinds) - len(sizes)), strict=True))
+    if isinstance(declaration, shapes.Norm):
+        n, turns, segments, s = shape
+        values = [(turns * segments,)] * declaration.affine
+        values += [(n * turns,)] * (declaration.row_inputs + declaration.row_outputs)
+        sizes = [(n * turns, segments * s)] * (len(declaration.inputs) + 1) + values
+        sizes += [(declaration.affine_sums, turns * segments)] * (declaration.affine_sums > 0)
         kinds = [kind for kind, _ in declaration.operands()]
         return list(zip(kinds, sizes + [()] * (len(kinds) - len(sizes)), strict=True))
     single = {shapes.Channel: shape[1:2]}.get(type(declaration), shape)
@@ -208,26 +220,59 @@ def _threshold(spec, columns, results):
 
 def _channel(declaration, given):
     given = _wide(given)
-    count = len(declaration.inputs)
-    arrays, has_output = given[:count], declaration.output is not None
-    per_channel = given[count + has_output :]
-    scalars = per_channel[declaration.channel_inputs + declaration.channel_outputs :]
+    count, written = len(declaration.inputs), len(declaration.outputs)
+    arrays, per_channel = given[:count], given[count + written :]
+    values = declaration.channel_inputs + declaration.channel_outputs
+    scalars, constants = (
+        per_channel[values:][: len(declaration.scalars)],
+        per_channel[values + len(declaration.scalars) :],
+    )
     n, channels, s = arrays[0].shape
-    results, output = np.empty((declaration.channel_outputs, channels)), np.empty((n, channels, s))
+    results, outputs = np.empty((declaration.channel_outputs, channels)), np.empty((written, n, channels, s))
     for c in range(channels):
         elements = list(zip(*[a[:, c].ravel() for a in arrays], strict=True))
         known = [a[c] for a in per_channel[: declaration.channel_inputs]]
         sums = []
         if declaration.sums:
-            given_to_reduce = [known[k] for k in declaration.reduce_with]
+            given_to_reduce = [*(known[k] for k in declaration.reduce_with), *constants]
             terms = [_tuple(declaration.reduce(*e, *given_to_reduce)) for e in elements]
             sums = list(np.sum(terms, axis=0))
         known += _tuple(declaration.finish(*sums, *known, np.float64(n * s), *scalars))
         results[:, c] = known[declaration.channel_inputs :]
-        if has_output:
-            given_to_map = [known[k] for k in declaration.map_with]
-            output[:, c] = np.reshape([declaration.output(*e, *given_to_map) for e in elements], (n, s))
-    return [output] * has_output + list(results)
+        if written:
+            given_to_map = [*(known[k] for k in declaration.map_with), *constants]
+            found = [_tuple(declaration.output(*e, *given_to_map)) for e in elements]
+            outputs[:, :, c] = np.reshape(np.transpose(found), (written, n, s))
+    return [*outputs, *results]
+
+
+def _norm(declaration, given):
+    given = _wide(given)
+    counts = (
+        len(declaration.inputs), 1, declaration.affine, declaration.row_inputs, declaration.row_outputs,
+        declaration.affine_sums > 0, len(declaration.scalars), 1,
+    )  # fmt: skip
+    ends = np.cumsum(counts)
+    arrays, _, affine, row_inputs, row_outputs, sums, scalars, (s,) = (
+        given[end - count : end] for count, end in zip(counts, ends, strict=True)
+    )
+    rows, n = arrays[0].shape
+    output, stored = np.empty((rows, n)), np.empty((len(row_outputs), rows))
+    totals = np.zeros(sums[0].shape if sums else (0, affine[0].size))
+    for r in range(rows):
+        segments = [(r * (n // int(s)) + j // int(s)) % affine[0].size for j in range(n)]
+        elements = [[a[r, j] for a in arrays] for j in range(n)]
+        known = [a[r] for a in row_inputs]
+        before = [(*element, *(a[q] for a in affine), *known) for element, q in zip(elements, segments, strict=True)]
+        computed = [] if declaration.prior is None else [np.mean([declaration.prior(*element) for element in elements])]
+        found = [_tuple(declaration.reduce(*values, *computed)) for values in before]
+        computed += _tuple(declaration.finish(*np.sum(found, axis=0), *known, *computed, np.float64(n), *scalars))
+        output[r] = [declaration.output(*values, *computed) for values in before]
+        stored[:, r] = computed[: len(row_outputs)]
+        for q, values in zip(segments, before, strict=True):
+            if declaration.terms is not None:
+                totals[:, q] += _tuple(declaration.terms(*values))
+    return [output, *stored, *([totals] if sums else [])]
 
 
 def _matmul(declaration, given):
@@ -241,5 +286,6 @@ _MEANINGS = {
     shapes.Reduce: _reduce,
     shapes.Row: _row,
     shapes.Channel: _channel,
+    shapes.Norm: _norm,
     shapes.Matmul: _matmul,
 }
