@@ -4,7 +4,7 @@ import functools
 
 from .. import shapes
 from ..catalog import catalog
-from . import channel, map, map_by_channel, matmul, reduce, row
+from . import channel, map, map_by_channel, matmul, reduce, row, segments
 from .compile import building, cache_folder
 from .pool import ensure_started
 
@@ -14,6 +14,7 @@ _BUILDERS = {
     shapes.Row: row.build,
     shapes.Channel: channel.build,
     shapes.Matmul: matmul.build,
+    shapes.Segments: segments.build,
 }
 
 
