@@ -15,9 +15,8 @@ def build(spec):
 
     @parallel
     def tasks(segments, operands, index):
-        addresses, pieces, bounds, of_segment, of_all, partial, totals = operands
-        like = spread((of_all,), 1, 0)
-        fixed = elements(spread((of_all,), scalars, 1))
+        addresses, pieces, bounds, of_segment, of_all, partial, _ = operands
+        like, fixed = (of_all,), elements(spread((of_all,), scalars, 1))
         for piece in range(bounds[index], bounds[index + 1]):
             segment, start, size = pieces[3 * piece], pieces[3 * piece + 1], pieces[3 * piece + 2]
             arrays = at(located(at((addresses,), segment)[0], count, segments, like), start)

@@ -27,6 +27,7 @@ from .language import scalar
 EXTRAS = {"limit": 1, "l1": 1, "shrink": 1, "average": 1, "zero": 0}
 
 
+@functools.cache
 def update_kernel(record, extras=()):
     """The `Segments` kernel of an `Update` record's rule with these extras, which are in the order of `EXTRAS`."""
     return _update_kernel(record.rule, _Sizes.of(record, extras), extras)

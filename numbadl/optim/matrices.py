@@ -1,6 +1,7 @@
 """Adafactor and Muon: optimisers whose direction follows from a whole matrix."""
 
 import math
+from types import MappingProxyType
 
 import numpy as np
 
@@ -87,7 +88,7 @@ class Adafactor(Optimizer):
     """
 
     name = "adafactor"
-    launch_of = {"adafactor_matrix": _Factored}  # noqa: RUF012
+    launch_of = MappingProxyType({"adafactor_matrix": _Factored})
 
     def rule_of(self, group, param):
         return UPDATES["adafactor_matrix" if len(param.shape) > 1 else "adafactor"]
@@ -176,7 +177,7 @@ class Muon(Optimizer):
     """
 
     name = "muon"
-    launch_of = {"muon": _Orthogonal}  # noqa: RUF012
+    launch_of = MappingProxyType({"muon": _Orthogonal})
 
     def rule_of(self, group, param):
         return UPDATES["muon" if len(param.shape) == 2 else "adamw"]

@@ -3,6 +3,7 @@
 import inspect
 import math
 from fnmatch import fnmatch
+from types import MappingProxyType
 
 import numpy as np
 
@@ -91,7 +92,7 @@ class Optimizer:
         """The hyperparameters as the record's functions take them."""
         return h
 
-    launch_of = {}  # name of a record -> class of its launches
+    launch_of = MappingProxyType({})  # name of a record -> class of its launches
 
     # -- binding ----------------------------------------------------------------------------------------------
     def bind(self, params, groups=None):
@@ -311,7 +312,7 @@ class Optimizer:
         return [scale] * len(launches)
 
     def _nonfinite(self, launches, squares):
-        """The name of the first parameter whose gradient is not finite; where none is, squares overflowed: float64's are taken."""
+        """The name of the first parameter whose gradient is not finite. Where none is, squares overflowed: take float64's."""
         for launch, found in zip(launches, squares, strict=True):
             for k in np.flatnonzero(~np.isfinite(found)):
                 wide = to_host(launch.gradient(k)).astype(np.float64)
@@ -341,9 +342,9 @@ class Optimizer:
     def _take(self, grads):
         """Check the gradients and give them to the launches; nothing is to be done for those of the step before."""
         given = arguments.array_list("grads", grads)
-        if self._last is not None and len(given) == len(self._last):
-            if all(a is b for a, b in zip(given, self._last, strict=True)):
-                return
+        last = self._last
+        if last is not None and len(given) == len(last) and all(a is b for a, b in zip(given, last, strict=True)):
+            return
         self._last_is_own = self._model is not None and self._keys is not None and self._last_is_own
         frozen = {k for launch in self._launches for k in launch.places if self.param_groups[launch.group]["frozen"]}
         taken, addresses = gradients.matched(given, self._arrays, self._bounds, self.whole["zero_grad"], frozen)

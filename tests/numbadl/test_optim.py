@@ -68,7 +68,7 @@ def test_trajectory_float32(case, rng):
     options = {**case[1], "eps": (float(np.finfo(np.float32).eps), 1e-3)} if case[:2] == ("Adafactor", {}) else case[1]
     for g, expected in zip(gradients, case[2](start.astype(np.float64), wide, **options), strict=True):
         optimizer.step(g)
-        np.testing.assert_allclose(w, expected, rtol=5e-5, atol=5e-5)
+        np.testing.assert_allclose(w, expected, rtol=2e-5, atol=2e-5)
     assert w.dtype == np.float32
     assert optimizer.state_bytes == case[3] * w.size
 
