@@ -5,12 +5,12 @@ import itertools
 
 from .scalar import dropout, fills, normalization, penalties, row_norms, rows
 from .scalar.activations import ACTIVATIONS
+from .scalar.extras import clipped
 from .scalar.gated import GATED
 from .scalar.language import scalar
 from .scalar.losses import LOSSES, ElementLoss
 from .scalar.stages import compose_backward, of_activation
-from .scalar.updates import UPDATES
-from .shapes import Channel, Map, Matmul, Norm, Reduce, Row
+from .shapes import Channel, Map, Matmul, Norm, Reduce, Row, Segments
 
 
 def backward_of(record):
@@ -86,32 +86,69 @@ def _loss_kernels(record):
     ]
 
 
-def _update_kernel(record):
-    states = len(record.state)
-    return Map(f"update.{record.name}", record.rule, "x" * (2 + states), "x" * (1 + states), "x" * record.count)
-
-
 @scalar
 def scaled(x, factor):
     return x * factor
 
 
 @scalar
-def clipped(x, low, high):
-    return low if x < low else (high if x > high else x)
+def blend(x, y, a, b):
+    return a * x + b * y
+
+
+@scalar
+def added(x, y):
+    return (x + y,)
+
+
+@scalar
+def moved_over(x, y):
+    return x + y, 0
+
+
+@scalar
+def towards(x, y, fraction):
+    """x goes a fraction of the way to y."""
+    return (x + fraction * (y - x),)
+
+
+@scalar
+def both_towards(x, y, fraction):
+    """x goes a fraction of the way to y, and y all the way to the new x."""
+    x = x + fraction * (y - x)
+    return x, x
+
+
+@scalar
+def exchanged(x, y):
+    return y, x
+
+
+@scalar
+def of_square(x):
+    return (x * x,)
+
+
+# What optimisers do with many tensors, beside the updates (`scalar.extras` makes those for the extras in use).
+SQUARES = Segments("segments.squares", of_square, 1, terms=1)
+ADD = Segments("segments.add", added, 2, writes=(0,))
+MOVE = Segments("segments.move", moved_over, 2, writes=(0, 1))
+TOWARDS = Segments("segments.towards", towards, 2, writes=(0,), scalars=1)
+LOOK_AHEAD = Segments("segments.look_ahead", both_towards, 2, writes=(0, 1), scalars=1)
+EXCHANGE = Segments("segments.exchange", exchanged, 2, writes=(0, 1))
 
 
 @functools.cache
 def catalog():
-    """Name -> declaration of each kernel."""
+    """Name -> declaration of each kernel; those for many tensors at once are objects of this module and of `scalar.extras`."""
     found = [k for record in ACTIVATIONS.values() for k in activation_kernels(record)]
     found += [k for record in GATED.values() for k in _gated_kernels(record)]
     found += [k for record in LOSSES.values() for k in _loss_kernels(record)]
-    found += [_update_kernel(record) for record in UPDATES.values()]
     for module in (rows, dropout, fills, normalization, penalties, row_norms):
         found += [value for value in vars(module).values() if isinstance(value, (Map, Reduce, Row, Channel, Norm))]
     found += [Reduce("sum", ACTIVATIONS["identity"].forward)]
     found += [Map("scaled", scaled, scalars="x"), Map("clipped", clipped, scalars="xx")]
+    found += [Map("blend", blend, "xx", scalars="xx")]
     for ta, tb, bias in itertools.product((False, True), repeat=3):
         found.append(Matmul("matmul" + ".ta" * ta + ".tb" * tb + ".bias" * bias, ta, tb, bias))
     return {declaration.name: declaration for declaration in found}

@@ -10,6 +10,7 @@ u     uint32
 i     int64
 s     uint64 (seeds)
 b     bool
+d     float64
 ====  =========================================================
 """
 
@@ -18,7 +19,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-KINDS = {"u": np.uint32, "i": np.int64, "s": np.uint64, "b": np.bool_}
+PIECE = 1 << 13  # elements of a segment that one task handles at a time
+KINDS = {"u": np.uint32, "i": np.int64, "s": np.uint64, "b": np.bool_, "d": np.float64}
 
 
 def dtype_of(kind, dtype):
@@ -81,6 +83,33 @@ class Reduce:
     def operands(self):
         """(kind, number of dimensions) of each operand, in order."""
         return _operands(self.inputs, 1) + _operands(self.scalars, 0)
+
+
+@dataclass(frozen=True, eq=False)
+class Segments:
+    """A map over any number of tensors at once, each a segment of memory of its own: the step of an optimiser.
+
+    (*written, *terms) = function(*elements, *values of the segment, *scalars), element by element. There are *operands*
+    arrays for each segment, all of its length (parameter, gradient, state); *writes* are the positions of those that take
+    the first results. *terms* are summed over each segment, in float64 over pieces of `PIECE` elements, in order.
+
+    Operands of the kernel: addresses of the segments' first elements (operands, segments); pieces (pieces, 3): segment,
+    first element, number of elements, in order of segments; bounds (tasks + 1,): the pieces of task t are bounds[t] to
+    bounds[t + 1]; the segments' values (segments, values); scalars (scalars,); room for the terms of pieces (pieces, terms);
+    the terms of segments, written (segments, terms).
+    """
+
+    name: str
+    function: Callable
+    operand_count: int
+    writes: tuple = ()
+    values: int = 0
+    scalars: int = 0
+    terms: int = 0
+
+    def operands(self):
+        """(kind, number of dimensions) of each operand, in order."""
+        return [("i", 2), ("i", 2), ("i", 1), ("x", 2), ("x", 1), ("d", 2), ("d", 2)]
 
 
 @dataclass(frozen=True)

@@ -51,18 +51,31 @@ def number(name, value, low=0, high=math.inf, *, above=False, below=False, finit
     return value
 
 
-def betas(name, value):
-    """*value* as a tuple, if it is a pair of numbers from 0 to below 1: the decay rates of two running means.
+def betas(name, value, count=2):
+    """*value* as a tuple, if it is a pair (or *count*) of numbers from 0 to below 1: the decay rates of running means.
 
     >>> betas("betas", [0.9, 0.999])
     (0.9, 0.999)
     """
     try:
-        first, second = value
-        return number(name, first, high=1, below=True), number(name, second, high=1, below=True)
+        found = tuple(number(name, v, high=1, below=True) for v in value)
+        if len(found) == count:
+            return found
+        raise ValueError
     except (TypeError, ValueError):
-        text = str(value) if isinstance(value, (tuple, list)) else shown(value)
-        raise ValueError(f"{name}: got {text}, accepted are two numbers from 0 to below 1") from None
+        text, words = str(value) if isinstance(value, (tuple, list)) else shown(value), {2: "two", 3: "three"}
+        raise ValueError(f"{name}: got {text}, accepted are {words[count]} numbers from 0 to below 1") from None
+
+
+def one_of(name, value, accepted):
+    """*value*, if it is among *accepted*.
+
+    >>> one_of("nonfinite", "skip", ("allow", "skip", "raise"))
+    'skip'
+    """
+    if not any(value is a or (isinstance(value, str) and value == a) for a in accepted):
+        raise ValueError(f"{name}: got {shown(value)}, accepted are {', '.join(map(repr, accepted))}")
+    return value
 
 
 def path(name, value):

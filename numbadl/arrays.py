@@ -140,21 +140,21 @@ def check_out(out, like, name="out", **inputs):
     """*out* is writeable, matches *like*, and is an input itself or shares no memory with one."""
     check(x=like, **{name: out})
     check_shape(name, out, like.shape, "that of the input")
-    target = _memory_of(out)
+    target = memory_of(out)
     if not target.flags.writeable:
         raise ValueError(f"{name}: is read-only")
     for other, array in inputs.items():
-        if out is not array and not _same_elements(target, _memory_of(array)) and share_memory(out, array):
+        if out is not array and not _same_elements(target, memory_of(array)) and share_memory(out, array):
             raise ValueError(f"{name}: overlaps {other} in part; give the same array or one apart from it")
 
 
 def share_memory(a, b):
     """Whether two arrays, on CPU or CUDA, have an element of memory in common."""
-    a, b = _memory_of(a), _memory_of(b)
+    a, b = memory_of(a), memory_of(b)
     return np.may_share_memory(a, b) and np.shares_memory(a, b)
 
 
-def _memory_of(array):
+def memory_of(array):
     """A NumPy array at the addresses of *array*, to ask about addresses only: those of a GPU cannot be read."""
     if isinstance(array, np.ndarray):
         return array

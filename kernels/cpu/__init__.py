@@ -4,7 +4,7 @@ import functools
 
 from .. import shapes
 from ..catalog import catalog
-from . import channel, map, map_by_channel, matmul, norm, reduce, row
+from . import channel, map, map_by_channel, matmul, norm, reduce, row, segments
 from .compile import building, cache_folder
 from .pool import ensure_started
 
@@ -15,6 +15,7 @@ _BUILDERS = {
     shapes.Channel: channel.build,
     shapes.Norm: norm.build,
     shapes.Matmul: matmul.build,
+    shapes.Segments: segments.build,
 }
 
 

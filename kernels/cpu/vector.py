@@ -156,6 +156,24 @@ def spread(context, pointer, count, stride):
     return result(pointer, count, types.intp), codegen
 
 
+@intrinsic(prefer_literal=True)
+def located(context, table, count, stride, like):
+    """Pointers to elements of the type that (like,) points to, whose addresses are table[0], table[stride], ...
+
+    *count* of them (a constant); *table* points to int64.
+    """
+    if not isinstance(count, types.IntegerLiteral):
+        return None
+    result = types.Tuple([*like.types] * count.literal_value)
+
+    def codegen(cx, builder, sig, values):
+        pointer = cx.get_data_type(like.types[0].dtype).as_pointer()
+        places = [builder.gep(values[0], [builder.mul(values[2], _I64(k))]) for k in range(count.literal_value)]
+        return cx.make_tuple(builder, result, [builder.inttoptr(builder.load(place), pointer) for place in places])
+
+    return result(table, count, types.intp, like), codegen
+
+
 @intrinsic
 def elements(context, pointers):
     """The values that a tuple of pointers points to."""

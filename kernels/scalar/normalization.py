@@ -77,6 +77,11 @@ def itself(g):
 
 
 @scalar
+def squared(x):
+    return x * x
+
+
+@scalar
 def sum_of(total, count):
     return total
 
@@ -99,4 +104,5 @@ BATCH_NORM_EVALUATION_BACKWARD = Channel(
     "batch_norm.evaluation.backward", gradient_moments, 2, (0, 1, 2), running_gradient, 4, 3, scaled_gradient, (6,),
     inputs="xx",
 )  # fmt: skip
+CHANNEL_SQUARES = Channel("channel_squares", squared, 1, (), sum_of, 0, 1, outputs="")
 CHANNEL_SUM = Channel("channel_sum", itself, 1, (), sum_of, 0, 1, outputs="")  # the gradient of a bias

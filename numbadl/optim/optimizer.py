@@ -1,11 +1,17 @@
-"""The optimiser classes: parameter groups, state and its saving; the arithmetic is the rule's, in one kernel."""
+"""What all optimisers share: parameter groups, binding, steps, and when a step is refused."""
+
+import inspect
+import math
+from fnmatch import fnmatch
+from types import MappingProxyType
 
 import numpy as np
 
 from .. import _arguments as arguments
-from ..arrays import check, check_shape, device_of, to_host, writeable
-from ..elementwise import run_map
+from ..arrays import check, device_of, to_host
 from ..kernels.scalar.updates import UPDATES
+from . import files, gradients, options
+from .launch import Launch
 
 
 class Optimizer:
@@ -13,65 +19,188 @@ class Optimizer:
 
     Parameters
     ----------
-    params : an array, a list of arrays, a list of groups (dicts with "params" and own hyperparameters), or a model;
-        None leaves the optimiser unbound, until ``fit`` binds it. Arrays are updated in place, and are C-contiguous.
-    lr : learning rate
+    params : an array, a list of arrays, a list of groups (dicts with "params" and own options), or a model; None leaves
+        the optimiser unbound, until ``fit`` binds it. Arrays are updated in place, and are C-contiguous.
+    groups : for a model, own options for some of its parameters: dicts whose "params" is a pattern such as "*.bias", or a list
+        of them; what no pattern matches has the optimiser's options
+    lr : learning rate: a number, or a function of the number of updates before, such as those in `numbadl.optim.schedules`
     maximize : climb instead of descend
+    l1, l2 : l1 * sum(abs(w)) + l2 * sum(w**2) is added to the loss
+    proximal : l1 does not change the gradient; after the step w is moved towards 0 by lr * l1, and stays there
+    frozen : leave the parameters of a group as they are
+    clip_norm : scale gradients so that their norm over all parameters is at most this, as `clip_grad_norm_` does
+    clip_norm_per_tensor : the same for each parameter by itself
+    clip_value : limit each entry of the gradients
+    nonfinite : what happens where a gradient has NaN or infinity: "allow" lets it through, "skip" leaves everything as it is
+        and counts no step, "raise" does so and raises FloatingPointError naming the parameter
+    zero_grad : set the gradients to 0 as they are read
+    ema_decay : keep an exponential mean of the parameters, ema = decay * ema + (1 - decay) * w (see `ema`, `swap_ema`)
+    lookahead : every so many steps, slow weights go a part, lookahead_alpha, of the way, and training continues from there
+        (Zhang et al. 2019)
+    gradient_accumulation_steps : each so-manieth step updates, with the mean of the gradients since the last one
+
+    All options but the last seven may differ between groups. Everything happens in one pass over memory, but for a first
+    look at the gradients (clip_norm, nonfinite) or at each tensor (LARS, LAMB, Adafactor, Muon).
 
     Attributes
     ----------
     param_groups : list of dicts; change ``group["lr"]`` between steps at will
+    steps : number of updates
+    grad_norm : norm of the gradients in the last step that looked at it (clip_norm or nonfinite), before clipping
     """
 
-    def __init__(self, params=None, **hyperparameters):
-        self._check(hyperparameters)
-        self.hyperparameters, self.param_groups, self._state = hyperparameters, [], []
-        self.steps, self._model = 0, None
-        if params is not None:
-            self.bind(params)
+    name = None  # of the record in UPDATES; or see `rule`
 
+    def __init_subclass__(cls, **kwargs):
+        super().__init_subclass__(**kwargs)
+        if cls.name is not None:
+            own = {**UPDATES[cls.name].hyperparameters, **options.GROUP, **options.WHOLE}
+            kind = inspect.Parameter
+            given = [kind(name, kind.KEYWORD_ONLY, default=default) for name, default in own.items()]
+            first = kind("params", kind.POSITIONAL_OR_KEYWORD, default=None)
+            groups = kind("groups", kind.KEYWORD_ONLY, default=None)
+            cls.__signature__ = inspect.Signature([first, *given, groups])
+
+    def __init__(self, params=None, *, groups=None, **given):
+        if self.name is None:
+            raise TypeError("Optimizer: is the base class; use one of its subclasses")
+        bound = inspect.signature(type(self)).bind(params, groups=groups, **given)
+        bound.apply_defaults()
+        h = {name: value for name, value in bound.arguments.items() if name not in ("params", "groups")}
+        self.whole = {name: h.pop(name) for name in options.WHOLE}
+        self.hyperparameters, self.param_groups, self._state = h, [], []
+        self._check(h)
+        options.check_whole(self.whole)
+        self.steps, self._model, self.grad_norm, self._averaged = 0, None, None, False
+        if params is not None:
+            self.bind(params, groups)
+
+    # -- what an optimiser may define ---------------------------------------------------------------------------
     def rule(self, group):
-        """The `numbadl.kernels.scalar.updates.Update` for a group's hyperparameters."""
-        raise NotImplementedError
+        """The `numbadl.kernels.scalar.update_record.Update` for a group's hyperparameters."""
+        return UPDATES[self.name]
+
+    def rule_of(self, group, param):
+        """The rule for one of its parameters, where that depends on the shape."""
+        return self.rule(group)
 
     def _check(self, h):
         """Raise for a wrong value among all hyperparameters, the optimiser's own or those of a group."""
-        for name in ("lr", "eps", "weight_decay", "momentum", "dampening"):
-            if name in h:
-                arguments.number(name, h[name])
-        if "betas" in h:
-            arguments.betas("betas", h["betas"])
+        options.check_group(h)
+
+    def _of_rule(self, record, h):
+        """The hyperparameters as the record's functions take them."""
+        return h
+
+    launch_of = MappingProxyType({})  # name of a record -> class of its launches
 
     # -- binding ----------------------------------------------------------------------------------------------
-    def bind(self, params):
+    def bind(self, params, groups=None):
         """Take parameters (see the class) and start with empty state."""
         model = params if hasattr(params, "flat_parameters") else None
+        if groups is not None and model is None:
+            raise TypeError("groups: is for a model's parameters; for arrays, params is a list of groups")
         if model is not None:
-            groups = [{"params": [params.flat_parameters]}]
+            chosen, names = self._of_model(model, groups)
         elif isinstance(params, (list, tuple)) and params and isinstance(params[0], dict):
-            groups = [dict(group) for group in params]
+            chosen, names = [dict(group) for group in params], None
         else:
-            groups = [{"params": params}]
-        checked = []
-        for group in groups:
-            given = group.pop("params", None)
-            unknown = set(group) - set(self.hyperparameters)
-            if unknown:
-                raise ValueError(
-                    f"param group: unknown options {sorted(unknown)}, accepted are {sorted(self.hyperparameters)}"
+            chosen, names = [{"params": params}], list(params) if isinstance(params, dict) else None
+        checked = [self._group(group) for group in chosen]
+        arrays = [p for group in checked for p in group["params"]]
+        bounds = gradients.Apart(arrays)
+        state = [[self._first_state(group, p) for p in group["params"]] for group in checked]
+        self.steps, self._micro_steps, self._averaged = 0, 0, False
+        self._model, self._flat = model, None if model is None else model.flat_parameters
+        self.param_groups, self._state, self._memory = checked, state, [{"step": 0} for _ in checked]
+        self._names = names or [f"params[{k}]" for k in range(len(arrays))]
+        self._arrays, self._bounds, self._last = arrays, bounds, None
+        self._launches = list(self._make_launches())
+
+    def _group(self, group):
+        given = group.pop("params", None)
+        unknown = set(group) - set(self.hyperparameters)
+        if unknown:
+            raise ValueError(
+                f"param group: unknown options {sorted(unknown)}, accepted are {sorted(self.hyperparameters)}"
+            )
+        group = {**self.hyperparameters, **group}
+        self._check(group)
+        return {**group, "params": [self._checked(a) for a in arguments.array_list("params", given)]}
+
+    def _of_model(self, model, groups):
+        """The groups of a model, and its parameters' names; one flat buffer where nothing asks for single tensors."""
+        if groups is None and not self._needs_tensors:
+            self._keys = None
+            return [{"params": [model.flat_parameters]}], ["the model's parameters"]
+        named, rest = model.parameters(), dict.fromkeys(model.parameters())
+        found, keys = [], []
+        for k, group in enumerate(groups or []):
+            patterns = group.get("params") if isinstance(group, dict) else None
+            patterns = [patterns] if isinstance(patterns, str) else patterns
+            if not isinstance(patterns, (list, tuple)) or not all(isinstance(p, str) for p in patterns):
+                raise TypeError(
+                    f'groups[{k}]: got {arguments.shown(group)}, accepted are dicts with patterns as "params"'
                 )
-            group = {**self.hyperparameters, **group}
-            self._check(group)
-            arrays = arguments.array_list("params", given)
-            checked.append({**group, "params": [self._checked(a) for a in arrays]})
-        params = [p for group in checked for p in group["params"]]
-        if len(set(map(id, params))) != len(params):
-            raise ValueError("params: the same array stands in two places")
-        state = [[self._zeros(group, p) for p in group["params"]] for group in checked]
-        self.steps, self._model, self.param_groups, self._state = 0, model, checked, state
+            matched = [key for key in rest if any(fnmatch(key, pattern) for pattern in patterns)]
+            if not matched:
+                raise ValueError(f"groups[{k}]: {patterns} match none of {list(rest)}")
+            for key in matched:
+                del rest[key]
+            found.append({**group, "params": [named[key] for key in matched]})
+            keys += matched
+        if rest:
+            found, keys = [{"params": [named[key] for key in rest]}, *found], [*rest, *keys]
+        self._keys = keys
+        return found, keys
+
+    @property
+    def _needs_tensors(self):
+        """Whether a model's parameters have to be told apart: for norms or shapes of each."""
+        record = UPDATES[self.name]
+        return bool(record.measure or self.whole["clip_norm_per_tensor"] is not None)
+
+    @staticmethod
+    def _checked(array):
+        check(params=array)
+        if isinstance(array, np.ndarray) and not array.flags.carray:
+            raise ValueError("params: have to be writeable, C-contiguous arrays, because they are updated in place")
+        return array
+
+    def _first_state(self, group, array):
+        """name -> array of each state buffer of a parameter, with its first value."""
+        device, record, h = device_of(array), self.rule_of(group, array), options.now(group, 1)
+        state = {name: _filled(device, array, first, h) for name, first in record.state.items()}
+        if record.factors:
+            shapes = record.factors(tuple(array.shape))
+            state |= {name: device.zeros(shape, array.dtype) for name, shape in shapes.items()}
+        if self.whole["ema_decay"] is not None:
+            state["ema"] = _filled(device, array, "param", h)
+        if self.whole["lookahead"] is not None:
+            state["slow"] = _filled(device, array, "param", h)
+        if self.whole["gradient_accumulation_steps"] > 1:
+            state["accumulated_grad"] = device.zeros(array.shape, array.dtype)
+        return state
+
+    def _make_launches(self):
+        first = 0
+        for number, (group, states) in enumerate(zip(self.param_groups, self._state, strict=True)):
+            alike = {}
+            for k, param in enumerate(group["params"]):
+                record = self.rule_of(group, param)
+                alike.setdefault((record, param.dtype, device_of(param)), []).append(k)
+            for (record, *_), places in alike.items():
+                kind = self.launch_of.get(record.name, Launch)
+                mine = [group["params"][k] for k in places], [states[k] for k in places]
+                yield kind(number, record, [first + k for k in places], *mine)
+            first += len(group["params"])
+
+    def unbind(self):
+        """Forget the parameters and the state."""
+        self.param_groups, self._state, self._launches, self._model, self._last = [], [], [], None, None
 
     def _require_bound(self):
-        if not self.is_bound:
+        if not self.param_groups:
             raise RuntimeError("the optimiser has no parameters yet: give them to the constructor, or let fit bind it")
 
     @property
@@ -85,64 +214,178 @@ class Optimizer:
         self._check_in_place()
 
     def _check_in_place(self):
-        if self._model is not None and self._model.flat_parameters is not self.param_groups[0]["params"][0]:
+        if self._model is not None and self._model.flat_parameters is not self._flat:
             raise RuntimeError("the model's parameters moved since the optimiser was bound: call bind(model) again")
 
-    @staticmethod
-    def _checked(array):
-        check(params=array)
-        if isinstance(array, np.ndarray) and not array.flags.carray:
-            raise ValueError("params: have to be writeable, C-contiguous arrays, because they are updated in place")
-        return array
-
-    def _zeros(self, group, array):
-        device = device_of(array)
-        return {name: device.zeros(array.shape, array.dtype) for name in self.rule(group).state}
-
     # -- steps ------------------------------------------------------------------------------------------------
-    def step(self, grads=None):
+    def step(self, grads=None, *, loss_scale=1.0):
         """One update of all parameters, in place.
 
         Parameters
         ----------
         grads : gradients in the order of the parameters, in the form that these were given in; may be left out for
-            a model, whose own gradients are then taken
+            a model, whose own gradients are then taken. Those of frozen parameters may be None.
+        loss_scale : what the loss was multiplied with; the gradients are divided by it
+
+        Returns
+        -------
+        bool : whether parameters were updated; not if gradients are accumulated, or the step is skipped (`nonfinite`)
 
         Raises
         ------
         RuntimeError : the optimiser is unbound, or the model moved its buffers (`to`) since it was bound
         TypeError, ValueError : a gradient's number, kind, dtype or shape does not fit; nothing was changed
+        FloatingPointError : a gradient is not finite, and ``nonfinite`` is "raise"; nothing was changed
         """
         self._require_bound()
-        model = self._model
         self._check_in_place()
-        if grads is None:
-            if model is None:
-                raise TypeError("grads: needed, because the optimiser was not bound to a model")
-            grads = model.flat_gradients
-        grads = self._match(grads)
-        self.steps += 1
-        for group, states, gradients in zip(self.param_groups, self._state, grads, strict=True):
-            rule = self.rule(group)
-            hyper = {**group, "scale": -1.0 if group.get("maximize") else 1.0}
-            scalars = rule.scalars(self.steps, hyper)
-            for param, grad, state in zip(group["params"], gradients, states, strict=True):
-                _update(rule, param, grad, state, scalars)
+        if self._averaged:
+            raise RuntimeError("the parameters are the averaged ones: call train() before the next step")
+        if loss_scale != 1.0:
+            arguments.number("loss_scale", loss_scale, above=True)
+        self._take(self._own_gradients() if grads is None else grads)
+        launches = [launch for launch in self._launches if not self.param_groups[launch.group]["frozen"]]
+        every = self.whole["gradient_accumulation_steps"]
+        if every > 1:
+            for launch in launches:
+                launch.accumulate(self.whole["zero_grad"])
+            self._micro_steps += 1
+            if self._micro_steps < every:
+                return False
+            self._micro_steps = 0
+        updated = self._update(launches, 1 / (loss_scale * every), zero=every > 1 or self.whole["zero_grad"])
+        if every > 1 and not updated:
+            for launch in launches:
+                launch.forget()
+        return updated
 
-    def _match(self, grads):
-        """The gradients by group, checked against the parameters."""
-        flat = arguments.array_list("grads", grads)
-        params = [p for group in self.param_groups for p in group["params"]]
-        if len(flat) != len(params):
-            raise ValueError(f"grads: got {len(flat)} arrays for {len(params)} parameters")
-        for k, (param, grad) in enumerate(zip(params, flat, strict=True)):
-            name = f"grads[{k}]"
-            check(**{f"params[{k}]": param, name: grad})
-            check_shape(name, grad, param.shape, "that of the parameter")
-            if isinstance(grad, np.ndarray) and np.may_share_memory(grad, param) and np.shares_memory(grad, param):
-                raise ValueError(f"{name}: shares memory with the parameter")
-        flat = iter(writeable(np.require(g, requirements="CA")) if isinstance(g, np.ndarray) else g for g in flat)
-        return [[next(flat) for _ in group["params"]] for group in self.param_groups]
+    def _update(self, launches, scale, zero):
+        try:
+            scales = self._scales(launches, scale)
+        except FloatingPointError:
+            for launch in launches if self.whole["gradient_accumulation_steps"] > 1 else ():
+                launch.forget()
+            raise
+        if scales is None:
+            return False
+        prepared, memories = [], {}
+        for launch in launches:
+            group, memory = self.param_groups[launch.group], memories.get(launch.group)
+            if memory is None:
+                memory = memories[launch.group] = {**self._memory[launch.group]}
+                memory["step"] += 1
+            t = memory["step"]
+            if self.rule_of(group, launch.params[0]) is not launch.record:
+                raise ValueError("param_groups: were changed to options that need other state; call bind again")
+            h = self._of_rule(launch.record, options.now(group, t))
+            prepared.append((t, h, launch.record.scalars(t, h, memory)))
+        for launch, (t, h, scalars), of_tensors in zip(launches, prepared, scales, strict=True):
+            of_tensors = -of_tensors if h["maximize"] else of_tensors
+            launch.update(t, h, of_tensors, zero, self.whole["clip_value"], self.whole["ema_decay"], scalars)
+        for number, memory in memories.items():
+            self._memory[number] = memory
+        self.steps += 1
+        if self.whole["lookahead"] and self.steps % self.whole["lookahead"] == 0:
+            for launch in launches:
+                launch.look_ahead(self.whole["lookahead_alpha"])
+        return True
+
+    def _scales(self, launches, scale):
+        """What each launch's gradients are multiplied with; None if the step is skipped."""
+        norm, each = self.whole["clip_norm"], self.whole["clip_norm_per_tensor"]
+        if norm is None and each is None and self.whole["nonfinite"] == "allow":
+            return [scale] * len(launches)
+        squares = [launch.squares() for launch in launches]
+        total = math.fsum(float(s.sum()) for s in squares)
+        if not math.isfinite(total):
+            bad = self._nonfinite(launches, squares)
+            if bad is not None and self.whole["nonfinite"] == "skip":
+                return None
+            if bad is not None and self.whole["nonfinite"] == "raise":
+                raise FloatingPointError(f"grads: NaN or infinity in that of {bad}; no parameter was changed")
+            total = math.fsum(float(s.sum()) for s in squares) if bad is None else math.nan
+        self.grad_norm = math.sqrt(total) * scale
+        if norm is not None:
+            return [scale * gradients.factor(self.grad_norm, norm)] * len(launches)
+        if each is not None:
+            return [scale * gradients.factor(np.sqrt(s) * scale, each)[:, None] for s in squares]
+        return [scale] * len(launches)
+
+    def _nonfinite(self, launches, squares):
+        """The name of the first parameter whose gradient is not finite. Where none is, squares overflowed: take float64's."""
+        for launch, found in zip(launches, squares, strict=True):
+            for k in np.flatnonzero(~np.isfinite(found)):
+                wide = to_host(launch.gradient(k)).astype(np.float64)
+                if not np.isfinite(wide).all():
+                    return self._name_of(launch.places[k])
+                found[k] = np.sum(wide * wide)
+        return None
+
+    def _name_of(self, place):
+        if self._model is not None and self._keys is None:
+            for key, value in self._model.gradients().items():
+                if not np.isfinite(to_host(value)).all():
+                    return key
+        return self._names[place]
+
+    def _own_gradients(self):
+        if self._model is None:
+            raise TypeError("grads: needed, because the optimiser was not bound to a model")
+        if self._keys is None:
+            return self._model.flat_gradients
+        if self._last is not None and self._last_is_own:
+            return self._last
+        named = self._model.gradients()
+        self._last_is_own = True
+        return [named[key] for key in self._keys]
+
+    def _take(self, grads):
+        """Check the gradients and give them to the launches; nothing is to be done for those of the step before."""
+        given = arguments.array_list("grads", grads)
+        last = self._last
+        if last is not None and len(given) == len(last) and all(a is b for a, b in zip(given, last, strict=True)):
+            return
+        self._last_is_own = self._model is not None and self._keys is not None and self._last_is_own
+        frozen = {k for launch in self._launches for k in launch.places if self.param_groups[launch.group]["frozen"]}
+        taken, addresses = gradients.matched(given, self._arrays, self._bounds, self.whole["zero_grad"], frozen)
+        for launch in self._launches:
+            if not self.param_groups[launch.group]["frozen"]:
+                launch.set_gradients([taken[k] for k in launch.places], [addresses[k] for k in launch.places])
+        self._last = given if not frozen and all(a is b for a, b in zip(given, taken, strict=True)) else None
+
+    # -- averages ---------------------------------------------------------------------------------------------
+    def eval(self):
+        """Put the parameters that are good for predictions in place: those that the schedule-free rule averages.
+
+        Other optimisers have nothing to do. `train` undoes it; `fit` calls both.
+        """
+        self._move(averaged=True)
+
+    def train(self):
+        """Put the parameters that training goes on with in place again."""
+        self._move(averaged=False)
+
+    def _move(self, averaged):
+        self._require_bound()
+        if averaged != self._averaged and any("z" in launch.record.state for launch in self._launches):
+            for launch in self._launches:
+                beta1 = self.param_groups[launch.group]["betas"][0]
+                launch.move_towards_z((1 - 1 / beta1) if averaged else 1 - beta1)
+            self._averaged = averaged
+
+    @property
+    def ema(self):
+        """The exponential means of the parameters, one array for each, in their order (with `ema_decay`)."""
+        self._require_bound()
+        if self.whole["ema_decay"] is None:
+            raise RuntimeError("there is no mean: the optimiser was made without ema_decay")
+        return [state["ema"] for group in self._state for state in group]
+
+    def swap_ema(self):
+        """Exchange the parameters and their exponential means: before an evaluation, and again after it."""
+        if self.ema:
+            for launch in self._launches:
+                launch.swap_average()
 
     # -- state ------------------------------------------------------------------------------------------------
     @property
@@ -155,88 +398,47 @@ class Optimizer:
         self._require_bound()
         return {
             "steps": self.steps,
+            "micro_steps": self._micro_steps,
             "groups": [{k: v for k, v in group.items() if k != "params"} for group in self.param_groups],
+            "memory": [dict(memory) for memory in self._memory],
             "state": [[{k: to_host(v).copy() for k, v in s.items()} for s in group] for group in self._state],
         }
 
     def load_state_dict(self, saved):
         """Continue from what `state_dict` gave; the optimiser is bound to parameters of the same shapes."""
         self._require_bound()
-        if missing := {"steps", "groups", "state"} - set(saved):
+        if missing := {"steps", "micro_steps", "groups", "memory", "state"} - set(saved):
             raise ValueError(f"state: has no {sorted(missing)}")
         if len(saved["groups"]) != len(self.param_groups):
             raise ValueError(f"state: has {len(saved['groups'])} groups, the optimiser {len(self.param_groups)}")
-        shapes = [[{k: v.shape for k, v in s.items()} for s in group] for group in self._state]
-        given = [[{k: v.shape for k, v in s.items()} for s in group] for group in saved["state"]]
+        shapes = [[{k: (v.shape, v.dtype) for k, v in s.items()} for s in group] for group in self._state]
+        given = [[{k: (v.shape, v.dtype) for k, v in s.items()} for s in group] for group in saved["state"]]
         if shapes != given:
             raise ValueError(f"state: shapes {given} do not fit the parameters' {shapes}")
-        self.steps = saved["steps"]
-        for group, options in zip(self.param_groups, saved["groups"], strict=True):
-            group.update(options)
+        for options_of_group in saved["groups"]:
+            self._check(options_of_group)
+        self.steps, self._micro_steps = saved["steps"], saved["micro_steps"]
+        self._memory = [dict(memory) for memory in saved["memory"]]
+        for group, options_of_group in zip(self.param_groups, saved["groups"], strict=True):
+            group.update(options_of_group)
         for group, given in zip(self._state, saved["state"], strict=True):
             for mine, theirs in zip(group, given, strict=True):
                 for name, value in mine.items():
                     device_of(value).copy(value, theirs[name])
 
+    save, load = files.save, files.load
+
     def __repr__(self):
-        return f"{type(self).__name__}({', '.join(f'{k}={v!r}' for k, v in self.hyperparameters.items())})"
+        defaults = {**UPDATES[self.name].hyperparameters, **options.GROUP, **options.WHOLE}
+        shown = {k: v for k, v in {**self.hyperparameters, **self.whole}.items() if v != defaults[k]}
+        return f"{type(self).__name__}({', '.join(f'{k}={v!r}' for k, v in shown.items())})"
 
 
-def _update(rule, param, grad, state, scalars):
-    if param.size:
-        device = device_of(param)
-        device.prepare(param.size)
-        flat = [a.reshape(-1) for a in (param, *state.values())]
-        values = [param.dtype.type(s) for s in scalars]
-        run_map(f"update.{rule.name}", flat[0], grad.reshape(-1), *flat[1:], *flat, *values)
-
-
-class SGD(Optimizer):
-    """Gradient descent, with momentum and Nesterov's look-ahead if asked for: v = mu v + (1 - dampening) g, w -= lr v.
-
-    State: none without momentum, 4 bytes for each float32 parameter with it. weight_decay is L2: it is added to g.
-    """
-
-    def __init__(
-        self, params=None, *, lr, momentum=0.0, dampening=0.0, weight_decay=0.0, nesterov=False, maximize=False
-    ):  # fmt: skip
-        super().__init__(
-            params, lr=lr, momentum=momentum, dampening=dampening, weight_decay=weight_decay, nesterov=nesterov,
-            maximize=maximize,
-        )  # fmt: skip
-
-    def _check(self, h):
-        super()._check(h)
-        if h["nesterov"] and (h["momentum"] <= 0 or h["dampening"] != 0):
-            raise ValueError("nesterov: needs a momentum above 0, and no dampening")
-
-    def rule(self, group):
-        return UPDATES["sgd_momentum" if group["momentum"] else "sgd"]
-
-
-class AdamW(Optimizer):
-    """Adam with decoupled weight decay: w *= 1 - lr wd, then w -= lr mhat / (sqrt(vhat) + eps).
-
-    State: 8 bytes for each float32 parameter.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> import numbadl as nd
-    >>> w = np.array([1.0, -2.0])
-    >>> optimizer = nd.optim.AdamW(w, lr=0.1, weight_decay=0.0)
-    >>> for _ in range(200):
-    ...     optimizer.step(2 * w)  # the gradient of w**2
-    >>> bool(np.abs(w).max() < 0.01)
-    True
-    """
-
-    def __init__(
-        self, params=None, *, lr=1e-3, betas=(0.9, 0.999), eps=1e-8, weight_decay=1e-2, maximize=False
-    ):  # fmt: skip
-        super().__init__(
-            params, lr=lr, betas=arguments.betas("betas", betas), eps=eps, weight_decay=weight_decay, maximize=maximize
-        )
-
-    def rule(self, group):
-        return UPDATES["adamw"]
+def _filled(device, like, first, h):
+    """A state buffer with its first value (see `Update.state`)."""
+    if isinstance(first, str):
+        return device.from_host(to_host(like).copy())
+    value = first(h) if callable(first) else first
+    if not value:
+        return device.zeros(like.shape, like.dtype)
+    return device.from_host(np.full(like.shape, value, like.dtype))

@@ -92,9 +92,11 @@ def fit(
         with bar:
             _tell(callbacks, "on_train_begin", model, history)
             for epoch in range(1, epochs + 1):
+                optimizer.train()
                 order = np.random.default_rng([seed, epoch]).permutation(n) if shuffle and size < n else None
                 with blas.single_threaded if model.device.name == "cpu" else contextlib.nullcontext():
                     values = _epoch(model, x, y, loss, optimizer, order, min(size, n), bar, epoch)
+                optimizer.eval()
                 if validation_data is not None:
                     values |= {f"val_{k}": v for k, v in evaluate(model, *validation_data, loss).items()}
                 history.record(epoch, values)

@@ -121,11 +121,24 @@ def test_batch_norm(shape, training, rng):
         np.testing.assert_allclose(mine, their, rtol=1e-11, atol=1e-12)
 
 
-@pytest.mark.parametrize("case", rules.CASES, ids=rules.label)
-def test_optimizers(case, rng):
-    name, arguments, rule, _ = case
-    start = rng.normal(size=40)
-    gradients = [rng.normal(size=40) * 10 ** rng.uniform(-4, 1, 40) for _ in range(100)]
+@pytest.fixture
+def float64_by_default():
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float64)
+    yield
+    torch.set_default_dtype(before)
+
+
+OPTIMIZERS = [case for case in rules.CASES + rules.MATRICES if hasattr(torch.optim, case[0]) and case[0] != "Muon"]
+
+
+@pytest.mark.parametrize("case", OPTIMIZERS, ids=rules.label)
+def test_optimizers(case, rng, float64_by_default):
+    """All but Muon, which PyTorch computes in bfloat16. NAdam's product of momenta is of PyTorch's default dtype."""
+    name, arguments, rule, shape = case
+    shape = shape if isinstance(shape, tuple) else (40,)
+    start = rng.normal(size=shape)
+    gradients = [rng.normal(size=shape) * 10 ** rng.uniform(-4, 1, shape) for _ in range(100)]
     w, parameter = start.copy(), torch.nn.Parameter(torch.from_numpy(start.copy()))
     mine = getattr(nd.optim, name)(w, **arguments)
     theirs = getattr(torch.optim, name)([parameter], **arguments)

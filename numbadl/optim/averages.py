@@ -1,0 +1,53 @@
+"""Averages of weights over training, in arrays of their own."""
+
+from .. import _arguments as arguments
+from ..arrays import check, device_of, to_host
+from ..kernels.catalog import EXCHANGE, TOWARDS
+from .tensors import Tensors
+
+
+class WeightAverage:
+    """A mean of parameters as they were at each `update`: stochastic weight averaging, or an exponential mean.
+
+    Parameters
+    ----------
+    params : an array, a list or dict of arrays of one dtype, or a model
+    decay : None for the mean of all updates with equal weights (SWA), or a number: mean = decay * mean + (1 - decay) * w
+
+    Batch norm's running statistics belong to the weights before: let the model see training data after `swap`.
+    Source: P. Izmailov et al., "Averaging weights leads to wider optima and better generalization", UAI 2018.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import numbadl as nd
+    >>> w = np.array([1.0, 2.0])
+    >>> mean = nd.optim.WeightAverage(w)
+    >>> for _ in range(3):
+    ...     mean.update()
+    ...     w += 1
+    >>> mean.averages[0].tolist()
+    [2.0, 3.0]
+    >>> mean.swap()
+    >>> w.tolist()
+    [2.0, 3.0]
+    """
+
+    def __init__(self, params, decay=None):
+        if decay is not None:
+            arguments.number("decay", decay, high=1, below=True)
+        self.params = arguments.array_list("params", getattr(params, "flat_parameters", params))
+        check(**{f"params[{k}]": p for k, p in enumerate(self.params)})
+        self.decay, self.updates = decay, 0
+        self.averages = [device_of(p).from_host(to_host(p).copy()) for p in self.params]
+        self._tensors = Tensors([self.averages, self.params])
+
+    def update(self):
+        """Take the parameters as they are now into the mean."""
+        self.updates += 1
+        fraction = 1 / self.updates if self.decay is None or self.updates == 1 else 1 - self.decay
+        self._tensors.run(TOWARDS, scalars=(fraction,))
+
+    def swap(self):
+        """Exchange the parameters and their mean: before an evaluation, and again after it."""
+        self._tensors.run(EXCHANGE)

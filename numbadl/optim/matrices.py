@@ -1,0 +1,196 @@
+"""Adafactor and Muon: optimisers whose direction follows from a whole matrix."""
+
+import math
+from types import MappingProxyType
+
+import numpy as np
+
+from .. import _arguments as arguments
+from ..kernels.catalog import SQUARES
+from ..kernels.scalar.matrices import DIVIDED
+from ..kernels.scalar.updates import UPDATES
+from ..linear import matmul
+from .launch import Launch
+from .optimizer import Optimizer
+from .tensors import Tensors
+
+
+class _Factored(Launch):
+    """Adafactor's matrices: the direction is the gradient, divided by the root of rows' times columns' mean squares."""
+
+    def __init__(self, *given):
+        super().__init__(*given)
+        dtype, self._matrices = self.tensors.dtype, []
+        for array, state in zip(self.scratch[0], self.states, strict=True):
+            rows, columns = array.shape[-2:]
+            if array.size:
+                flat = array.reshape(-1, columns)
+                factors = self.tensors.device.empty((flat.shape[0] // rows, columns), dtype)
+                rows_of = [factors[k // rows] for k in range(flat.shape[0])]
+                tensors = Tensors([[flat[k] for k in range(flat.shape[0])], rows_of])
+                self._matrices.append((tensors, array.reshape(-1, rows, columns), factors, state))
+            else:
+                self._matrices.append(None)
+
+    def finish(self, sums, t, h):
+        squares = [0.0 if held is None else self._divide(t, h, *held) for held in self._matrices]
+        return self.record.finish(np.column_stack([sums[:, 0], squares]), self.sizes, h, t)
+
+    def _divide(self, t, h, tensors, matrices, factors, state):
+        """Update the mean squares of rows and columns, divide by their roots; returns the sum of the result's squares."""
+        device, fresh, (floor, _) = tensors.device, t ** h["beta2_decay"], h["eps"]
+        batch, rows, columns = matrices.shape
+        device.prepare(tensors.size)
+        for k in range(batch):
+            device.kernel("channel_squares")(matrices[k].reshape(rows, columns, 1), factors[k])
+        of_columns = _host(factors) / rows
+        of_rows = tensors.run(SQUARES, rows=slice(0, 1)).reshape(batch, rows, 1) / columns
+        row, column = (_host(state[name]) for name in ("row_var", "col_var"))
+        row = _towards(row, of_rows.reshape(row.shape), fresh)
+        column = _towards(column, of_columns.reshape(column.shape), fresh)
+        device.copy(state["row_var"], row.astype(tensors.dtype))
+        device.copy(state["col_var"], column.astype(tensors.dtype))
+        device.copy(factors, np.ascontiguousarray(column.reshape(batch, columns), tensors.dtype))
+        share = row / np.maximum(row.mean(axis=-2, keepdims=True), floor)
+        return tensors.run(DIVIDED, share.reshape(-1, 1), (floor * floor,)).sum()
+
+
+def _host(array):
+    found = array if isinstance(array, np.ndarray) else array.copy_to_host()
+    return found.astype(np.float64)
+
+
+def _towards(old, new, fraction):
+    return old + fraction * (new - old)
+
+
+class Adafactor(Optimizer):
+    r"""Adam's second moment in the space of rows and columns, steps in proportion to the parameters (Shazeer, Stern 2018).
+
+    For a matrix, r and c are running means of the squares of its rows and of its columns, and v = r c / mean(r); for a
+    vector, v is that of its entries. Then u = g / sqrt(v), w -= a u / max(1, RMS(u) / d), a = max(eps2, RMS(w)) rho, where
+    rho = min(lr, 1 / sqrt(t)), and the means take t**beta2_decay of what is new.
+
+    State, float32: 4 bytes for each row and each column of a matrix, for each entry of a vector. Of arrays of more than two
+    dimensions the last two are the matrix. weight_decay is decoupled: w *= 1 - lr wd. eps is (eps1, eps2), where None stands
+    for the dtype's machine epsilon. Defaults and arithmetic are PyTorch's. Digits: lr=0.05.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import numbadl as nd
+    >>> w = np.array([[1.0, -2.0], [3.0, 0.5]])
+    >>> optimizer = nd.optim.Adafactor(w, lr=0.1)
+    >>> for _ in range(200):
+    ...     _ = optimizer.step(2 * w)  # the gradient of w**2
+    >>> bool(np.abs(w).max() < 0.01)
+    True
+    """
+
+    name = "adafactor"
+    launch_of = MappingProxyType({"adafactor_matrix": _Factored})
+
+    def rule_of(self, group, param):
+        return UPDATES["adafactor_matrix" if len(param.shape) > 1 else "adafactor"]
+
+    def _check(self, h):
+        super()._check(h)
+        first, second = h["eps"] if isinstance(h["eps"], tuple) and len(h["eps"]) == 2 else (h["eps"], None)
+        if first is not None:
+            arguments.number("eps", first)
+        arguments.number("eps", second)
+        arguments.number("d", h["d"], low=1)
+        arguments.number("beta2_decay", h["beta2_decay"], low=-math.inf, high=0)
+
+    def _of_rule(self, record, h):
+        first, second = h["eps"]
+        return h if first is not None else {**h, "eps": (float(np.finfo(self._arrays[0].dtype).eps), second)}
+
+
+class _Orthogonal(Launch):
+    """Muon's matrices: the direction is the momentum with its singular values brought near 1."""
+
+    def __init__(self, *given):
+        super().__init__(*given)
+        device, dtype = self.tensors.device, self.tensors.dtype
+        self._rooms = []
+        for array in self.scratch[0]:
+            rows, columns = array.shape
+            small = min(rows, columns)
+            shapes = (small, small), (small, small), (rows, columns)
+            self._rooms.append([device.empty(shape, dtype) for shape in shapes])
+
+    def finish(self, sums, t, h):
+        rates = []
+        for array, rooms, square in zip(self.scratch[0], self._rooms, sums[:, 0], strict=True):
+            if array.size:
+                self._orthogonalise(array, rooms, max(math.sqrt(square), h["eps"]), h)
+            rates.append(h["lr"] * _ratio(h["adjust_lr_fn"], *array.shape))
+        return np.array(rates)[:, None]
+
+    def _orthogonalise(self, x, rooms, norm, h):
+        """x becomes an odd polynomial of x / norm, by Newton and Schulz: U S' V with singular values S' near 1."""
+        (gram, square, product), (a, b, c), tall = rooms, h["ns_coefficients"], x.shape[0] > x.shape[1]
+        device, number = self.tensors.device, self.tensors.dtype.type
+        device.prepare(max(x.size, gram.size))
+
+        def run(name, *operands):
+            flat = [v.reshape(-1) if getattr(v, "shape", ()) else v for v in operands]
+            device.kernel(name)(*flat)
+
+        run("scaled", x, x, number(1 / norm))
+        for _ in range(h["ns_steps"]):
+            matmul(x, x, gram, transpose_a=tall, transpose_b=not tall)
+            matmul(gram, gram, square)
+            run("blend", gram, square, gram, number(b), number(c))
+            matmul(*((x, gram) if tall else (gram, x)), product)
+            run("blend", x, product, x, number(a), number(1))
+
+
+def _ratio(adjustment, rows, columns):
+    if adjustment == "match_rms_adamw":
+        return 0.2 * math.sqrt(max(rows, columns))
+    return math.sqrt(max(1, rows / columns)) if columns else 1.0
+
+
+class Muon(Optimizer):
+    r"""Momentum made orthogonal, for matrices; AdamW for everything else (Jordan et al. 2024).
+
+    v = mu v + (1 - mu) g; O = NS(v), or of (1 - mu) g + mu v with nesterov, where NS brings the singular values near 1 by
+    ns_steps of X = a X + (b X X' + c (X X')**2) X; w = (1 - lr wd) w - lr r O. The ratio r of a matrix (A, B) is
+    sqrt(max(1, A / B)), or 0.2 sqrt(max(A, B)) with adjust_lr_fn="match_rms_adamw".
+
+    State: 4 bytes for each float32 parameter of a matrix, 8 for others. Defaults are PyTorch's, whose iteration runs in
+    bfloat16 and refuses all but matrices; here those take AdamW's rule with adam_lr, adam_betas and adam_eps, and the
+    same weight_decay. Source: K. Jordan et al., "Muon", 2024, kellerjordan.github.io/posts/muon. Digits: lr=0.02.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import numbadl as nd
+    >>> w = np.array([[1.0, -2.0], [3.0, 0.5]])
+    >>> optimizer = nd.optim.Muon(w, lr=nd.optim.schedules.Polynomial(0.1, total=200), weight_decay=0.0)
+    >>> for _ in range(200):
+    ...     _ = optimizer.step(2 * w)  # the gradient of w**2
+    >>> bool(np.abs(w).max() < 0.01)
+    True
+    """
+
+    name = "muon"
+    launch_of = MappingProxyType({"muon": _Orthogonal})
+
+    def rule_of(self, group, param):
+        return UPDATES["muon" if len(param.shape) == 2 else "adamw"]
+
+    def _check(self, h):
+        super()._check(h)
+        arguments.number("momentum", h["momentum"], high=1)
+        arguments.integer("ns_steps", h["ns_steps"])
+        arguments.one_of("adjust_lr_fn", h["adjust_lr_fn"], (None, "original", "match_rms_adamw"))
+        if not (isinstance(h["ns_coefficients"], tuple) and len(h["ns_coefficients"]) == 3):
+            raise ValueError(f"ns_coefficients: got {h['ns_coefficients']}, accepted are tuples of three numbers")
+
+    def _of_rule(self, record, h):
+        if record.name == "muon":
+            return h
+        return {**h, "lr": h["adam_lr"], "betas": h["adam_betas"], "eps": h["adam_eps"]}
