@@ -120,7 +120,7 @@ def check(**arrays):
             raise TypeError(f"{name}: got {_kind(array)}, accepted are numpy.ndarray and CUDA arrays{_hint(array)}")
         if array.dtype not in DTYPES:
             raise TypeError(f"{name}: got dtype {array.dtype}, accepted are float32 and float64")
-        if not isinstance(array, np.ndarray) and array.size and not _memory_of(array).flags.c_contiguous:
+        if not isinstance(array, np.ndarray) and array.size and not memory_of(array).flags.c_contiguous:
             raise ValueError(f"{name}: is not C-contiguous, as arrays on a GPU have to be")
         if first is None:
             first = name, array
