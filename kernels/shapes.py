@@ -114,7 +114,11 @@ class Segments:
 
 @dataclass(frozen=True)
 class Stage:
-    """One reduction over a row: "sum" or "max" of function(...); with *keep*, later stages see its values in place of input 0."""
+    """One reduction over a row: "sum", "max" or "top" of function(...).
+
+    With *keep*, later stages see its values in place of input 0. "top" is the
+    maximum of a row without NaN, for stages behind which a NaN shows anyway.
+    """
 
     combine: str
     function: Callable
@@ -177,6 +181,29 @@ class Row:
         return (
             before + _operands("x" * output, 2) + _operands("x" * (values + row_values), 1) + _operands(self.scalars, 0)
         )
+
+
+@dataclass(frozen=True)
+class Columns:
+    """A `Row` along the middle axis of (outer, n, inner) arrays: stages and a map of elements, without labels and the like.
+
+    Operands of the kernel: inputs, output, scalars.
+    """
+
+    row: Row
+
+    @property
+    def name(self):
+        return f"{self.row.name}.columns"
+
+    def operands(self):
+        """(kind, number of dimensions) of each operand, in order."""
+        return _operands(self.row.inputs + "x", 3) + _operands(self.row.scalars, 0)
+
+    @staticmethod
+    def take(row):
+        """Whether an operation on rows is one that columns can do."""
+        return row.output is not None and row.counts()[1:] == (0, 0, 1, 0, 0) and row.threshold is None
 
 
 @dataclass(frozen=True)

@@ -272,6 +272,12 @@ def rows_of(array, axis):
     return array.reshape(rows, n) if inner == 1 else array.reshape(math.prod(shape[:axis]), n, inner)
 
 
+def columns_of(array, axis):
+    """A C-contiguous array as (outer, n, inner), where n is the extent of *axis*."""
+    shape = array.shape
+    return writeable(array.reshape(math.prod(shape[:axis]), shape[axis], math.prod(shape[axis + 1 :])))
+
+
 def check_axis(axis, ndim):
     """*axis* as a non-negative integer. Raises ValueError (numpy.exceptions.AxisError is one) if it is out of range."""
     if ndim == 0:

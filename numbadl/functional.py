@@ -1,14 +1,19 @@
 """The public operations, derived from the records in ``numbadl.kernels.scalar``: checks, layouts, one kernel call."""
 
+import math
+
 import numpy as np
 
 from .activation import functions_of
 from .apl import AdaptivePiecewiseLinear
-from .arrays import check, check_axis, check_out, check_shape, device_of, rows_of
+from .arrays import check, check_axis, check_out, check_shape, columns_of, device_of, rows_of
 from .gated import GatedFunction, Maxout, SplitFunction
 from .kernels.catalog import catalog
 from .kernels.scalar.activations import ACTIVATIONS
 from .kernels.scalar.gated import GATED as GATED_RECORDS
+from .kernels.shapes import Columns
+
+FEWEST_COLUMNS = 16  # side by side: fewer are copied into rows
 
 
 class RowFunction:
@@ -41,14 +46,24 @@ class RowFunction:
         if first.size == 0:
             return out
         device.prepare(first.size)
+        name = self.__name__ + ".masked" * len(masks) + what
+        given = (*inputs.values(), *masks)
+        if device.name == "cpu" and axis < first.ndim - 1 and _beside_each_other(name, axis, *given, out):
+            device.kernel(Columns(catalog()[name]))(*[columns_of(a, axis) for a in (*given, out)])
+            return out
         direct = device.name == "cuda" or (axis == first.ndim - 1 and out.flags.carray)
         result = rows_of(out, axis) if direct else np.empty(rows_of(out, axis).shape, out.dtype)
-        name = self.__name__ + ".masked" * len(masks) + what
-        device.kernel(name)(*[rows_of(a, axis) for a in (*inputs.values(), *masks)], result)
+        device.kernel(name)(*[rows_of(a, axis) for a in given], result)
         if not direct:
             moved = np.moveaxis(out, axis, -1)
             moved[...] = result.reshape(moved.shape)
         return out
+
+
+def _beside_each_other(name, axis, *arrays):
+    """Whether the columns along *axis* lie side by side in memory, and enough of them for vectors."""
+    wide = math.prod(arrays[0].shape[axis + 1 :]) >= FEWEST_COLUMNS
+    return wide and Columns.take(catalog()[name]) and all(a.flags.c_contiguous and a.flags.aligned for a in arrays)
 
 
 def _mask_like(x, mask, name):

@@ -4,7 +4,7 @@ import functools
 
 from .. import shapes
 from ..catalog import catalog
-from . import channel, map, map_by_channel, matmul, norm, reduce, row, segments
+from . import channel, column, map, map_by_channel, matmul, norm, reduce, row, segments
 from .compile import building, cache_folder
 from .pool import ensure_started
 
@@ -12,6 +12,7 @@ _BUILDERS = {
     shapes.Map: lambda spec: (map_by_channel if spec.by_channel else map).build(spec),
     shapes.Reduce: reduce.build,
     shapes.Row: row.build,
+    shapes.Columns: column.build,
     shapes.Channel: channel.build,
     shapes.Norm: norm.build,
     shapes.Matmul: matmul.build,

@@ -299,48 +299,66 @@ def vector_map(context, fn, count, sources, targets, scalars):
     return types.void(fn, types.intp, sources, targets, scalars), codegen
 
 
-@intrinsic
-def vector_map_accumulate(context, fn, count, sources, targets, totals, scalars):
-    """for i in range(count): (targets[0][i], ..., *terms) = fn(sources[0][i], ..., *scalars); totals[k][i] += terms[k]."""
-    element = _Element(context, fn, sources, scalars)
-    dtypes, total_dtypes = ([p.dtype for p in pointers.types] for pointers in (targets, totals))
+def _map_and_accumulate(join):
+    """The intrinsic (fn, count, sources, targets, totals, scalars) that for each of *count* elements joins terms to totals:
 
-    def codegen(cx, builder, sig, values):
-        prefer_512_bit(builder)
-        from_, to, sums, parameters = (cgutils.unpack_tuple(builder, v) for v in values[2:])
+    (targets[0][i], ..., *terms) = fn(sources[0][i], ..., *scalars); totals[k][i] = join(totals[k][i], terms[k]).
+    """
 
-        def body(i, mark, carried):
-            found = element.call(cx, builder, element.load(cx, builder, from_, i, mark) + parameters)
-            before = [builder.load(builder.gep(p, [i], inbounds=True)) for p in sums]
-            for access in before:
-                mark(access)
-            added = [builder.fadd(b, f) for b, f in zip(before, found[len(to) :], strict=True)]
-            element.store(cx, builder, found[: len(to)], to, dtypes, i, mark)
-            element.store(cx, builder, added, sums, total_dtypes, i, mark, first=len(to))
+    @intrinsic
+    def accumulate(context, fn, count, sources, targets, totals, scalars):
+        element = _Element(context, fn, sources, scalars)
+        dtypes, total_dtypes = ([p.dtype for p in pointers.types] for pointers in (targets, totals))
 
-        _independent_loop(builder, values[1], body)
-        return cx.get_dummy_value()
+        def codegen(cx, builder, sig, values):
+            prefer_512_bit(builder)
+            from_, to, kept, parameters = (cgutils.unpack_tuple(builder, v) for v in values[2:])
 
-    return types.void(fn, types.intp, sources, targets, totals, scalars), codegen
+            def body(i, mark, carried):
+                found = element.call(cx, builder, element.load(cx, builder, from_, i, mark) + parameters)
+                before = [builder.load(builder.gep(p, [i], inbounds=True)) for p in kept]
+                for access in before:
+                    mark(access)
+                joined = [join(builder, b, f) for b, f in zip(before, found[len(to) :], strict=True)]
+                element.store(cx, builder, found[: len(to)], to, dtypes, i, mark)
+                element.store(cx, builder, joined, kept, total_dtypes, i, mark, first=len(to))
+
+            _independent_loop(builder, values[1], body)
+            return cx.get_dummy_value()
+
+        return types.void(fn, types.intp, sources, targets, totals, scalars), codegen
+
+    return accumulate
+
+
+def _maximum(builder, a, b):
+    """IEEE 754-2019's: NaN wins."""
+    signature = ir.FunctionType(a.type, [a.type] * 2)
+    return builder.call(builder.module.declare_intrinsic("llvm.maximum", [a.type], signature), [a, b])
+
+
+vector_map_accumulate = _map_and_accumulate(lambda builder, total, term: builder.fadd(total, term))
+vector_map_largest = _map_and_accumulate(_maximum)
 
 
 class _Reduction:
-    """The code that combines fn(sources[0][i], ..., *scalars) over i: sums, or the maximum, of each value of fn.
+    """The code that combines fn(sources[0][i], ..., *scalars) over i: the sum, "max" or "top" of each value of fn.
 
     The first *outputs* values are not combined, but stored.
 
     Additions may be re-associated within a block, and only there: which elements meet in which lane depends on the count and the
-    machine's vectors, never on threads. The maximum is IEEE 754-2019's: NaN wins.
+    machine's vectors, never on threads. "max" is IEEE 754-2019's maximum: NaN wins. "top" takes half its instructions, and
+    compares floats by their bits, as integers: a NaN wins or loses, by its sign.
     """
 
     def __init__(self, context, combine, fn, sources, scalars, outputs=0):
-        self.element, self.maximum, self.outputs = _Element(context, fn, sources, scalars), combine == "max", outputs
+        self.element, self.combine, self.outputs = _Element(context, fn, sources, scalars), combine, outputs
         self.types = self.element.results[outputs:]
 
     def emit(self, cx, builder, count, sources, scalars, kept=(), kept_types=()):
         """-> totals; *kept* are pointers to where the first values of each element are stored, combined or not."""
-        start = float("-inf") if self.maximum else 0.0
-        initial = [ir.Constant(cx.get_value_type(t), start) for t in self.types]
+        start = 0.0 if self.combine == "sum" else float("-inf")
+        initial = [self._keyed(builder, ir.Constant(cx.get_value_type(t), start)) for t in self.types]
         totals = [cgutils.alloca_once_value(builder, value) for value in initial]
         for slot, value in zip(totals, initial, strict=True):
             builder.store(value, slot)
@@ -355,22 +373,44 @@ class _Reduction:
             )
             for slot, value in zip(totals, found, strict=True):
                 builder.store(self._join(builder, builder.load(slot), value), slot)
-        return [builder.load(slot) for slot in totals]
+        found = [builder.load(slot) for slot in totals]
+        if self.combine != "top":
+            return found
+        return [
+            builder.bitcast(_ordered(builder, k), cx.get_value_type(t)) for k, t in zip(found, self.types, strict=True)
+        ]
 
     def _block(self, cx, builder, count, sources, scalars, kept, kept_types, initial):
 
         def body(i, mark, totals):
             found = self.element.call(cx, builder, self.element.load(cx, builder, sources, i, mark) + scalars)
             self.element.store(cx, builder, found[: len(kept)], kept, kept_types, i, mark)
-            return [self._join(builder, t, v) for t, v in zip(totals, found[self.outputs :], strict=True)]
+            values = [self._keyed(builder, v) for v in found[self.outputs :]]
+            return [self._join(builder, t, v) for t, v in zip(totals, values, strict=True)]
 
         return _independent_loop(builder, count, body, initial)
 
+    def _keyed(self, builder, value):
+        """What *value* is combined as: itself, or an integer."""
+        if self.combine != "top":
+            return value
+        return _ordered(builder, builder.bitcast(value, ir.IntType(64 if value.type == ir.DoubleType() else 32)))
+
     def _join(self, builder, total, value):
-        if not self.maximum:
+        if self.combine == "sum":
             return builder.fadd(total, value, flags=("reassoc", "nsz"))
-        signature = ir.FunctionType(value.type, [value.type] * 2)
-        return builder.call(builder.module.declare_intrinsic("llvm.maximum", [value.type], signature), [total, value])
+        if self.combine == "max":
+            return _maximum(builder, total, value)
+        return builder.select(builder.icmp_signed(">", value, total), value, total)
+
+
+def _ordered(builder, bits):
+    """The bits of a float as an integer that is larger for a larger float; its own inverse."""
+    width = bits.type.width
+    all_but_sign = builder.lshr(
+        builder.ashr(bits, bits.type(width - 1)), bits.type(1)
+    )  # of negative floats, otherwise 0
+    return builder.xor(bits, all_but_sign)
 
 
 def _map_and_combine(combine):

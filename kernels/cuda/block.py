@@ -45,3 +45,4 @@ combine_total, combine_maximum = combiner(total), combiner(maximum)
 
 # How a number of many elements is combined: what to start from, a thread's own step, that of a group of threads.
 COMBINERS = {"sum": (0.0, total, combine_total), "max": (-float("inf"), maximum, combine_maximum)}
+COMBINERS["top"] = COMBINERS["max"]

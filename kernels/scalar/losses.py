@@ -11,7 +11,7 @@ import numpy as np
 
 from ..shapes import Row, Stage
 from .language import scalar
-from .math import exp, log, log1p
+from .math import exp, exp_to_1, log, log1p
 from .records import Parameter, finite_above_0, finite_from_0
 
 
@@ -172,7 +172,7 @@ def shifted_logit_at_label(logit, distance: np.int32, largest):
 
 @scalar
 def shifted_exp(logit, distance: np.int32, largest, at_label):
-    return exp(logit - largest)
+    return exp_to_1(logit - largest)
 
 
 @scalar
@@ -182,7 +182,7 @@ def cross_entropy(largest, at_label, total):
 
 @scalar
 def cross_entropy_gradient(shifted, distance: np.int32, largest, at_label, total, scale):
-    probability = shifted / total
+    probability = shifted * (1 / total)
     return scale * (probability - 1 if distance == 0 else probability)
 
 
@@ -214,7 +214,7 @@ def weighted_cross_entropy(name, share, **operands):
 
     @scalar
     def shifted(logit, a, b, c, largest, whole, mean):
-        return exp(logit - largest)
+        return exp_to_1(logit - largest)
 
     @scalar
     def value(largest, whole, mean, total, factor, gradient_factor):
@@ -222,11 +222,11 @@ def weighted_cross_entropy(name, share, **operands):
 
     @scalar
     def gradient(shifted, a, b, c, largest, whole, mean, total, factor, gradient_factor):
-        slope = whole * (shifted / total) - share(a, b, c)
+        slope = whole * (shifted * (1 / total)) - share(a, b, c)
         return 0 if gradient_factor == 0 else gradient_factor * slope
 
     stages = (
-        Stage("max", logit_itself),
+        Stage("top", logit_itself),
         Stage("sum", share_itself),
         Stage("sum", share_of_logit),
         Stage("sum", shifted, keep=True),
@@ -250,7 +250,7 @@ def nll_gradient(log_probability, distance: np.int32, at_label, factor, gradient
 
 
 _STAGES = (
-    Stage("max", largest_logit), Stage("sum", shifted_logit_at_label), Stage("sum", shifted_exp, keep=True)
+    Stage("top", largest_logit), Stage("sum", shifted_logit_at_label), Stage("sum", shifted_exp, keep=True)
 )  # fmt: skip
 _CROSS_ENTROPY = (
     Row("cross_entropy.value", tuple(s.without_keep() for s in _STAGES), value=cross_entropy, labelled=True),

@@ -6,7 +6,7 @@ import numpy as np
 
 from ..shapes import Row, Stage, Threshold
 from .language import scalar
-from .math import exp, log
+from .math import exp, exp_to_1, log
 
 
 @scalar
@@ -16,12 +16,12 @@ def itself(x):
 
 @scalar
 def exp_from(x, largest):
-    return exp(x - largest)
+    return exp_to_1(x - largest)
 
 
 @scalar
 def share(part, largest, total):
-    return part / total
+    return part * (1 / total)
 
 
 @scalar
@@ -57,12 +57,12 @@ def where_kept(x, keep: bool):
 
 @scalar
 def exp_where_kept(x, keep: bool, largest):
-    return exp(x - largest) if keep else 0
+    return exp_to_1(x - largest) if keep else 0
 
 
 @scalar
 def kept_share(part, keep: bool, largest, total):
-    return part / total if keep else 0
+    return part * (1 / total) if keep else 0
 
 
 @scalar
@@ -98,7 +98,7 @@ def negated(x):
 
 @scalar
 def exp_below(x, largest):
-    return exp(-x - largest)
+    return exp_to_1(-x - largest)
 
 
 @scalar
@@ -164,15 +164,15 @@ def to_the_first(x, grad, distance: np.int32, largest, place):
     return grad if -1.0 * distance == place else 0
 
 
-SOFTMAX = Row("softmax", (Stage("max", itself), Stage("sum", exp_from, keep=True)), share)
-LOG_SOFTMAX = Row("log_softmax", (Stage("max", itself), Stage("sum", exp_from)), log_share)
+SOFTMAX = Row("softmax", (Stage("top", itself), Stage("sum", exp_from, keep=True)), share)
+LOG_SOFTMAX = Row("log_softmax", (Stage("top", itself), Stage("sum", exp_from)), log_share)
 SOFTMAX_BACKWARD = Row("softmax.backward", (Stage("sum", product),), softmax_gradient, inputs="xx")
 LOG_SOFTMAX_BACKWARD = Row("log_softmax.backward", (Stage("sum", first),), log_softmax_gradient, inputs="xx")
 SOFTMAX_MASKED = Row(
-    "softmax.masked", (Stage("max", where_kept), Stage("sum", exp_where_kept, keep=True)), kept_share, inputs="xb"
+    "softmax.masked", (Stage("top", where_kept), Stage("sum", exp_where_kept, keep=True)), kept_share, inputs="xb"
 )
 LOG_SOFTMAX_MASKED = Row(
-    "log_softmax.masked", (Stage("max", where_kept), Stage("sum", exp_where_kept)), kept_log_share, inputs="xb"
+    "log_softmax.masked", (Stage("top", where_kept), Stage("sum", exp_where_kept)), kept_log_share, inputs="xb"
 )
 SOFTMAX_MASKED_BACKWARD = Row(
     "softmax.masked.backward", (Stage("sum", kept_product),), kept_softmax_gradient, inputs="xxb"
@@ -180,7 +180,7 @@ SOFTMAX_MASKED_BACKWARD = Row(
 LOG_SOFTMAX_MASKED_BACKWARD = Row(
     "log_softmax.masked.backward", (Stage("sum", kept_first),), kept_log_softmax_gradient, inputs="xxb"
 )
-SOFTMIN = Row("softmin", (Stage("max", negated), Stage("sum", exp_below, keep=True)), share)
+SOFTMIN = Row("softmin", (Stage("top", negated), Stage("sum", exp_below, keep=True)), share)
 SOFTMIN_BACKWARD = Row("softmin.backward", (Stage("sum", product),), softmin_gradient, inputs="xx")
 SPARSEMAX = Row("sparsemax", (Stage("max", itself),), excess, threshold=Threshold(minus_one, above, mean_less_share))
 SPARSEMAX_BACKWARD = Row(

@@ -1,0 +1,31 @@
+"""Where the output of a map is stored: into the cache, or past it where it would not stay there anyway."""
+
+from .compile import function
+from .pool import cache_bytes
+from .vector import any_equal, stream_map, vector_map
+
+
+@function
+def past_cache_pays(size, sources, targets):
+    """Whether operands of *size* bytes in all would not stay in the last-level cache, for an operation that is not in place.
+
+    Measured, relu, float32, 32 MiB of cache: 1.6 times faster at 16M elements, 1.4 at 4M, equal at 2M, and half as fast at 1M.
+    """
+    return 4 * size > 3 * cache_bytes() and not any_equal(sources, targets)
+
+
+def storing(fn, outputs=1):
+    """A compiled function (past, count, sources, targets, scalars): the loop of a map, whose stores may go past the cache."""
+
+    @function
+    def either(past, count, sources, targets, scalars):
+        if past:
+            stream_map(fn, count, sources, targets, scalars)
+        else:
+            vector_map(fn, count, sources, targets, scalars)
+
+    @function
+    def into_cache(past, count, sources, targets, scalars):
+        vector_map(fn, count, sources, targets, scalars)
+
+    return either if outputs == 1 else into_cache
