@@ -11,9 +11,21 @@ import numpy as np
 
 from .compile import function, kernel
 from .pool import parallel
-from .vector import at, elements, pick, pointers, spread, vector_map, vector_map_accumulate, vector_map_sum
+from .stores import past_cache_pays, storing
+from .vector import (
+    at,
+    elements,
+    pick,
+    pointers,
+    spread,
+    vector_map,
+    vector_map_accumulate,
+    vector_map_sum,
+    vector_rows_accumulate,
+)
 
-ROWS = 64  # rows added in the arrays' type; blocks are added in float64, in order
+TOGETHER = 4  # rows whose terms are added to each other first: then totals are loaded and stored for every fourth only
+ROWS = 256  # rows added in the arrays' type; blocks are added in float64, in order
 TASK = 1 << 14  # elements of a map task
 
 
@@ -57,10 +69,11 @@ def _finisher(spec, channel_inputs, channel_outputs, scalars):
 
 
 def _build_runs(spec, has_sums, has_output, inputs, targets, reduce_with, map_with, constants, finish):
-    reduce, output, sums = spec.reduce, spec.output, spec.sums
+    reduce, output, sums, arrays = spec.reduce, spec.output, spec.sums, len(spec.inputs) + len(spec.outputs)
+    map_run = storing(output, len(spec.outputs)) if has_output else None
 
     @parallel
-    def run_channel(total, operands, n, channels, s, c):
+    def run_channel(total, operands, n, channels, s, past, c):
         if has_sums:
             given = elements(at(reduce_with(operands), c)) + constants(operands)
             for i in range(n):
@@ -73,34 +86,43 @@ def _build_runs(spec, has_sums, has_output, inputs, targets, reduce_with, map_wi
             given = elements(at(map_with(operands), c)) + constants(operands)
             for i in range(n):
                 start = (i * channels + c) * s
-                vector_map(output, s, at(inputs(operands), start), at(targets(operands), start), given)
+                map_run(past, s, at(inputs(operands), start), at(targets(operands), start), given)
 
     @kernel(spec, ".runs")
     def run(*arguments):
         n, c, s = arguments[0].shape
         total = np.zeros((sums, c), np.float64)
         if n * s > 0:
-            run_channel(c, (total, pointers(arguments), n, c, s))
+            operands = pointers(arguments)
+            past = past_cache_pays(arrays * arguments[0].nbytes, inputs(operands), targets(operands))
+            run_channel(c, (total, operands, n, c, s, past))
 
     return run
 
 
 def _build_rows(spec, has_sums, has_output, inputs, targets, reduce_with, map_with, constants, finish):
-    reduce, output, sums = spec.reduce, spec.output, spec.sums
+    reduce, output, sums, arrays = spec.reduce, spec.output, spec.sums, len(spec.inputs) + len(spec.outputs)
+    map_row = storing(output, len(spec.outputs)) if has_output else None
 
     @parallel
     def add_block(partial, operands, n, block):
         c = partial.shape[2]
         accumulators = spread(pointers((partial[block],)), sums, c)
-        for i in range(block * ROWS, min((block + 1) * ROWS, n)):
+        first, last = block * ROWS, min((block + 1) * ROWS, n)
+        whole = last - (last - first) % TOGETHER
+        for i in range(first, whole, TOGETHER):
+            shared, given = reduce_with(operands), constants(operands)
+            vector_rows_accumulate(reduce, TOGETHER, c, c, at(inputs(operands), i * c), shared, accumulators, given)
+        for i in range(whole, last):
             sources = at(inputs(operands), i * c) + reduce_with(operands)
             vector_map_accumulate(reduce, c, sources, (), accumulators, constants(operands))
 
     @parallel
-    def map_block(rows, operands, n, c, block):
+    def map_block(rows, operands, n, c, past, blocks, index):
+        block = blocks - 1 - index  # from the end: the rows that were read last are still in the cache
         for i in range(block * rows, min((block + 1) * rows, n)):
             sources = at(inputs(operands), i * c) + map_with(operands)
-            vector_map(output, c, sources, at(targets(operands), i * c), constants(operands))
+            map_row(past, c, sources, at(targets(operands), i * c), constants(operands))
 
     @kernel(spec, ".rows")
     def run(*arguments):
@@ -119,6 +141,8 @@ def _build_rows(spec, has_sums, has_output, inputs, targets, reduce_with, map_wi
         finish(total, operands, n, 0, c)
         if has_output:
             rows = max(1, TASK // c)
-            map_block((n + rows - 1) // rows, (rows, operands, n, c))
+            past = past_cache_pays(arrays * arguments[0].nbytes, inputs(operands), targets(operands))
+            blocks = (n + rows - 1) // rows
+            map_block(blocks, (rows, operands, n, c, past, blocks))
 
     return run

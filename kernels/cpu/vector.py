@@ -341,6 +341,47 @@ vector_map_accumulate = _map_and_accumulate(lambda builder, total, term: builder
 vector_map_largest = _map_and_accumulate(_maximum)
 
 
+@intrinsic(prefer_literal=True)
+def vector_rows_accumulate(context, fn, rows, count, stride, sources, shared, totals, scalars):
+    """for i in range(count): totals[k][i] += the sum over *rows* (a constant) rows of term k of
+
+    fn(sources[0][row * stride + i], ..., shared[0][i], ..., *scalars): totals are loaded and stored once for all rows.
+    """
+    if not isinstance(rows, types.IntegerLiteral):
+        return None
+    element = _Element(context, fn, types.Tuple([*sources.types, *shared.types]), scalars)
+    dtypes = [p.dtype for p in totals.types]
+
+    def codegen(cx, builder, sig, values):
+        prefer_512_bit(builder)
+        from_, beside, to, parameters = (cgutils.unpack_tuple(builder, v) for v in values[4:])
+        of_row = [
+            [_moved(builder, p, builder.mul(values[3], _I64(r))) for p in from_] for r in range(rows.literal_value)
+        ]
+
+        def body(i, mark, carried):
+            terms = [
+                element.call(cx, builder, element.load(cx, builder, [*row, *beside], i, mark) + parameters)
+                for row in of_row
+            ]
+            while len(terms) > 1:
+                pairs = [
+                    [builder.fadd(a, b) for a, b in zip(*two, strict=True)]
+                    for two in zip(terms[::2], terms[1::2], strict=False)
+                ]
+                terms = pairs + terms[len(pairs) * 2 :]
+            before = [builder.load(builder.gep(p, [i], inbounds=True)) for p in to]
+            for access in before:
+                mark(access)
+            added = [builder.fadd(b, f) for b, f in zip(before, terms[0], strict=True)]
+            element.store(cx, builder, added, to, dtypes, i, mark)
+
+        _independent_loop(builder, values[2], body)
+        return cx.get_dummy_value()
+
+    return types.void(fn, rows, types.intp, types.intp, sources, shared, totals, scalars), codegen
+
+
 class _Reduction:
     """The code that combines fn(sources[0][i], ..., *scalars) over i: the sum, "max" or "top" of each value of fn.
 
