@@ -10,7 +10,7 @@ from .scalar.language import scalar
 from .scalar.losses import LOSSES, ElementLoss
 from .scalar.stages import compose_backward, of_activation
 from .scalar.updates import UPDATES
-from .shapes import Channel, Map, Matmul, Norm, Reduce, Row
+from .shapes import Channel, Map, Matmul, Norm, Reduce, Row, Sample
 
 
 def backward_of(record):
@@ -82,6 +82,11 @@ def scaled(x, factor):
 
 
 @scalar
+def next_number(x):
+    return x + 1
+
+
+@scalar
 def clipped(x, low, high):
     return low if x < low else (high if x > high else x)
 
@@ -93,10 +98,14 @@ def catalog():
     found += [k for record in GATED.values() for k in _gated_kernels(record)]
     found += [k for record in LOSSES.values() for k in _loss_kernels(record)]
     found += [_update_kernel(record) for record in UPDATES.values()]
-    found += _records_of(rows, Row) + _records_of(dropout, Map) + _records_of(normalization, Channel)
+    found += _records_of(rows, Row) + _records_of(dropout, Map) + _records_of(normalization, Channel, Sample)
     found += _records_of(row_norms, Norm)
     found += [Reduce("sum", ACTIVATIONS["identity"].forward), Reduce("sum_of_squares", square)]
-    found += [Map("scaled", scaled, scalars="x"), Map("clipped", clipped, scalars="xx")]
+    found += [
+        Map("scaled", scaled, scalars="x"),
+        Map("clipped", clipped, scalars="xx"),
+        Map("next_number", next_number),
+    ]
     for ta, tb, bias in itertools.product((False, True), repeat=3):
         found.append(Matmul("matmul" + ".ta" * ta + ".tb" * tb + ".bias" * bias, ta, tb, bias))
     return {declaration.name: declaration for declaration in found}

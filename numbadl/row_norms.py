@@ -260,7 +260,9 @@ class InstanceNorm(_RowNorm):
     def __call__(self, x, weight=None, bias=None, eps=1e-5, out=None):
         rows = _groups(x, None)
         if rows.n == 1:
-            raise ValueError(f"x: got shape {x.shape}; instance norm needs more than one value for each channel of a sample")
+            raise ValueError(
+                f"x: got shape {x.shape}; instance norm needs more than one value for each channel of a sample"
+            )
         return self._forward(x, rows, weight, bias, eps, out)
 
 

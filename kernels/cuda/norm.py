@@ -16,7 +16,15 @@ from .tiles import sum_launcher
 
 def build(spec):
     """The kernel of a `Norm`: inputs, output, affine operands, row inputs and outputs, [sums], scalars, segment."""
-    counts = (len(spec.inputs), 1, spec.affine, spec.row_inputs, spec.row_outputs, spec.affine_sums > 0, len(spec.scalars))
+    counts = (
+        len(spec.inputs),
+        1,
+        spec.affine,
+        spec.row_inputs,
+        spec.row_outputs,
+        spec.affine_sums > 0,
+        len(spec.scalars),
+    )
     ends = np.cumsum([0, *counts]).tolist()
     grid, sum_terms = _grid(spec), _terms_launcher(spec) if spec.affine_sums else None
 
@@ -82,7 +90,7 @@ def _grid(spec):
                 element = load(inputs, start + column) + load(affine, own + column // segment)
                 store(outputs, start + column, output(*(element + values)))
                 column += lanes
-            if lane < end and lane == 0:
+            if lane == 0 and end > 0:
                 store(results, r, values[given:end_of_stored])
             first += groups * cuda.gridDim.x
 

@@ -9,7 +9,7 @@ from ..train import fit as training
 from .activations import ActivationLayer
 from .layer import Layer
 from .layers import BatchNorm, Dropout
-from .norms import Norm
+from .norms import NORMS
 
 LINE = 64  # bytes: every parameter starts at a multiple, padded with zeros
 
@@ -200,6 +200,6 @@ def _activation_behind(layers):
     for layer in layers:
         if isinstance(layer, ActivationLayer):
             return layer.function.record
-        if not isinstance(layer, (BatchNorm, Norm, Dropout)):
+        if not isinstance(layer, (BatchNorm, Dropout, *NORMS)):
             return None
     return None

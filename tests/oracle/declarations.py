@@ -9,6 +9,8 @@ import math
 import numpy as np
 from numbadl.kernels import shapes
 from numbadl.kernels.catalog import activation_kernels
+from numbadl.kernels.scalar import stages
+from numbadl.kernels.scalar.fused_norm import fused_batch_norm
 from numbadl.kernels.scalar.language import scalar
 from numbadl.kernels.scalar.random import random_bits
 
@@ -38,12 +40,21 @@ def own(x, alpha=0.75):
 
 OWN = {declaration.name: declaration for declaration in activation_kernels(own.record)}
 
-# What the shapes allow and no kernel of the catalog is: random maps by channel. And a user's activation.
+
+def fused_norms():
+    """Batch norm with stages of every kind of operand behind it."""
+    records = [stages.RESIDUAL, stages.of_activation(nd.ACTIVATIONS["prelu"]), stages.SCALE, stages.RESIDUAL]
+    for by_training in fused_batch_norm(records, (True, False)):
+        yield from by_training.values()
+
+
+# What the shapes allow and no kernel of the catalog is: random maps by channel. And a user's activation, a fused batch norm.
 OTHERS = {
     declaration.name: declaration
     for declaration in [
         shapes.Map("scaled_at_random", scaled_at_random, scalars="u", random=True, channels=1),
         shapes.Map("scaled_at_random.backward", scaled_at_random_backward, "xx", "x", "u", True, channels=1, sums=1),
+        *fused_norms(),
     ]
 } | OWN
 
@@ -52,7 +63,8 @@ def operands(declaration, shape, dtype, rng, positive=False):
     """Random operands in the order of the declaration; arrays to be written are filled with NaN.
 
     *shape* is (n,) for a map or a reduction, (rows, n) for rows, (N, C, S) for channels and maps by channel, (m, k, n)
-    for a product, (N, G, k, s) for norms: rows that take G turns, of k segments of s elements. For the sake of roots, scalars and channel arrays (eps, variances) are positive, with *positive* all are.
+    for a product, (N, G, k, s) for norms: rows that take G turns, of k segments of s elements. For the sake of roots,
+    scalars and channel arrays (eps, variances) are positive, with *positive* all are.
     """
     extents = _extents(declaration, shape)
     found = [_operand(kind, extent, dtype, rng, positive or extent != extents[0][1]) for kind, extent in extents]
@@ -71,6 +83,8 @@ def outputs(declaration):
     """Positions of the operands that are written."""
     if isinstance(declaration, shapes.Matmul):
         return [2 + declaration.bias]
+    if isinstance(declaration, shapes.Sample):
+        return [1]
     first = len(declaration.inputs)
     if isinstance(declaration, shapes.Map):
         sums = first + len(declaration.outputs) + declaration.channels
@@ -119,7 +133,9 @@ def _extents(declaration, shape):
         sizes += [(declaration.affine_sums, turns * segments)] * (declaration.affine_sums > 0)
         kinds = [kind for kind, _ in declaration.operands()]
         return list(zip(kinds, sizes + [()] * (len(kinds) - len(sizes)), strict=True))
-    single = {shapes.Row: shape[:1], shapes.Channel: shape[1:2]}.get(type(declaration), shape)
+    single = {shapes.Row: shape[:1], shapes.Channel: shape[1:2], shapes.Sample: shape[1:2]}.get(
+        type(declaration), shape
+    )
     return [
         (kind, () if ndim == 0 else shape if ndim == len(shape) else single) for kind, ndim in declaration.operands()
     ]
@@ -215,7 +231,10 @@ def _channel(declaration, given):
     count, written = len(declaration.inputs), len(declaration.outputs)
     arrays, per_channel = given[:count], given[count + written :]
     values = declaration.channel_inputs + declaration.channel_outputs
-    scalars, constants = per_channel[values:][: len(declaration.scalars)], per_channel[values + len(declaration.scalars) :]
+    scalars, constants = (
+        per_channel[values:][: len(declaration.scalars)],
+        per_channel[values + len(declaration.scalars) :],
+    )
     n, channels, s = arrays[0].shape
     results, outputs = np.empty((declaration.channel_outputs, channels)), np.empty((written, n, channels, s))
     for c in range(channels):
@@ -233,6 +252,12 @@ def _channel(declaration, given):
             found = [_tuple(declaration.output(*e, *given_to_map)) for e in elements]
             outputs[:, :, c] = np.reshape(np.transpose(found), (written, n, s))
     return [*outputs, *results]
+
+
+def _sample(declaration, given):
+    x = given[0]
+    by_channel = np.moveaxis(x, 1, 0).reshape(x.shape[1], -1)
+    return [np.array([declaration.function(a[0], a[a.size // 2], a[-1]) for a in by_channel])]
 
 
 def _norm(declaration, given):
@@ -275,6 +300,7 @@ _MEANINGS = {
     shapes.Reduce: _reduce,
     shapes.Row: _row,
     shapes.Channel: _channel,
+    shapes.Sample: _sample,
     shapes.Norm: _norm,
     shapes.Matmul: _matmul,
 }
