@@ -12,7 +12,7 @@ from numbadl import kernels
 from numbadl.functional import FUNCTIONS
 
 TEMPLATES = ("numbadl.activation",)  # of docstrings: tested where they end up
-SLOW = ("numbadl.fuse",)  # it compiles a kernel of many stages
+SLOW = ("numbadl.fuse", "numbadl.fuse_batch_norm")  # they compile kernels of many stages
 
 
 def modules():

@@ -186,11 +186,11 @@ def _build(spec, layout):
         partial = np.zeros((tasks * has_sums, sums, columns), arguments[0].dtype)
         some_rows(tasks, (rows, n, length, columns, per_row, per_task, partial, pointers(arguments)))
         if has_sums:
-            total, folded = np.zeros((sums, columns // segment if by_column else columns)), segment if by_column else 1
+            total = np.zeros((sums, columns))
             for task in range(tasks):
                 for k in range(sums):
                     for j in range(columns):
-                        total[k, j // folded] += partial[task, k, j]
-            store_sums(arguments[at_sums], total)
+                        total[k, j] += partial[task, k, j]
+            store_sums(arguments[at_sums], total, segment if by_column else 1)
 
     return run
