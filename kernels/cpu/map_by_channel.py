@@ -17,7 +17,7 @@ import numpy as np
 from numba import uint32
 
 from ..scalar.random import BLOCK as RANDOM_BLOCK
-from .compile import function, kernel
+from .compile import building, function, kernel
 from .map import DONE, PARALLEL_FROM, REFUSED, fill_random
 from .pool import cache_size, parallel
 from .vector import (
@@ -42,11 +42,12 @@ GROUP = 64  # rows that are added to each other, at most
 def build(spec):
     """The kernel of a `Map` with channels or sums; it returns DONE, or REFUSED with nothing written as other maps do."""
     first_out, first_channel = len(spec.inputs), len(spec.inputs) + len(spec.outputs)
-    parts = {
-        (layout, streamed): build_layout(spec, f".{layout}" + ".streamed" * streamed, streamed)
-        for layout, build_layout in (("runs", _build_runs), ("elements", _build_elements))
-        for streamed in (False, True)[: 2 - _cannot_stream(spec)]
-    }
+    parts = {}
+    for layout, build_layout in (("runs", _build_runs), ("elements", _build_elements)):
+        for streamed in (False, True)[: 2 - _cannot_stream(spec)]:
+            part = f".{layout}" + ".streamed" * streamed
+            with building(spec, part):
+                parts[layout, streamed] = build_layout(spec, part, streamed)
 
     def run(*arguments):
         arrays, channels, inner = arguments[:first_channel], arguments[first_channel].shape[-1], int(arguments[-1])

@@ -12,7 +12,7 @@ import numpy as np
 from numba import float64
 
 from ..scalar.language import scalar
-from .compile import function, kernel
+from .compile import building, function, kernel
 from .map_by_channel import store_sums
 from .pool import parallel
 from .vector import at, elements, pick, pointers, scratch, spread, vector_map, vector_map_accumulate, vector_map_sum
@@ -164,6 +164,11 @@ def _row(spec, layout):
 
 
 def _build(spec, layout):
+    with building(spec, "." + layout):
+        return _build_layout(spec, layout)
+
+
+def _build_layout(spec, layout):
     row, by_column, sums = _row(spec, layout), layout == "columns", spec.affine_sums
     has_sums, at_affine, at_sums = sums > 0, len(spec.inputs) + 1, _parts(spec)[-1]
 
