@@ -10,7 +10,7 @@ from .scalar.gated import GATED
 from .scalar.language import scalar
 from .scalar.losses import LOSSES, ElementLoss
 from .scalar.stages import compose_backward, of_activation
-from .shapes import Channel, Map, Matmul, Norm, Reduce, Row, Segments
+from .shapes import Channel, Map, Matmul, Norm, Reduce, Row, Sample, Segments
 
 
 def backward_of(record):
@@ -92,6 +92,11 @@ def scaled(x, factor):
 
 
 @scalar
+def next_number(x):
+    return x + 1
+
+
+@scalar
 def blend(x, y, a, b):
     return a * x + b * y
 
@@ -145,10 +150,12 @@ def catalog():
     found += [k for record in GATED.values() for k in _gated_kernels(record)]
     found += [k for record in LOSSES.values() for k in _loss_kernels(record)]
     for module in (rows, dropout, fills, normalization, penalties, row_norms):
-        found += [value for value in vars(module).values() if isinstance(value, (Map, Reduce, Row, Channel, Norm))]
+        found += [
+            value for value in vars(module).values() if isinstance(value, (Map, Reduce, Row, Channel, Norm, Sample))
+        ]
     found += [Reduce("sum", ACTIVATIONS["identity"].forward)]
     found += [Map("scaled", scaled, scalars="x"), Map("clipped", clipped, scalars="xx")]
-    found += [Map("blend", blend, "xx", scalars="xx")]
+    found += [Map("blend", blend, "xx", scalars="xx"), Map("next_number", next_number)]
     for ta, tb, bias in itertools.product((False, True), repeat=3):
         found.append(Matmul("matmul" + ".ta" * ta + ".tb" * tb + ".bias" * bias, ta, tb, bias))
     return {declaration.name: declaration for declaration in found}

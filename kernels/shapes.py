@@ -242,6 +242,21 @@ class Channel:
 
 
 @dataclass(frozen=True)
+class Sample:
+    """out[c] = function of the first, the middle and the last element of channel c of an (N, C, S) array, which has some.
+
+    Operands of the kernel: the array, out (C,).
+    """
+
+    name: str
+    function: Callable
+
+    def operands(self):
+        """(kind, number of dimensions) of each operand, in order."""
+        return _operands("x", 3) + _operands("x", 1)
+
+
+@dataclass(frozen=True)
 class Norm:
     """Statistics of each row of 2-D arrays, and a map that uses them: layer norm and its kin, and their gradients.
 

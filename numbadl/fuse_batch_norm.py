@@ -70,7 +70,7 @@ class FusedBatchNorm(Chain):
         num_batches_tracked=None,
     ):  # fmt: skip
         """y and what backward needs; see `numbadl.batch_norm`."""
-        momentum = momentum_of(momentum, num_batches_tracked)
+        momentum = momentum_of(momentum, num_batches_tracked, training)
         behind = self._behind(x, operands)
         statistics = running_mean, running_var
         return forward(self._kernels[0], x, weight, bias, *statistics, training, momentum, eps, out, behind)

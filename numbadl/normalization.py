@@ -23,9 +23,14 @@ class BatchNormSaved(NamedTuple):
 class Behind(NamedTuple):
     """Operands of what a kernel computes behind batch norm: arrays like x by name, arrays (C,), numbers."""
 
-    arrays: dict = {}
-    channels: tuple = ()
-    numbers: tuple = ()
+    arrays: dict
+    channels: tuple
+    numbers: tuple
+
+
+NOTHING = Behind({}, (), ())
+KERNELS = {True: "batch_norm", False: "batch_norm.evaluation"}  # by whether it is training
+BACKWARD_KERNELS = {True: "batch_norm.backward", False: "batch_norm.evaluation.backward"}
 
 
 class BatchNorm:
@@ -46,7 +51,7 @@ class BatchNorm:
         1 / (num_batches_tracked + 1)
     out : array like x, optional; x itself to work in place (backward then has to be given the old x)
     num_batches_tracked : integer, how many batches the running statistics have seen before this one; only
-        momentum=None needs it, and the caller counts (`numbadl.nn.BatchNorm` does)
+        momentum=None needs it, in training, and the caller counts (`numbadl.nn.BatchNorm` does)
 
     Returns
     -------
@@ -70,16 +75,14 @@ class BatchNorm:
     """
 
     __name__ = "batch_norm"
-    _kernels = {True: "batch_norm", False: "batch_norm.evaluation"}
-    _backward_kernels = {True: "batch_norm.backward", False: "batch_norm.evaluation.backward"}
 
     def __call__(
         self, x, weight, bias, running_mean, running_var, training=True, momentum=0.1, eps=1e-5, out=None, *,
         num_batches_tracked=None,
     ):  # fmt: skip
-        momentum = momentum_of(momentum, num_batches_tracked)
+        momentum = momentum_of(momentum, num_batches_tracked, training)
         statistics = running_mean, running_var
-        return forward(self._kernels, x, weight, bias, *statistics, training, momentum, eps, out)
+        return forward(KERNELS, x, weight, bias, *statistics, training, momentum, eps, out)
 
     def backward(self, grad, x, weight, saved, out=None):
         """The gradients with respect to x, weight and bias.
@@ -90,12 +93,12 @@ class BatchNorm:
         dweight, dbias : array (C,); None for what forward had as None
         """
         operands = [saved.shift, saved.delta, saved.rstd]
-        (dx,), (dweight, dbias) = backward(self._backward_kernels, grad, x, weight, saved, operands, (out,))
+        (dx,), (dweight, dbias) = backward(BACKWARD_KERNELS, grad, x, weight, saved, operands, (out,))
         return dx, None if weight is None else dweight, dbias if saved.has_bias else None
 
 
 def forward(
-    kernels, x, weight, bias, running_mean, running_var, training, momentum, eps, out, behind=Behind()
+    kernels, x, weight, bias, running_mean, running_var, training, momentum, eps, out, behind=NOTHING
 ):  # fmt: skip
     """Batch norm with what is *behind* it, by one of two *kernels*, in training and not -> out, saved."""
     given = dict(weight=weight, bias=bias, running_mean=running_mean, running_var=running_var)
@@ -136,7 +139,7 @@ def forward(
     return out, BatchNormSaved(shift, delta, rstd, scale, training, has_bias)
 
 
-def backward(kernels, grad, x, weight, saved, operands, outs, behind=Behind()):
+def backward(kernels, grad, x, weight, saved, operands, outs, behind=NOTHING):
     """The gradients of x and of arrays behind batch norm, as many as *outs*; those by channel: of weight, bias, ...
 
     *operands* are the first channel inputs of the kernels, before the weight, and what follows it.
@@ -167,10 +170,12 @@ def backward(kernels, grad, x, weight, saved, operands, outs, behind=Behind()):
     return outs, totals
 
 
-def momentum_of(momentum, num_batches_tracked):
+def momentum_of(momentum, num_batches_tracked, training):
     """The weight of a batch in the running statistics."""
     if momentum is not None:
         return arguments.number("momentum", momentum, high=1)
+    if not training:
+        return 0
     if num_batches_tracked is None:
         raise ValueError("momentum: got None, for which num_batches_tracked is needed: the batches before this one")
     return 1 / (arguments.integer("num_batches_tracked", num_batches_tracked, low=0) + 1)
@@ -201,16 +206,9 @@ class check_channels:
         return constant(value, default, self.count, self.x)
 
     def typical_values(self):
-        """What the sums of each channel are shifted by: the middle one of three of its values, for one may be far out."""
-        shift, x = self.scratch(), dense(self.x, _three(self.x.shape))
-        if not self.x.size:
-            self.device.copy(shift, np.zeros(self.count, self.x.dtype))
-        elif isinstance(x, np.ndarray):
-            rows = x[0].T if x.shape[2] > 2 else x[:, :, 0]
-            a, b, c = rows[0], rows[len(rows) // 2], rows[-1]
-            np.maximum(np.minimum(a, b), np.minimum(np.maximum(a, b), c), out=shift)
-        else:
-            self.device.copy(shift, x[0, :, 0])
+        """What the sums of each channel are shifted by."""
+        shift = self.scratch()
+        self.device.kernel("typical_values")(dense(self.x, _three(self.x.shape)), shift)
         return shift
 
 

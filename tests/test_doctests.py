@@ -13,7 +13,7 @@ from numbadl.functional import FUNCTIONS
 
 TEMPLATES = ("numbadl.activation", "numbadl.functional")  # of docstrings: tested where they end up
 OF_RECORDS = FUNCTIONS | {f.__name__: f for f in (nd.softmax, nd.log_softmax, nd.softmin, nd.sparsemax)}
-SLOW = ("numbadl.fuse",)  # it compiles a kernel of many stages
+SLOW = ("numbadl.fuse", "numbadl.fuse_batch_norm")  # they compile kernels of many stages
 
 
 def modules():

@@ -14,6 +14,7 @@ _BUILDERS = {
     shapes.Row: row.build,
     shapes.Columns: column.build,
     shapes.Channel: channel.build,
+    shapes.Sample: channel.build_sample,
     shapes.Norm: norm.build,
     shapes.Matmul: matmul.build,
     shapes.Segments: segments.build,

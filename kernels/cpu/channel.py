@@ -41,6 +41,21 @@ def build(spec):
     return run
 
 
+def build_sample(spec):
+    """The kernel of a `Sample`: an array (N, C, S), out (C,)."""
+    fn = spec.function
+
+    @kernel(spec)
+    def run(*arguments):
+        x, out = arguments
+        n, channels, s = x.shape
+        for c in range(channels * (n * s > 0)):
+            middle, last = n * s // 2, n * s - 1
+            out[c] = fn(x[0, c, 0], x[middle // s, c, middle % s], x[last // s, c, last % s])
+
+    return run
+
+
 def _parts(spec):
     """Functions that pick inputs, outputs, channel arrays of both passes and constants from the operands; `finish`."""
     counts = (

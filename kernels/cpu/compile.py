@@ -33,11 +33,14 @@ OPTIONS = {"nogil": True, "error_model": "numpy"}  # no global fastmath: it fold
 
 
 @contextlib.contextmanager
-def building(declaration):
-    """While a kernel is built: every function made for it is named after it (see `numbadl.kernels.digest.identity`)."""
+def building(declaration, part=""):
+    """While a kernel is built, or a *part* of one that is kept by itself: every function made for it is named after it.
+
+    See `numbadl.kernels.digest.identity`.
+    """
     global _prefix
     with _build_lock:
-        before, _prefix = _prefix, f"{declaration.name}.{identity(declaration)}."
+        before, _prefix = _prefix, f"{declaration.name}{part}.{identity(declaration)}."
         try:
             yield
         finally:

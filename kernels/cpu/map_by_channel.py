@@ -17,7 +17,7 @@ import numpy as np
 from numba import uint32
 
 from ..scalar.random import BLOCK as RANDOM_BLOCK
-from .compile import function, kernel
+from .compile import building, function, kernel
 from .map import DONE, PARALLEL_FROM, REFUSED, fill_random
 from .pool import cache_size, parallel
 from .vector import (
@@ -42,11 +42,12 @@ GROUP = 64  # rows that are added to each other, at most
 def build(spec):
     """The kernel of a `Map` with channels or sums; it returns DONE, or REFUSED with nothing written as other maps do."""
     first_out, first_channel = len(spec.inputs), len(spec.inputs) + len(spec.outputs)
-    parts = {
-        (layout, streamed): build_layout(spec, f".{layout}" + ".streamed" * streamed, streamed)
-        for layout, build_layout in (("runs", _build_runs), ("elements", _build_elements))
-        for streamed in (False, True)[: 2 - _cannot_stream(spec)]
-    }
+    parts = {}
+    for layout, build_layout in (("runs", _build_runs), ("elements", _build_elements)):
+        for streamed in (False, True)[: 2 - _cannot_stream(spec)]:
+            part = f".{layout}" + ".streamed" * streamed
+            with building(spec, part):
+                parts[layout, streamed] = build_layout(spec, part, streamed)
 
     def run(*arguments):
         arrays, channels, inner = arguments[:first_channel], arguments[first_channel].shape[-1], int(arguments[-1])
@@ -69,11 +70,17 @@ def build(spec):
 
 
 @function
-def store_sums(sums, total):
-    """sums[:] = total, without the code for a shape that does not fit: Numba takes 4 s to compile that."""
-    for k in range(total.shape[0]):
-        for c in range(total.shape[1]):
-            sums[k, c] = total[k, c]
+def store_sums(sums, total, folded):
+    """Store the sums of *folded* neighbours in each row of *total*.
+
+    Element by element, without the code for shapes that do not fit: Numba takes 4 s to compile ``sums[:] = total``.
+    """
+    for k in range(sums.shape[0]):
+        for c in range(sums.shape[1]):
+            found = 0.0
+            for j in range(c * folded, (c + 1) * folded):
+                found += total[k, j]
+            sums[k, c] = found
 
 
 def _cannot_stream(spec):
@@ -176,7 +183,7 @@ def _build_runs(spec, part, streamed):
             for item in range(items):
                 for k in range(sums):
                     total[k, item // pieces % across] += partial[item, k]
-            store_sums(arguments[at_sums], total)
+            store_sums(arguments[at_sums], total, 1)
         return DONE
 
     return run
@@ -221,13 +228,13 @@ def _build_elements(spec, part, streamed):
         tasks = (groups * pieces + per_task - 1) // per_task
         some_rows(tasks, (n, width, group, pieces, per_task, written, partial, operands))
         if sums:
-            total = np.zeros((sums, across))
+            total = np.zeros((sums, period))
             for g in range(groups):
                 for k in range(sums):
                     for j in range(0, width, period):
                         for e in range(period):
-                            total[k, e // inner] += partial[g, k, j + e]
-            store_sums(arguments[at_sums], total)
+                            total[k, e] += partial[g, k, j + e]
+            store_sums(arguments[at_sums], total, inner)
         return DONE
 
     return run

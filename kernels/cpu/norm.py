@@ -12,7 +12,7 @@ import numpy as np
 from numba import float64
 
 from ..scalar.language import scalar
-from .compile import function, kernel
+from .compile import building, function, kernel
 from .map_by_channel import store_sums
 from .pool import parallel
 from .vector import at, elements, pick, pointers, scratch, spread, vector_map, vector_map_accumulate, vector_map_sum
@@ -164,6 +164,11 @@ def _row(spec, layout):
 
 
 def _build(spec, layout):
+    with building(spec, "." + layout):
+        return _build_layout(spec, layout)
+
+
+def _build_layout(spec, layout):
     row, by_column, sums = _row(spec, layout), layout == "columns", spec.affine_sums
     has_sums, at_affine, at_sums = sums > 0, len(spec.inputs) + 1, _parts(spec)[-1]
 
@@ -186,11 +191,11 @@ def _build(spec, layout):
         partial = np.zeros((tasks * has_sums, sums, columns), arguments[0].dtype)
         some_rows(tasks, (rows, n, length, columns, per_row, per_task, partial, pointers(arguments)))
         if has_sums:
-            total, folded = np.zeros((sums, columns // segment if by_column else columns)), segment if by_column else 1
+            total = np.zeros((sums, columns))
             for task in range(tasks):
                 for k in range(sums):
                     for j in range(columns):
-                        total[k, j // folded] += partial[task, k, j]
-            store_sums(arguments[at_sums], total)
+                        total[k, j] += partial[task, k, j]
+            store_sums(arguments[at_sums], total, segment if by_column else 1)
 
     return run

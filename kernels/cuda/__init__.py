@@ -22,6 +22,7 @@ def _builders():
         shapes.Reduce: reduce.build,
         shapes.Row: row.build,
         shapes.Channel: channel.build,
+        shapes.Sample: channel.build_sample,
         shapes.Norm: norm.build,
         shapes.Matmul: matmul.build,
     }

@@ -6,7 +6,8 @@ and computes `finish`, both in float64; the map. See `tiles`.
 
 import numpy as np
 
-from .compile import THREADS, flat
+from .compile import THREADS, cuda, flat, kernel
+from .elements import read, write
 from .tiles import finish_grid, partial_sums, shared_bytes, tile_grid, tiling
 
 
@@ -38,5 +39,27 @@ def build(spec):
         if apply:
             given = tuple(arrays[channel + k] for k in spec.map_with)
             apply.launch(blocks, (*shape, arrays[:output], given, constants, (), arrays[output:channel], ()))
+
+    return run
+
+
+def build_sample(spec):
+    """The kernel of a `Sample`: an array (N, C, S), out (C,)."""
+    fn = spec.function
+
+    @kernel(spec)
+    def grid(count, channels, s, x, out):
+        c = cuda.grid(1)
+        while c < channels:
+            middle, last = count // 2, count - 1
+            at_middle = (middle // s * channels + c) * s + middle % s
+            at_last = (last // s * channels + c) * s + last % s
+            write(out, c, fn(read(x, c * s), read(x, at_middle), read(x, at_last)))
+            c += cuda.gridsize(1)
+
+    def run(*arguments):
+        n, channels, s = arguments[0].shape
+        if n * channels * s:
+            grid.launch((channels + THREADS - 1) // THREADS, (n * s, channels, s, *flat(arguments)))
 
     return run

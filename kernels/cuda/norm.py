@@ -90,7 +90,7 @@ def _grid(spec):
                 element = load(inputs, start + column) + load(affine, own + column // segment)
                 store(outputs, start + column, output(*(element + values)))
                 column += lanes
-            if lane < end and lane == 0:
+            if lane == 0 and end > 0:
                 store(results, r, values[given:end_of_stored])
             first += groups * cuda.gridDim.x
 

@@ -7,9 +7,15 @@ float64, in which `finish` functions compute, too.
 Source: S. Ioffe, C. Szegedy, "Batch normalization", ICML 2015.
 """
 
-from ..shapes import Channel
+from ..shapes import Channel, Sample
 from .language import scalar
 from .math import sqrt
+
+
+@scalar
+def median_of_three(a, b, c):
+    low, high = (a, b) if a < b else (b, a)
+    return low if c < low else (high if c > high else c)
 
 
 @scalar
@@ -86,6 +92,7 @@ def sum_of(total, count):
     return total
 
 
+TYPICAL_VALUES = Sample("typical_values", median_of_three)  # the shift: one of three values may be far from the others
 # Channel arrays, counted through inputs and outputs:
 # 0 shift, 1 weight, 2 bias, 3 running mean, 4 running variance -> 5 delta, 6 rstd, 7 scale, 8 and 9 running ones
 BATCH_NORM = Channel(

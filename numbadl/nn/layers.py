@@ -5,6 +5,8 @@ import math
 import numpy as np
 
 from .. import _arguments as arguments
+from ..arrays import to_host
+from ..elementwise import elementwise
 from ..linear import column_sums, matmul
 from ..normalization import batch_norm
 from . import initializers
@@ -76,7 +78,7 @@ class Linear(Layer):
 class BatchNorm(Layer):
     """Batch normalisation of (N, C) or (N, C, *spatial), with running statistics for evaluation.
 
-    momentum=None averages all batches alike (the cumulative mean).
+    momentum=None averages all batches alike (the cumulative mean), which `num_batches_tracked` counts.
     """
 
     def __init__(self, num_features, eps=1e-5, momentum=0.1, affine=True):
@@ -102,16 +104,16 @@ class BatchNorm(Layer):
 
     def forward(self, x, training=False):
         self._check_input(x)
-        values, state, momentum = self.parameters(), self._buffers, self.momentum
-        out = self._work("out", x.shape, training)
-        if training and momentum is None:
-            count = np.asarray(state["num_batches_tracked"]) + 1
-            self.device.copy(state["num_batches_tracked"], count.astype(self.dtype))
-            momentum = 1 / float(count[0])
-        weight, bias = values.get("weight"), values.get("bias")
-        running = state["running_mean"], state["running_var"]
-        y, saved = batch_norm(x, weight, bias, *running, training, momentum or 0.0, self.eps, out)
+        values, state = self.parameters(), self._buffers
+        tracked, seen = state["num_batches_tracked"], None
+        if training and self.momentum is None:
+            seen = int(to_host(tracked)[0])
+        y, saved = batch_norm(
+            x, values.get("weight"), values.get("bias"), state["running_mean"], state["running_var"], training,
+            self.momentum, self.eps, self._work("out", x.shape, training), num_batches_tracked=seen,
+        )  # fmt: skip
         if training:
+            elementwise("next_number", tracked, x=tracked)
             self._kept = x, saved
         return y
 

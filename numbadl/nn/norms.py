@@ -7,7 +7,7 @@ from .. import row_norms
 from .layer import Layer
 
 
-class Norm(Layer):
+class _Norm(Layer):
     """Weights start at 1, biases at 0; training and evaluation are the same."""
 
     function = None
@@ -42,7 +42,7 @@ class Norm(Layer):
         return shape
 
 
-class _LastAxes(Norm):
+class _LastAxes(_Norm):
     """A layer that normalises the last axes."""
 
     def _check_shape(self, shape):
@@ -107,7 +107,7 @@ class RMSNorm(_LastAxes):
         return self.function(x, self.normalized_shape, values.get("weight"), self.eps, out)
 
 
-class GroupNorm(Norm):
+class GroupNorm(_Norm):
     """`numbadl.group_norm` of (N, num_channels, *spatial), in *num_groups* groups of neighbouring channels."""
 
     function = row_norms.group_norm
@@ -138,7 +138,7 @@ class GroupNorm(Norm):
         return shape
 
 
-class InstanceNorm(Norm):
+class InstanceNorm(_Norm):
     """`numbadl.instance_norm` of (N, num_features, *spatial); without running statistics, and affine only if asked for."""
 
     function = row_norms.instance_norm
@@ -162,3 +162,6 @@ class InstanceNorm(Norm):
         if shape[:1] != (self.num_features,):
             raise ValueError(f"takes {self.num_features} features")
         return shape
+
+
+NORMS = (LayerNorm, RMSNorm, GroupNorm, InstanceNorm)

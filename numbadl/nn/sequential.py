@@ -10,7 +10,7 @@ from .activations import ActivationLayer
 from .dropout import Dropout
 from .layer import Layer
 from .layers import BatchNorm
-from .norms import Norm
+from .norms import NORMS
 
 LINE = 64  # bytes: every parameter starts at a multiple, padded with zeros
 
@@ -201,6 +201,6 @@ def _activation_behind(layers):
     for layer in layers:
         if isinstance(layer, ActivationLayer):
             return layer.function.record
-        if not isinstance(layer, (BatchNorm, Norm, Dropout)):
+        if not isinstance(layer, (BatchNorm, Dropout, *NORMS)):
             return None
     return None

@@ -22,6 +22,7 @@ SHAPES = {
     shapes.Reduce: [(1,), (33,), (300,)],
     shapes.Row: [(1, 1), (3, 33), (21, 3)],
     shapes.Channel: [(2, 1, 1), (7, 2, 5), (33, 9, 1), (2, 3, 70)],
+    shapes.Sample: [(1, 3, 1), (7, 2, 5), (4, 19, 1)],
     shapes.Norm: [(1, 1, 1, 1), (3, 1, 33, 1), (2, 3, 2, 5), (21, 1, 3, 1)],
     shapes.Matmul: [(1, 1, 1), (3, 0, 2), (9, 13, 17)],
 }
@@ -39,6 +40,7 @@ EMPTY = {
     shapes.Reduce: (0,),
     shapes.Row: (3, 0),
     shapes.Channel: (0, 3, 2),
+    shapes.Sample: (0, 3, 2),
     shapes.Norm: (0, 3, 2, 2),
     shapes.Matmul: (0, 3, 4),
 }
@@ -117,11 +119,9 @@ def test_kernel_computes_what_its_declaration_says(declaration, dtype, rng):
 
 @pytest.mark.parametrize(("declaration", "dtype"), EVERY)
 def test_empty_arrays_launch_nothing(declaration, dtype, rng, monkeypatch):
-    """But for sums over channels: there are channels, and their sums are 0."""
+    """But for sums over channels or rows: there are channels, and their sums are 0."""
     given = operands(declaration, EMPTY[kind(declaration)], dtype, rng)
-    if getattr(declaration, "affine_sums" if isinstance(declaration, shapes.Norm) else "sums", 0) and not isinstance(
-        declaration, shapes.Channel
-    ):
+    if getattr(declaration, "affine_sums", 0) or (isinstance(declaration, shapes.Map) and declaration.sums):
         check(declaration, given)
         return
     monkeypatch.setattr(compile.Kernel, "launch", None)

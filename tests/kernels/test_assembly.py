@@ -51,6 +51,17 @@ def element_functions(declaration):
         )
 
 
+def row_functions(declaration):
+    """The element functions of a `Norm`, which finishes rows in float64, as `Map` declarations."""
+    values = declaration.inputs + "x" * (declaration.affine + declaration.row_inputs)
+    computed = "x" * (declaration.prior is not None)
+    name, outputs = declaration.name, "x" * declaration.sums
+    yield shapes.Map(f"{name}.reduce", declaration.reduce, values + computed, outputs)
+    yield shapes.Map(f"{name}.output", declaration.output, values + computed + "x" * declaration.results)
+    if declaration.terms:
+        yield shapes.Map(f"{name}.terms", declaration.terms, values, "x" * declaration.affine_sums)
+
+
 def element_function(declaration):
     """A `Map` with sums as one that stores the terms: its own kernel adds up sums of pieces in float64."""
     inputs, outputs = declaration.inputs + "x" * declaration.channels, declaration.outputs + "x" * declaration.sums
@@ -60,6 +71,8 @@ def element_function(declaration):
 def parts(declaration):
     if isinstance(declaration, shapes.Channel):
         return element_functions(declaration)
+    if isinstance(declaration, shapes.Norm):
+        return row_functions(declaration)
     return [element_function(declaration) if getattr(declaration, "sums", 0) else declaration]
 
 

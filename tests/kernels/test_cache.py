@@ -35,12 +35,31 @@ print("compilations", sum(e.is_start for _, e in compiled.buffer))
 """
 
 
+LAYOUTS = """
+import sys
+import numpy as np
+import numbadl as nd
+
+x = np.random.default_rng(0).normal(size=(3, 2, 100)).astype(np.float32)
+weight = {"columns": np.arange(100, dtype=np.float32), "segments": np.arange(2, dtype=np.float32)}
+for layout in sys.argv[1:]:
+    if layout == "columns":
+        y, centred = nd.layer_norm(x, 100, weight[layout])[0], x - x.mean(axis=2, keepdims=True)
+    else:
+        y, centred = nd.group_norm(x, 2, weight[layout])[0], x - x.mean(axis=2, keepdims=True)
+    std = np.sqrt(centred.var(axis=2, keepdims=True) + 1e-5)
+    factor = weight[layout] if layout == "columns" else weight[layout][:, None]
+    assert np.allclose(y, centred / std * factor, rtol=1e-4, atol=1e-4), layout
+    print(layout, "right")
+"""
+
+
 def environment(cache, **more):
     return {**os.environ, "NUMBADL_CACHE_DIR": str(cache), "PYTHONDONTWRITEBYTECODE": "1", **more}
 
 
-def start(cache, *names, **more):
-    command = [sys.executable, "-c", USE, *names]
+def start(cache, *names, program=USE, **more):
+    command = [sys.executable, "-c", program, *names]
     return subprocess.Popen(  # away from the working folder, whose own numbadl/ would come first
         command,
         cwd=cache.parent,
@@ -76,6 +95,15 @@ def test_two_cold_processes_at_once(tmp_path, rounds):
         assert after.pop("compilations") == "0"
         assert set(after.values()) == {"loaded"}
         assert not [p for p in cache.iterdir() if p.suffix != ".kernel"], "temporary files were left behind"
+
+
+@pytest.mark.slow
+def test_layouts_of_one_kernel_that_two_processes_compiled(tmp_path):
+    """Parts of a kernel are made by one factory, too; neither may stand in for the other in a third process."""
+    for layout in ("columns", "segments"):
+        finish(start(tmp_path, layout, program=LAYOUTS))
+    for order in (("columns", "segments"), ("segments", "columns")):
+        assert finish(start(tmp_path, *order, program=LAYOUTS)) == dict.fromkeys(order, "right")
 
 
 def copy_of_the_package(folder):

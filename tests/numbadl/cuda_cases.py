@@ -97,6 +97,75 @@ def test_an_out_beside_the_input_and_the_input_itself_in_another_object_are_acce
     np.testing.assert_array_equal(cuda.to_host(held), np.maximum(np.tile(values[:15], 2), 0))
 
 
+# -- norms: values and gradients are those of the CPU, which are tested against oracles ------------------------------
+def on_both(fn, *arrays):
+    """Results of fn of the arrays, of the CPU and of CUDA, as tuples of NumPy arrays."""
+    there = [None if a is None else cuda.to_device(a) for a in arrays]
+    return [[v if isinstance(v, np.ndarray) or v is None else cuda.to_host(v) for v in fn(*a)] for a in (arrays, there)]
+
+
+def check_on_both(fn, *arrays):
+    for mine, there in zip(*on_both(fn, *arrays), strict=True):
+        assert (mine is None) == (there is None)
+        if mine is not None:
+            assert mine.shape == there.shape and mine.dtype == there.dtype
+            np.testing.assert_allclose(there, mine, rtol=1e-4, atol=2e-5)
+
+
+@pytest.mark.parametrize("affine", [True, False])
+@pytest.mark.parametrize(
+    "case",
+    [
+        ("layer_norm", (5, 3), (3,)), ("layer_norm", (2, 3, 2, 4), ((2, 4),)), ("rms_norm", (5, 3), (3,)),
+        ("group_norm", (3, 4), (2,)), ("group_norm", (3, 4, 5), (2,)), ("instance_norm", (2, 3, 2, 2), ()),
+    ],
+    ids=str,
+)  # fmt: skip
+def test_norms_of_rows(case, affine, rng):
+    name, shape, arguments = case
+    function = getattr(nd, name)
+    size = shape[1:2] if name in ("group_norm", "instance_norm") else np.atleast_1d(arguments[0])
+    x, grad = rng.normal(3, 2, (2, *shape)).astype(np.float32)
+    parameters = [rng.normal(size=size).astype(np.float32) if affine else None for _ in range(1 + (name != "rms_norm"))]
+
+    def run(x, grad, *parameters):
+        y, saved = function(x, *arguments, *parameters)
+        gradients = function.backward(grad, x, parameters[0], saved)
+        assert function.backward(grad, x, parameters[0], saved, out=grad)[0] is grad
+        assert function(x, *arguments, *parameters, out=x)[0] is x
+        return y, *gradients, grad, x
+
+    check_on_both(run, x, grad, *parameters)
+
+
+@pytest.mark.parametrize("shape", [(9, 3), (2, 3, 5)])
+def test_batch_norm_and_what_is_behind_it(shape, rng):
+    x, grad, residual = rng.normal(3, 2, (3, *shape)).astype(np.float32)
+    weight, bias, mean, alpha = rng.normal(size=(4, 3)).astype(np.float32)
+    stages = [nd.prelu] if x.ndim == 2 else [nd.stage.activation(nd.leaky_relu, negative_slope=0.3)]
+    op, training = nd.fuse_batch_norm(nd.stage.residual, *stages), x.ndim == 2
+
+    def run(x, grad, residual, weight, bias, mean, var, alpha):
+        operands = [residual, alpha][: len(op.operands)]
+        y, saved = op(x, weight, bias, mean, var, *operands, training=training)
+        return y, mean, var, *op.backward(grad, x, weight, bias, saved, *operands)
+
+    check_on_both(run, x, grad, residual, weight, bias, mean, rng.uniform(1, 2, 3).astype(np.float32), alpha)
+
+
+def test_layers_of_norms_train_as_on_the_cpu(rng):
+    x, grad = rng.normal(3, 2, (2, 3, 4, 6)).astype(np.float32)
+
+    def run(x, grad):
+        layers = [nd.nn.GroupNorm(2, 4), nd.nn.LayerNorm(6), nd.nn.BatchNorm(4, momentum=None), nd.nn.RMSNorm(6)]
+        model = nd.nn.Sequential(*layers).to("cpu" if isinstance(x, np.ndarray) else "cuda")
+        model.forward(x, training=True)
+        y = model.forward(x, training=True)
+        return y, model.backward(grad, input_gradient=True), *model.gradients().values(), *model.state().values()
+
+    check_on_both(run, x, grad)
+
+
 @nd.activation(learnable=("alpha",))
 def ripple(x, alpha=0.8, slope=0.5):
     return x + slope * np.sin(alpha * x) ** 2 if x > 0 else np.tanh(x)

@@ -26,6 +26,15 @@ CASES = {
     "BatchNorm of images": (lambda: nn.BatchNorm(2, eps=1e-3), (3, 2, 2, 3)),
     "BatchNorm without affine": (lambda: nn.BatchNorm(3, affine=False), (5, 3)),
     "BatchNorm with cumulative mean": (lambda: nn.BatchNorm(3, momentum=None), (5, 3)),
+    "LayerNorm": (lambda: nn.LayerNorm(5), (6, 5)),
+    "LayerNorm of two axes": (lambda: nn.LayerNorm((2, 3), eps=1e-3, bias=False), (3, 2, 2, 3)),
+    "LayerNorm without affine": (lambda: nn.LayerNorm(5, elementwise_affine=False), (6, 5)),
+    "RMSNorm": (lambda: nn.RMSNorm(5), (6, 5)),
+    "RMSNorm without affine": (lambda: nn.RMSNorm([2, 3], eps=1e-3, elementwise_affine=False), (3, 2, 2, 3)),
+    "GroupNorm": (lambda: nn.GroupNorm(2, 4), (3, 4, 5)),
+    "GroupNorm without affine": (lambda: nn.GroupNorm(1, 4, affine=False), (3, 4)),
+    "InstanceNorm": (lambda: nn.InstanceNorm(3), (2, 3, 5)),
+    "InstanceNorm with affine": (lambda: nn.InstanceNorm(3, affine=True), (2, 3, 2, 2)),
     "Dropout": (lambda: nn.Dropout(0.4), (6, 5)),
     "AlphaDropout": (lambda: nn.AlphaDropout(0.4), (6, 5)),
     "GaussianDropout": (lambda: nn.GaussianDropout(0.4), (6, 5)),
@@ -47,13 +56,15 @@ ONE_OF_EACH_KIND = {"Tanh", "LeakyReLU", "PReLU", "RReLU", "BReLU", "GELU", "Dec
 
 
 def each(fast):
-    slow = {*(cls.__name__ for cls in ACTIVATION_LAYERS.values()), "DeclaredActivation"} - fast
+    slow = {*(cls.__name__ for cls in ACTIVATION_LAYERS.values()), "DeclaredActivation"}
+    slow = (slow | {name for name in CASES if name.startswith(("Layer", "RMS", "Group", "Instance"))}) - fast
     return pytest.mark.parametrize(
         "case", [pytest.param(c, marks=[pytest.mark.slow] if c in slow else []) for c in CASES]
     )
 
 
-EACH, EVERY = each({"Tanh", "PReLU"}), each(ONE_OF_EACH_KIND)
+NORMS = {"LayerNorm", "LayerNorm of two axes", "RMSNorm", "GroupNorm", "InstanceNorm with affine"}
+EACH, EVERY = each({"Tanh", "PReLU", "LayerNorm"}), each(ONE_OF_EACH_KIND | NORMS)
 
 
 def away_from_zero(rng, shape):
@@ -252,6 +263,7 @@ def test_batch_norm_statistics(rng):
     np.testing.assert_allclose(layer.state()["running_var"], var, rtol=1e-5)
     np.testing.assert_allclose(cumulative.state()["running_mean"], np.mean(means, axis=0), rtol=1e-5)
     np.testing.assert_allclose(cumulative.state()["running_var"], np.mean(variances, axis=0), rtol=1e-5)
+    assert layer.state()["num_batches_tracked"] == cumulative.state()["num_batches_tracked"] == 5
     expected = (x - mean[:, None]) / np.sqrt(var + 1e-5)[:, None]
     np.testing.assert_allclose(layer.forward(x), expected, rtol=1e-4, atol=1e-5)
 
@@ -292,7 +304,7 @@ def test_first_weights():
 def test_initialiser_suits_the_activation_behind(name):
     rule = nd.ACTIVATIONS[name].initialization
     variance = {"he": 2 / 300, "xavier": 2 / 500, "lecun": 1 / 300}[rule]
-    for between in ([], [nn.BatchNorm(200), nn.Dropout(0.1)]):
+    for between in ([], [nn.BatchNorm(200), nn.LayerNorm(200), nn.Dropout(0.1)]):
         model = Sequential(nn.Linear(300, 200), *between, nn.activation_layer(name), nn.Linear(200, 2))
         weight = model.parameters()["0.weight"]
         assert np.isclose(weight.var(), variance, rtol=0.03) and np.abs(weight).max() <= np.sqrt(3 * variance) * (
@@ -318,6 +330,15 @@ def test_errors():
     for eps in (0, -1e-5, np.nan, "a", None):
         with pytest.raises(ValueError, match="eps: got .*, accepted are numbers above 0"):
             nn.BatchNorm(3, eps=eps)
+        for cls, sizes in ((nn.LayerNorm, (3,)), (nn.GroupNorm, (1, 3)), (nn.InstanceNorm, (3,))):
+            with pytest.raises(ValueError, match="eps: got .*, accepted are numbers above 0"):
+                cls(*sizes, eps=eps)
+    with pytest.raises(ValueError, match="num_groups: got 4, accepted are divisors of num_channels, 6"):
+        nn.GroupNorm(4, 6)
+    with pytest.raises(TypeError, match="normalized_shape: got 2.0"):
+        nn.LayerNorm(2.0)
+    with pytest.raises(ValueError, match="normalized_shape: got -1"):
+        nn.RMSNorm((3, -1))
     with pytest.raises(ValueError, match="activation: got 'relux', accepted are identity"):
         nn.activation_layer("relux")
     with pytest.raises(TypeError, match="layer 1: got str"):
@@ -362,6 +383,12 @@ class Passing(nn.Layer):
         ([nn.Linear(4, 8), nn.Linear(9, 2)], r"layer 1, Linear\(in_features=9.*takes 9 .*layer 0, Linear.* gives 8"),
         ([nn.Linear(4, 8), nn.ReLU(), nn.Dropout(), nn.Linear(9, 2)], "layer 3, .*but layer 0, Linear.*gives 8"),
         ([nn.Linear(4, 8), nn.BatchNorm(9)], "layer 1, BatchNorm.*takes 9 .*layer 0, Linear.* gives 8"),
+        (
+            [nn.Linear(4, 8), nn.LayerNorm(9)],
+            r"layer 1, LayerNorm.*last axes are \(9,\), but layer 0, Linear.* gives 8",
+        ),
+        ([nn.Linear(4, 8), nn.GroupNorm(3, 9)], "layer 1, GroupNorm.*takes 9 channels, but layer 0, Linear.* gives 8"),
+        ([nn.Linear(4, 8), nn.InstanceNorm(9)], "layer 1, InstanceNorm.*takes 9 features, but layer 0, .* gives 8"),
         ([nn.Linear(4, 8), nn.Flatten(), nn.Softmax(), nn.Linear(4, 2)], "layer 3, Linear.*layer 0, Linear"),
         ([Passing(), nn.Linear(4, 8), Passing(), nn.Linear(9, 2), nn.Linear(3, 1)], "layer 4, .*layer 3, Linear"),
     ],

@@ -26,6 +26,22 @@ def make_model(dtype=np.float32, seed=0):
     return Sequential(*layers, dtype=dtype, seed=seed)
 
 
+def test_norms_of_every_kind_come_back(tmp_path, rng):
+    layers = [
+        nn.LayerNorm((4, 9), bias=False),
+        nn.GroupNorm(2, 4),
+        nn.InstanceNorm(4, affine=True),
+        nn.RMSNorm(9, eps=1e-3),
+    ]
+    model = Sequential(*layers, nn.Flatten(), nn.Linear(36, 2))
+    model.flat_parameters[...] += rng.normal(size=model.flat_parameters.size).astype(np.float32)
+    model.save(tmp_path / "norms.safetensors")
+    again = load(tmp_path / "norms.safetensors")
+    x = rng.normal(size=(3, 4, 9)).astype(np.float32)
+    assert repr(again) == repr(model) and list(again.state()) == list(model.state())
+    assert np.array_equal(again.predict(x), model.predict(x))
+
+
 def trained(dtype=np.float32):
     """A model whose every tensor differs from its first values."""
     model, rng = make_model(dtype), np.random.default_rng(3)

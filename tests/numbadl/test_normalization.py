@@ -84,6 +84,27 @@ def test_a_large_mean_costs_no_digits(shape, mean, rng):
     np.testing.assert_allclose(saved.rstd, (1 / np.sqrt(variance + 1e-5)).astype(np.float64), rtol=1e-6)
 
 
+@pytest.mark.parametrize("shape", [(4096, 3), (16, 3, 16, 16)])
+def test_a_mean_of_10000_and_a_variance_of_1(shape, rng):
+    """y is off by at most 4 units of the last place of max(1, abs(y)): x - mean is as exact as float32 holds it."""
+    x = (rng.normal(size=shape) + 1e4).astype(np.float32)
+    y, _ = nd.batch_norm(x, None, None, None, None)
+    expected = ref.batch_norm(x, None, None)[0]
+    assert np.max(np.abs(y - expected) / np.maximum(1, np.abs(expected))) <= 4 * np.finfo(np.float32).eps
+
+
+def test_the_cumulative_mean(rng):
+    """With momentum=None the running statistics are the means over all batches, which the caller counts."""
+    mean, var, batches = np.full(3, 7, np.float32), np.full(3, 7, np.float32), rng.normal(2, 3, (5, 20, 3))
+    for seen, x in enumerate(batches.astype(np.float32)):
+        nd.batch_norm(x, None, None, mean, var, momentum=None, num_batches_tracked=seen)
+    np.testing.assert_allclose(mean, batches.mean(axis=(0, 1)), rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(var, batches.var(axis=1, ddof=1).mean(axis=0), rtol=1e-5)
+    kept = mean.copy()
+    nd.batch_norm(x, None, None, mean, var, training=False, momentum=None)
+    assert np.array_equal(mean, kept)
+
+
 def test_a_first_value_far_from_the_others(rng):
     """The sums are shifted by each channel's first value; if that is an outlier, the shift must not cost much."""
     x = rng.normal(size=(4096, 2)).astype(np.float32)
@@ -128,15 +149,6 @@ def test_backward_is_the_slope(shape, training, rng):
         np.testing.assert_allclose(gradient, ref.numeric_gradient(loss, of), rtol=2e-6, atol=2e-7)
 
 
-def reference_backward(grad, x, weight, mean, var, training, eps=1e-5):
-    grad, axes, n = grad.astype(np.longdouble), (0, *range(2, x.ndim)), x.size // x.shape[1]
-    rstd = per_channel(1 / np.sqrt(var + np.longdouble(eps)), x)
-    normalized = (x - per_channel(mean, x)) * rstd
-    dweight, dbias = (grad * normalized).sum(axis=axes), grad.sum(axis=axes)
-    inner = grad - (per_channel(dbias, x) + normalized * per_channel(dweight, x)) / n if training else grad
-    return inner * rstd * (1 if weight is None else per_channel(weight, x)), dweight, dbias
-
-
 @pytest.mark.parametrize("training", [True, False])
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("shape", SHAPES + LARGE)
@@ -148,7 +160,7 @@ def test_backward(shape, dtype, training, rng):
     statistics = (batch_mean, batch_var) if training else (mean.astype(np.longdouble), var.astype(np.longdouble))
     _, saved = nd.batch_norm(x, weight, bias, mean, var, training)
     dx, dweight, dbias = nd.batch_norm.backward(grad, x, weight, saved)
-    expected = reference_backward(grad, x, weight, *statistics, training)
+    expected = ref.batch_norm_gradient(grad, x, weight, *statistics, training)
     assert dx.dtype == dweight.dtype == dbias.dtype == dtype
     n = x.size // shape[1]
     close(dx, expected[0], 100 if shape[0] == 2 else 32)
@@ -307,7 +319,12 @@ def test_wrong_arguments(rng):
         ({"out": np.empty((3, 6), np.float32)}, ValueError, "out: got shape"),
         ({"out": np.empty((6, 3))}, TypeError, "out: got dtype"),
         ({"x": x[:4], "out": x[2:]}, ValueError, "out: overlaps x in part"),
-        ({"momentum": None}, (TypeError, ValueError), "momentum: "),
+        ({"momentum": None}, ValueError, "momentum: got None, for which num_batches_tracked is needed"),
+        (
+            {"momentum": None, "num_batches_tracked": -1},
+            ValueError,
+            "num_batches_tracked: got -1, accepted are integers",
+        ),
         ({"momentum": np.nan}, ValueError, "momentum: "),
         ({"momentum": 1.5}, ValueError, "momentum: got 1.5, accepted are numbers from 0 to 1"),
         ({"momentum": True}, ValueError, "momentum: got True"),

@@ -10,6 +10,8 @@ import math
 import numpy as np
 from numbadl.kernels import shapes
 from numbadl.kernels.catalog import activation_kernels
+from numbadl.kernels.scalar import stages
+from numbadl.kernels.scalar.fused_norm import fused_batch_norm
 from numbadl.kernels.scalar.language import scalar
 from numbadl.kernels.scalar.random import random_bits
 
@@ -39,12 +41,21 @@ def own(x, alpha=0.75):
 
 OWN = {declaration.name: declaration for declaration in activation_kernels(own.record)}
 
-# What the shapes allow and no kernel of the catalog is: random maps by channel. And a user's activation.
+
+def fused_norms():
+    """Batch norm with stages of every kind of operand behind it."""
+    records = [stages.RESIDUAL, stages.of_activation(nd.ACTIVATIONS["prelu"]), stages.SCALE, stages.RESIDUAL]
+    for by_training in fused_batch_norm(records, (True, False)):
+        yield from by_training.values()
+
+
+# What the shapes allow and no kernel of the catalog is: random maps by channel. And a user's activation, a fused batch norm.
 OTHERS = {
     declaration.name: declaration
     for declaration in [
         shapes.Map("scaled_at_random", scaled_at_random, scalars="u", random=True, channels=1),
         shapes.Map("scaled_at_random.backward", scaled_at_random_backward, "xx", "x", "u", True, channels=1, sums=1),
+        *fused_norms(),
     ]
 } | OWN
 
@@ -53,7 +64,8 @@ def operands(declaration, shape, dtype, rng, positive=False):
     """Random operands in the order of the declaration; arrays to be written are filled with NaN.
 
     *shape* is (n,) for a map or a reduction, (rows, n) for rows, (N, C, S) for channels and maps by channel, (m, k, n)
-    for a product, (N, G, k, s) for norms: rows that take G turns, of k segments of s elements. For the sake of roots, scalars and channel arrays (eps, variances) are positive, with *positive* all are.
+    for a product, (N, G, k, s) for norms: rows that take G turns, of k segments of s elements. For the sake of roots,
+    scalars and channel arrays (eps, variances) are positive, with *positive* all are.
     """
     extents = _extents(declaration, shape)
     found = [_operand(kind, extent, dtype, rng, positive or extent != extents[0][1]) for kind, extent in extents]
@@ -72,6 +84,8 @@ def outputs(declaration):
     """Positions of the operands that are written."""
     if isinstance(declaration, shapes.Matmul):
         return [2 + declaration.bias]
+    if isinstance(declaration, shapes.Sample):
+        return [1]
     first = len(declaration.inputs)
     if isinstance(declaration, shapes.Map):
         sums = first + len(declaration.outputs) + declaration.channels
@@ -126,7 +140,7 @@ def _extents(declaration, shape):
         sizes += [(declaration.affine_sums, turns * segments)] * (declaration.affine_sums > 0)
         kinds = [kind for kind, _ in declaration.operands()]
         return list(zip(kinds, sizes + [()] * (len(kinds) - len(sizes)), strict=True))
-    single = {shapes.Channel: shape[1:2]}.get(type(declaration), shape)
+    single = {shapes.Channel: shape[1:2], shapes.Sample: shape[1:2]}.get(type(declaration), shape)
     return [
         (kind, () if ndim == 0 else shape if ndim == len(shape) else single) for kind, ndim in declaration.operands()
     ]
@@ -246,6 +260,12 @@ def _channel(declaration, given):
     return [*outputs, *results]
 
 
+def _sample(declaration, given):
+    x = given[0]
+    by_channel = np.moveaxis(x, 1, 0).reshape(x.shape[1], -1)
+    return [np.array([declaration.function(a[0], a[a.size // 2], a[-1]) for a in by_channel])]
+
+
 def _norm(declaration, given):
     given = _wide(given)
     counts = (
@@ -286,6 +306,7 @@ _MEANINGS = {
     shapes.Reduce: _reduce,
     shapes.Row: _row,
     shapes.Channel: _channel,
+    shapes.Sample: _sample,
     shapes.Norm: _norm,
     shapes.Matmul: _matmul,
 }

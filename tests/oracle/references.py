@@ -179,6 +179,35 @@ def batch_norm(x, weight, bias, mean=None, var=None, eps=1e-5):
     return (y if bias is None else y + bias.reshape(shape)), mean, var
 
 
+def batch_norm_gradient(grad, x, weight, mean, var, training, eps=1e-5):
+    """(dx, dweight, dbias), where *mean* and *var* are those of the batch in training, and constants otherwise."""
+    grad, axes, n = grad.astype(np.longdouble), (0, *range(2, x.ndim)), x.size // x.shape[1]
+    shape = (1, -1) + (1,) * (x.ndim - 2)
+    mean, rstd = mean.reshape(shape), 1 / np.sqrt(var + np.longdouble(eps)).reshape(shape)
+    normalized = (x - mean) * rstd
+    dweight, dbias = (grad * normalized).sum(axis=axes), grad.sum(axis=axes)
+    through_statistics = (dbias.reshape(shape) + normalized * dweight.reshape(shape)) / n
+    inner = grad - through_statistics if training else grad
+    return inner * rstd * (1 if weight is None else weight.reshape(shape)), dweight, dbias
+
+
+def row_norm(x, weight, bias, eps, centred=True):
+    """(y, mean, 1 / std) of each row of a matrix, whose weight and bias are matrices, too; not *centred*: without a mean."""
+    x, eps = x.astype(np.longdouble), np.longdouble(eps)
+    mean = x.mean(axis=1, keepdims=True) * centred
+    rstd = 1 / np.sqrt(((x - mean) ** 2).mean(axis=1, keepdims=True) + eps)
+    return (x - mean) * rstd * weight + bias, mean, rstd
+
+
+def row_norm_gradient(grad, x, weight, eps, centred=True):
+    """(dx, terms of dweight, terms of dbias), matrices, by the chain rule: through x - mean and through 1 / std."""
+    normalized, _, rstd = row_norm(x, 1, 0, eps, centred)
+    inner = grad.astype(np.longdouble) * weight
+    through_rstd = -((inner * normalized).mean(axis=1, keepdims=True)) * normalized
+    through_mean = -inner.mean(axis=1, keepdims=True) * centred
+    return rstd * (inner + through_mean + through_rstd), grad * normalized, grad.astype(np.longdouble)
+
+
 def mse(prediction, target):
     return np.mean((prediction.astype(np.longdouble) - target) ** 2)
 

@@ -101,24 +101,149 @@ def test_losses(name, rng):
     np.testing.assert_allclose(gradient, dx, **CLOSE)
 
 
+AFFINE = [(True, True), (True, False), (False, True), (False, False)]
+
+
+def some(given, affine):
+    """Of weight and bias, those that are asked for."""
+    return [value if wanted else None for value, wanted in zip(given, affine, strict=True)]
+
+
+def compare_gradients(found, theirs):
+    """Both are sums of many terms, in different orders."""
+    for mine, their in zip(found, theirs, strict=True):
+        assert (mine is None) == (their is None)
+        if mine is not None:
+            np.testing.assert_allclose(mine, their, rtol=1e-12, atol=1e-12)
+
+
+def with_gradients(fn, grad, x, parameters):
+    """fn's result and the gradients of x and of the parameters that are given, None for others."""
+    result, *gradients = forward_backward(
+        lambda x, *given: fn(x, *[next(rest) if p is not None else None for rest in [iter(given)] for p in parameters]),
+        grad, x, *[p for p in parameters if p is not None],
+    )  # fmt: skip
+    rest = iter(gradients[1:])
+    return result, [gradients[0], *(next(rest) if p is not None else None for p in parameters)]
+
+
+@pytest.mark.parametrize("affine", AFFINE)
 @pytest.mark.parametrize("training", [True, False])
-@pytest.mark.parametrize("shape", [(20, 4), (6, 4, 5), (3, 4, 2, 6)])
-def test_batch_norm(shape, training, rng):
+@pytest.mark.parametrize("shape", [(20, 4), (6, 4, 5), (3, 4, 2, 6), (2, 4, 3, 2, 5)])
+def test_batch_norm(shape, training, affine, rng):
     x, grad = rng.normal(2, 3, (2, *shape))
-    weight, bias, mean = rng.normal(size=(3, 4))
-    var = rng.uniform(0.5, 2, 4)
+    parameters, mean, var = some(rng.normal(size=(2, 4)), affine), rng.normal(size=4), rng.uniform(0.5, 2, 4)
     theirs = [torch.from_numpy(a.copy()) for a in (mean, var)]
-
-    def fn(x, weight, bias):
-        return functional.batch_norm(x, *theirs, weight, bias, training, 0.2, 1e-4)
-
-    y, *gradients = forward_backward(fn, grad, x, weight, bias)
-    found, saved = nd.batch_norm(x, weight, bias, mean, var, training, 0.2, 1e-4)
+    y, gradients = with_gradients(
+        lambda x, *given: functional.batch_norm(x, *theirs, *given, training, 0.2, 1e-4), grad, x, parameters
+    )
+    found, saved = nd.batch_norm(x, *parameters, mean, var, training, 0.2, 1e-4)
     np.testing.assert_allclose(found, y, **CLOSE)
     np.testing.assert_allclose(mean, theirs[0], **CLOSE)
     np.testing.assert_allclose(var, theirs[1], **CLOSE)
-    for mine, their in zip(nd.batch_norm.backward(grad, x, weight, saved), gradients, strict=True):
-        np.testing.assert_allclose(mine, their, rtol=1e-11, atol=1e-12)
+    compare_gradients(nd.batch_norm.backward(grad, x, parameters[0], saved), gradients)
+
+
+@pytest.mark.parametrize("shape", [(1, 4), (1, 4, 1, 1), (1, 4, 3)])
+def test_batch_norm_of_one_sample(shape, rng):
+    """In evaluation; in training one value per channel is an error of both."""
+    x, (weight, bias, mean), var = rng.normal(size=shape), rng.normal(size=(3, 4)), rng.uniform(0.5, 2, 4)
+    given = [torch.from_numpy(a) for a in (x, mean, var, weight, bias)]
+    np.testing.assert_allclose(
+        nd.batch_norm(x, weight, bias, mean, var, training=False)[0], functional.batch_norm(*given), **CLOSE
+    )
+    if x.size == 4:
+        with pytest.raises(ValueError, match="more than 1 value per channel"):
+            functional.batch_norm(*given, training=True)
+        with pytest.raises(ValueError, match="at least 2 values per channel"):
+            nd.batch_norm(x, weight, bias, mean, var)
+
+
+@pytest.mark.parametrize("momentum", [None, 0.3])
+def test_batch_norm_layers_keep_the_same_statistics(momentum, rng):
+    mine = nd.nn.Sequential(nd.nn.BatchNorm(4, momentum=momentum), dtype=np.float64)
+    theirs = torch.nn.BatchNorm1d(4, momentum=momentum).double()
+    for _ in range(4):
+        x = rng.normal(3, 2, (10, 4, 5))
+        np.testing.assert_allclose(mine.forward(x, training=True), theirs(torch.from_numpy(x)).detach(), **CLOSE)
+    for key, value in theirs.state_dict().items():
+        np.testing.assert_allclose(mine.state()[f"0.{key}"].squeeze(), value, err_msg=key, **CLOSE)
+
+
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("shape", [(20, 4), (3, 4, 2, 60)])
+def test_fused_batch_norm(shape, training, rng):
+    x, residual, grad = rng.normal(2, 3, (3, *shape))
+    weight, bias, mean = rng.normal(size=(3, 4))
+    var, theirs = rng.uniform(0.5, 2, 4), [torch.from_numpy(mean.copy())]
+    theirs.append(torch.from_numpy(var.copy()))
+
+    def fn(x, weight, bias, residual):
+        return functional.silu(functional.batch_norm(x, *theirs, weight, bias, training) + residual)
+
+    y, *gradients = forward_backward(fn, grad, x, weight, bias, residual)
+    op = nd.fuse_batch_norm(nd.stage.residual, nd.silu)
+    found, saved = op(x, weight, bias, mean, var, residual, training=training)
+    np.testing.assert_allclose(found, y, **CLOSE)
+    compare_gradients(op.backward(grad, x, weight, bias, saved, residual), gradients)
+
+
+ROW_NORMS = [  # name, shape of x, what follows it, shape of weight and bias
+    ("layer_norm", (6,), (6,), (6,)),
+    ("layer_norm", (5, 6), (6,), (6,)),
+    ("layer_norm", (5, 3, 70), ((3, 70),), (3, 70)),
+    ("layer_norm", (2, 3, 2, 4), ((2, 4),), (2, 4)),
+    ("layer_norm", (2, 3, 2, 4, 5), (5,), (5,)),
+    ("rms_norm", (6,), (6,), (6,)),
+    ("rms_norm", (2, 3, 2, 4), ((2, 4),), (2, 4)),
+    ("group_norm", (5, 6), (3,), (6,)),
+    ("group_norm", (5, 6, 7), (2,), (6,)),
+    ("group_norm", (2, 6, 9, 8), (2,), (6,)),
+    ("group_norm", (2, 6, 2, 3, 2), (6,), (6,)),
+    ("instance_norm", (5, 6, 7), (), (6,)),
+    ("instance_norm", (2, 6, 9, 8), (), (6,)),
+    ("instance_norm", (2, 6, 2, 3, 2), (), (6,)),
+]
+
+
+@pytest.mark.parametrize("affine", AFFINE)
+@pytest.mark.parametrize("case", ROW_NORMS, ids=str)
+def test_row_norms(case, affine, rng):
+    name, shape, arguments, size = case
+    x, grad = rng.normal(2, 3, (2, *shape))
+    parameters = some(rng.normal(size=(2, *size)), affine)[: 1 + (name != "rms_norm")]
+
+    def theirs(x, *given):
+        if name == "instance_norm":
+            return functional.instance_norm(x, None, None, *given, eps=1e-4)
+        if name == "group_norm" and given[0] is None:  # its backward fails for a bias without a weight
+            given = (torch.ones(size, dtype=torch.float64), given[1])
+        first = [list(np.atleast_1d(arguments[0]))] if name != "group_norm" else arguments
+        return getattr(functional, name)(x, *first, *given, eps=1e-4)
+
+    y, gradients = with_gradients(theirs, grad, x, parameters)
+    found, saved = getattr(nd, name)(x, *arguments, *parameters, eps=1e-4)
+    np.testing.assert_allclose(found, y, **CLOSE)
+    compare_gradients(getattr(nd, name).backward(grad, x, parameters[0], saved), gradients)
+
+
+NORM_LAYERS = {
+    "LayerNorm": lambda nn: nn.LayerNorm((4, 5)),
+    "LayerNorm without bias": lambda nn: nn.LayerNorm(5, bias=False),
+    "RMSNorm": lambda nn: nn.RMSNorm(5),
+    "GroupNorm": lambda nn: nn.GroupNorm(2, 4),
+    "InstanceNorm": lambda nn: (nn.InstanceNorm1d if nn is torch.nn else nn.InstanceNorm)(4, affine=True),
+}
+
+
+@pytest.mark.parametrize("make", NORM_LAYERS.values(), ids=NORM_LAYERS)
+def test_norm_layers_have_the_same_names_and_defaults(make, rng):
+    mine, theirs = nd.nn.Sequential(make(nd.nn), dtype=np.float64), make(torch.nn).double()
+    x = rng.normal(2, 3, (6, 4, 5))
+    assert {key.removeprefix("0."): v.shape for key, v in mine.state().items()} == {
+        key: tuple(v.shape) for key, v in theirs.state_dict().items()
+    }
+    np.testing.assert_allclose(mine.predict(x), theirs(torch.from_numpy(x)).detach(), **CLOSE)
 
 
 @pytest.fixture
