@@ -315,7 +315,7 @@ def test_a_weight_of_0_leaves_out_whatever_stands_there(name, rng):
 def test_any_shape(name, shape, rng):
     prediction, target = rng.normal(size=shape).astype(np.float32), rng.uniform(size=shape).astype(np.float32)
     prediction, target = np.asarray(prediction), np.asarray(target)
-    target = np.sign(target) if name == "hinge" else target
+    target = np.ones_like(target) if name == "hinge" else target
     value, gradient = LOSSES[name].value_and_grad(prediction, target)
     check_value(value, name, prediction, target)
     check_gradient(gradient, name, prediction, target)

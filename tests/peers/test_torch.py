@@ -115,7 +115,7 @@ def compare_losses(name, reduction, options, prediction, target, rng):
         warnings.filterwarnings("ignore", "reduction: 'mean' divides", UserWarning)
         value = LOSSES[name][0](result, torch.from_numpy(target.copy()), reduction=reduction, **theirs)
     grad = rng.normal(size=tuple(value.shape)) if reduction == "none" else float(rng.normal())
-    (value * torch.as_tensor(grad)).sum().backward()
+    (value * torch.as_tensor(grad, dtype=torch.float64)).sum().backward()
     found, gradient = nd.losses.LOSSES[name].value_and_grad(
         prediction, target, grad=grad, reduction=reduction, **options
     )
