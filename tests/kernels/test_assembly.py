@@ -5,7 +5,7 @@ import re
 
 import llvmlite.binding
 import pytest
-from declarations import OWN
+from declarations import OWN, all_or_slow
 from numba import types
 from numbadl.kernels import cpu, shapes
 from numbadl.kernels.catalog import catalog
@@ -66,7 +66,7 @@ def parts(declaration):
 DECLARATIONS = [part for declaration in [*catalog().values(), *OWN.values()] for part in parts(declaration)]
 
 
-@pytest.mark.parametrize("declaration", DECLARATIONS, ids=lambda d: d.name)
+@pytest.mark.parametrize("declaration", all_or_slow(DECLARATIONS), ids=lambda d: d.name)
 def test_float32_kernels_compute_in_float32(declaration):
     text = assembly(declaration)
     found = set(FLOAT64.findall(text)) - UNBOX_ARGUMENTS

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from declarations import OTHERS, operands
+from declarations import OTHERS, all_or_slow, operands
 from numbadl.kernels import shapes
 from numbadl.kernels.catalog import catalog
 from numbadl.kernels.scalar.language import scalar
@@ -81,7 +81,7 @@ def compiled(declaration, dtype, launches):
 
 
 @pytest.mark.parametrize("dtype", [np.float32, pytest.param(np.float64, marks=pytest.mark.slow)])
-@pytest.mark.parametrize("declaration", DECLARATIONS.values(), ids=DECLARATIONS)
+@pytest.mark.parametrize("declaration", all_or_slow(DECLARATIONS.values()), ids=lambda d: d.name)
 def test_kernel_compiles_for_every_target(declaration, dtype, launches):
     for kernel, target, ptx in compiled(declaration, dtype, launches):
         assert f".target sm_{target[0]}{target[1]}" in ptx

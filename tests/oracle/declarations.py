@@ -8,6 +8,7 @@ import itertools
 import math
 
 import numpy as np
+import pytest
 from numbadl.kernels import shapes
 from numbadl.kernels.catalog import activation_kernels
 from numbadl.kernels.scalar.language import scalar
@@ -47,6 +48,18 @@ OTHERS = {
         shapes.Map("scaled_at_random.backward", scaled_at_random_backward, "xx", "x", "u", True, channels=1, sums=1),
     ]
 } | OWN
+
+
+SLOW = (".weighted", ".soft")  # variants of losses; one of them stands for all in the quick tests
+REPRESENTATIVE = "cross_entropy.weighted"
+
+
+def all_or_slow(declarations):
+    """Declarations as parameters of a test that compiles each: variants are slow, but for one."""
+    return [
+        pytest.param(d, marks=[pytest.mark.slow] if d.name.endswith(SLOW) and d.name != REPRESENTATIVE else [])
+        for d in declarations
+    ]
 
 
 def operands(declaration, shape, dtype, rng, positive=False):
