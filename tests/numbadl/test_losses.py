@@ -16,7 +16,7 @@ SIZES = [(1, 1), (1, 5), (7, 3), (64, 10), (5, 1000), (4097, 3), (3, 40_001)]
 OPTIONS = {  # of single losses; `weight` and `sample_weight` are options of all
     "huber": [{"delta": 0.3}, {"delta": 4}],
     "smooth_l1": [{"beta": 0.3}, {"beta": 4}],
-    "binary_cross_entropy": [{"pos_weight": 2.5}, {"pos_weight": 0}],
+    "binary_cross_entropy": [{"pos_weight": 2.5}, {"pos_weight": 0}, {"pos_weight": np.array([0, 0.5, 1, 2, 3.0])}],
     "hinge": [{"squared": True}],
     "kl_div": [{"log_target": True}],
     "cross_entropy": [{"label_smoothing": 0.2}, {"label_smoothing": 1}, {"ignore_index": 1}],
@@ -109,9 +109,9 @@ def test_gradient_is_the_slope(name, shape, rng):
 @pytest.mark.parametrize("name", NAMES)
 def test_gradient_with_options_is_the_slope(name, rng):
     for options in [{}, *OPTIONS.get(name, [])]:
-        prediction, target = make(name, (5, 4), np.float64, rng)
+        prediction, target = make(name, (5, 5), np.float64, rng)
         target = np.log(target) if options.get("log_target") else target
-        weight = rng.uniform(0.5, 2, 4)
+        weight = rng.uniform(0.5, 2, 5)
         check_slopes(name, prediction, target, weight=weight, sample_weight=rng.uniform(0.5, 2, 5), **options)
 
 
@@ -495,6 +495,14 @@ WRONG_OPTIONS = [
     ("huber", {"delta": True}, ValueError, "delta: got True"),
     ("smooth_l1", {"beta": -1}, ValueError, "beta: got -1, accepted are finite numbers from 0 on"),
     ("binary_cross_entropy", {"pos_weight": np.nan}, ValueError, "pos_weight: got nan"),
+    (
+        "binary_cross_entropy",
+        {"pos_weight": [1, 2]},
+        ValueError,
+        r"pos_weight: got shape \(2,\), expected \(3, 4\), or",
+    ),
+    ("binary_cross_entropy", {"pos_weight": [1, 2, -1, 1]}, ValueError, r"pos_weight\[2\]: got -1.0"),
+    ("binary_cross_entropy", {"pos_weight": "1"}, ValueError, "pos_weight: got '1'"),
     ("hinge", {"squared": 1}, ValueError, "squared: got 1, accepted are True and False"),
     ("mse", {"weight": np.ones((2, 3))}, ValueError, r"weight: got shape \(2, 3\), expected \(3, 4\), or one that"),
     ("mse", {"weight": "many"}, TypeError, "weight: got dtype"),

@@ -49,7 +49,14 @@ LOSSES = {
     "smooth_l1": (functional.smooth_l1_loss, [{}, {"beta": 0.3}, {"beta": 0.0}]),
     "binary_cross_entropy": (
         functional.binary_cross_entropy_with_logits,
-        [{}, {"pos_weight": 2.5}, {"weight": (30, 7)}, {"weight": (30, 1), "pos_weight": 0.5}, {"weight": (7,)}],
+        [
+            {},
+            {"pos_weight": 2.5},
+            {"weight": (30, 7)},
+            {"weight": (30, 1), "pos_weight": 0.5},
+            {"weight": (7,)},
+            {"pos_weight": [0.5, 1, 2, 3, 0.1, 1, 7]},
+        ],
     ),
     "kl_div": (functional.kl_div, [{}, {"log_target": True}]),
     "cross_entropy": (
@@ -109,7 +116,9 @@ def test_rows(name, axis, rng):
 
 def compare_losses(name, reduction, options, prediction, target, rng):
     """Value and gradient; for "none" with random gradients of the values."""
-    theirs = {k: torch.tensor(v) if k in ("weight", "pos_weight") else v for k, v in options.items()}
+    theirs = {
+        k: torch.tensor(v, dtype=torch.float64) if k in ("weight", "pos_weight") else v for k, v in options.items()
+    }
     result = torch.from_numpy(prediction.copy()).requires_grad_()
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "reduction: 'mean' divides", UserWarning)
