@@ -179,7 +179,7 @@ class ElementwiseLoss(Loss):
         """
         given = [options[p.name] for p in self.record.parameters]
         if isinstance(options.get("pos_weight", 1.0), numbers.Real):
-            return target, factors, given
+            return target, factors, [float(value) for value in given]
         shape = tuple(prediction.shape)
         positive = arguments.weights("pos_weight", _host(given[0]), shape)
         host = to_host(target).astype(np.float64)

@@ -11,7 +11,7 @@ import numbadl as nd
 from numbadl import kernels
 from numbadl.functional import FUNCTIONS
 
-TEMPLATES = ("numbadl.activation",)  # of docstrings: tested where they end up
+TEMPLATES = ("numbadl.activation", "numbadl._loss_docs")  # of docstrings: tested where they end up
 SLOW = ("numbadl.fuse",)  # it compiles a kernel of many stages
 
 

@@ -128,9 +128,10 @@ def test_an_activation_of_a_user_trains_as_on_the_cpu(rng):
 
 LOSS_OPTIONS = [{}, {"sample_weight": [1, 0, 3, 0.5]}, {"reduction": "none"}, {"reduction": "sum"}]
 OWN_OPTIONS = {
-    "huber": {"delta": 0.5}, "binary_cross_entropy": {"pos_weight": np.array([2.0])},
-"cross_entropy": {"weight": [1, 2, 0.5], "label_smoothing": 0.2},
-}  # fmt: skip
+    "huber": {"delta": 0.5},
+    "binary_cross_entropy": {"pos_weight": np.array([2.0])},
+    "cross_entropy": {"weight": [1, 2, 0.5], "label_smoothing": 0.2},
+}
 
 
 def run_loss(loss, on_device, prediction, target, **options):

@@ -2,6 +2,7 @@
 
 import doctest
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ NAMES = list(LOSSES)
 DTYPES = [np.float32, pytest.param(np.float64, marks=pytest.mark.slow)]
 SIZES = [(1, 1), (1, 5), (7, 3), (64, 10), (5, 1000), (4097, 3), (3, 40_001)]
 OPTIONS = {  # of single losses; `weight` and `sample_weight` are options of all
-    "huber": [{"delta": 0.3}, {"delta": 4}],
+    "huber": [{"delta": np.float64(0.3)}, {"delta": 4}],
     "smooth_l1": [{"beta": 0.3}, {"beta": 4}],
     "binary_cross_entropy": [{"pos_weight": 2.5}, {"pos_weight": 0}, {"pos_weight": np.array([0, 0.5, 1, 2, 3.0])}],
     "hinge": [{"squared": True}],
@@ -212,7 +213,7 @@ def test_gradients_at_kinks():
     assert slopes_of("smooth_l1", [0, 2, -2, 1], [0] * 4, beta=2) == [0, 1, -1, 0.5]
     assert slopes_of("smooth_l1", [0, 1e-30, -1], [0] * 3, beta=0) == [0, 1, -1], "mae"
     assert slopes_of("hinge", [1, -1, 0.5, 2], [1, -1, 1, -1]) == [0, 0, -1, 1]
-    assert slopes_of("hinge", [1, -1, 0.5, 2], [1, -1, 1, -1], squared=True) == [0, 0, -1, 6]
+    assert slopes_of("hinge", [1, -1, 0.5, 2], [1, -1, 1, -1], squared=np.True_) == [0, 0, -1, 6]
 
 
 def test_predictions_of_infinity():
@@ -592,3 +593,10 @@ def test_examples(name):
     runner = doctest.DocTestRunner()
     runner.run(doctest.DocTestParser().get_doctest(LOSSES[name].__doc__, {}, name, None, None))
     assert runner.tries > 0 and runner.failures == 0
+
+
+def test_the_example_of_the_page():
+    page = Path(__file__).parents[2] / "docs" / "losses.md"
+    names = {}
+    exec(page.read_text(encoding="utf-8").split("```")[1].removeprefix("python"), names)
+    assert names["gradient"].shape == names["each"].shape == (4, 3) and names["penalty"] == 0
