@@ -305,6 +305,9 @@ def test_a_weight_of_0_leaves_out_whatever_stands_there(name, rng):
             ignored = np.where(kept, target, -100)
             again = LOSSES[name].value_and_grad(prediction, ignored)
             assert again[0] == value and np.array_equal(again[1], gradient)
+            classes = np.where(kept, target % 4, 4)
+            again = LOSSES[name].value_and_grad(prediction, classes, weight=[1, 1, 1, 1, 0])
+            assert math.isfinite(again[0]) and (again[1][4] == 0).all() and np.isfinite(again[1]).all()
     if takes_labels(name):
         value, gradient = LOSSES[name].value_and_grad(prediction, np.full(9, -100))
         assert value == 0 and not gradient.any()
