@@ -70,6 +70,10 @@ def _loss_kernels(record):
     value, gradient = record.value, record.gradient
 
     @scalar
+    def scaled_gradient(prediction, target, scale, *scalars):
+        return scale * gradient(prediction, target, *scalars)
+
+    @scalar
     def gradient_and_value(prediction, target, scale, *scalars):
         return scale * gradient(prediction, target, *scalars), value(prediction, target, *scalars)
 
@@ -81,7 +85,8 @@ def _loss_kernels(record):
     name, scalars = record.kernels, "x" * len(record.scalars(*(p.default for p in record.parameters)))
     return [
         Reduce(f"{name}.value", value, "xx", scalars),
-        Map(f"{name}.gradient", gradient_and_value, "xx", scalars="x" + scalars, sums=1),
+        Map(f"{name}.gradient", scaled_gradient, "xx", scalars="x" + scalars),
+        Map(f"{name}.value_and_grad", gradient_and_value, "xx", scalars="x" + scalars, sums=1),
         Map(f"{name}.weighted", weighted, "xxx", "xx", "x" + scalars),
     ]
 

@@ -12,7 +12,8 @@ def of_elements(record):
     """That of a loss of elements."""
     second = "-1.0" if record.targets == "signs" else "0.0"
     options = "".join(f", {p.name}={p.default}" for p in record.parameters)
-    parameters = "".join(f"\n    {p.name} : {p.accepted}" for p in record.parameters)
+    by_class = {"pos_weight": ", or an array of them that NumPy broadcasts to the prediction's shape"}
+    parameters = "".join(f"\n    {p.name} : {p.accepted}{by_class.get(p.name, '')}" for p in record.parameters)
     mean = "their sum" if record.weighted_mean else "the number of elements, as PyTorch's does"
     return f"""{record.name}(prediction, target, *, reduction="mean", weight=None, sample_weight=None{options})
 

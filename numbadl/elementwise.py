@@ -93,7 +93,8 @@ def reduced(name, *arrays, scalars=()):
     """The result of the reduce kernel *name* over arrays of one shape and any layout, as a float."""
     first, device = arrays[0], device_of(arrays[0])
     device.prepare(first.size)
-    flat = [rows_of(a.reshape(-1), -1).reshape(-1) if a.size else a.reshape(-1) for a in arrays]
+    plain = is_plain(*arrays) or first.size == 0
+    flat = [a.reshape(-1) if plain else rows_of(a.reshape(-1), -1).reshape(-1) for a in arrays]
     return float(device.kernel(name)(*flat, *typed(scalars, first.dtype)))
 
 

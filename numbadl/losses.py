@@ -21,7 +21,6 @@ Examples
 (1.386294, (2, 4))
 """
 
-import contextlib
 import math
 import numbers
 
@@ -30,8 +29,8 @@ import numpy as np
 from . import _arguments as arguments
 from . import _loss_docs as docs
 from ._loss_docs import REDUCTIONS
-from .arrays import check, check_out, check_shape, device_of, is_cuda, rows_of, share_memory, to_host
-from .elementwise import Channels, reduced, run_any
+from .arrays import check, check_out, check_shape, device_of, is_cuda, is_plain, rows_of, share_memory, to_host
+from .elementwise import Channels, elementwise, reduced, run_any
 from .kernels.scalar.losses import LOSSES as RECORDS
 from .kernels.scalar.losses import ElementLoss, is_bool
 
@@ -114,8 +113,8 @@ class ElementwiseLoss(Loss):
     def _check_option(self, name, value):
         super()._check_option(name, value)
         for p in self.record.parameters:
-            if p.name != name:
-                continue
+            if p.name != name or (name == "pos_weight" and hasattr(value, "__len__") and not isinstance(value, str)):
+                continue  # one for each class is checked beside the prediction
             good = isinstance(value, (numbers.Real, np.bool_)) and is_bool(value) == is_bool(p.default)
             if not (good and p.valid(value)):
                 raise ValueError(f"{name}: got {arguments.shown(value)}, accepted are {p.accepted}")
@@ -136,29 +135,34 @@ class ElementwiseLoss(Loss):
             self.check_target(target, options=options)
         factors, count = self._weights(prediction, options)
         number, upstream = _upstream(grad, prediction, prediction.shape, options)
-        as_array = options["reduction"] == "none"
-        scalars = self.record.scalars(*(options[p.name] for p in self.record.parameters))
-        operands = prediction, target, (number / count if count else 0.0, *scalars), out
+        target, factors, given = self._operands(prediction, target, factors, options)
+        scalars, as_array = (
+            (number / count if count else 0.0, *self.record.scalars(*given)),
+            options["reduction"] == "none",
+        )
+        if factors is None and not as_array:
+            return *self._plain(prediction, target, scalars, out, value, gradient), count
+        found = slope = None
+        if value or upstream is None:
+            slope, found = self._weighted(prediction, target, scalars, out if upstream is None else None, factors)
         if upstream is not None:
-            product = upstream if factors is None else factors * to_host(upstream)
-            found = self._weighted(*operands[:3], None, factors)[1] if value else None
-            return found, self._weighted(*operands, product)[0], count
-        if as_array or factors is not None:
-            slope, found = self._weighted(*operands, factors)
-            return (found if as_array else reduced("sum", found)), slope, count
-        if gradient:
-            return self._both(*operands)[::-1] + (count,)
-        return reduced(f"{self.record.kernels}.value", prediction, target, scalars=scalars), None, count
+            factors = upstream if factors is None else factors * to_host(upstream)
+            slope, _ = self._weighted(prediction, target, scalars, out, factors)
+        return (found if as_array else reduced("sum", found)), slope, count
 
-    def _both(self, prediction, target, scalars, out):
-        """(gradient, value)"""
-        inputs = {"prediction": prediction, "target": target}
-        name, channel = f"{self.record.kernels}.gradient", Channels(0, 1, (), sums=1)
-        (slope,), sums = run_any(name, inputs, (out,), scalars, channel, ordered=True)
-        return slope, float(to_host(sums)[0, 0])
+    def _plain(self, prediction, target, scalars, out, value, gradient):
+        """(value, gradient) without weights, of what is wanted."""
+        inputs, name = {"prediction": prediction, "target": target}, self.record.kernels
+        if not gradient:
+            return reduced(f"{name}.value", prediction, target, scalars=scalars[1:]), None
+        if not value:
+            return 0.0, elementwise(f"{name}.gradient", out, scalars, **inputs)
+        channel = Channels(0, 1, (), sums=1)
+        (slope,), sums = run_any(f"{name}.value_and_grad", inputs, (out,), scalars, channel, ordered=True)
+        return float(to_host(sums)[0, 0]), slope
 
     def _weighted(self, prediction, target, scalars, out, factors):
-        """(gradient, array of values)"""
+        """(gradient, array of values), each times the element's factor."""
         device = device_of(prediction)
         if factors is None:
             factors = np.ones(prediction.shape, prediction.dtype)
@@ -166,6 +170,22 @@ class ElementwiseLoss(Loss):
             factors = device.from_host(factors.astype(prediction.dtype, copy=False))
         inputs = {"prediction": prediction, "target": target, "weight": factors}
         return run_any(f"{self.record.kernels}.weighted", inputs, (out, None), scalars, ordered=True)[0]
+
+    def _operands(self, prediction, target, factors, options):
+        """Target, factors and the values of the parameters.
+
+        Of a pos_weight p for each class, that is a part of the other two: with w = p t + 1 - t, the loss is w times that
+        of the target p t / w without p.
+        """
+        given = [options[p.name] for p in self.record.parameters]
+        if isinstance(options.get("pos_weight", 1.0), numbers.Real):
+            return target, factors, [float(value) for value in given]
+        shape = tuple(prediction.shape)
+        positive = arguments.weights("pos_weight", _host(given[0]), shape)
+        host = to_host(target).astype(np.float64)
+        whole = positive * host + (1 - host)
+        share = np.divide(positive * host, whole, out=host.copy(), where=whole > 0).astype(prediction.dtype)
+        return device_of(prediction).from_host(share), whole if factors is None else factors * whole, [1.0]
 
     def _weights(self, prediction, options):
         """(an array with the factor of each element, or None; what the reduction divides by)."""
@@ -206,14 +226,12 @@ class LogitsLoss(Loss):
     def check_labels(self, labels, classes, name="labels", options=None):
         """*labels*, integers from 0 to classes - 1, with 0 in place of those that are ignored; and where they are not."""
         ignored = (options or self.options)["ignore_index"]
-        if labels.size and (0 <= ignored < classes or labels.min() < 0 or labels.max() >= classes):
-            kept = labels != ignored
-            if not kept.all():
-                labels = np.where(kept, labels, 0)
-                arguments.within(name, labels, 0, classes - 1, "labels")
-                return labels, kept
+        if labels.size == 0 or (labels.min() >= 0 and labels.max() < classes and not 0 <= ignored < classes):
+            return labels, None
+        kept = labels != ignored
+        labels = labels if kept.all() else np.where(kept, labels, 0)
         arguments.within(name, labels, 0, classes - 1, "labels")
-        return labels, None
+        return labels, None if kept.all() else kept
 
     def _sums(self, logits, labels, options, out=None, grad=None, value=True, gradient=True):
         """(the sum of the terms or an array of them, gradient, what a mean divides by)."""
@@ -238,10 +256,10 @@ class LogitsLoss(Loss):
         values = values((math.prod(positions),), logits.dtype)
         if logits.size:
             device.prepare(logits.size)
-            target = rows_of(labels, 1) if soft else device.from_host(labels.reshape(-1))
+            target = _rows(labels) if soft else device.from_host(labels.reshape(-1))
             scale = number / count if count else 0.0
             if factors is None and columns is None and upstream is None and self.record.plain:
-                self._plain(rows_of(logits, 1), target, out, values, scale)
+                self._plain(_rows(logits), target, out, values, scale)
             else:
                 row_values = self._row_values(factors, upstream, scale, values)
                 self._general(logits, target, out, values, columns, row_values)
@@ -268,18 +286,20 @@ class LogitsLoss(Loss):
     def _weights(self, labels, kept, logits, positions, options):
         """(factor of each row or None, (factor, summand) of each class's probability or None, what a mean divides by)."""
         classes, soft, weighted = logits.shape[1], labels.ndim == logits.ndim, options["weight"] is not None
+        smoothing, each = options.get("label_smoothing", 0.0), options["sample_weight"]
+        if kept is None and each is None and not (soft or weighted or smoothing):
+            return None, None, math.prod(positions) if options["reduction"] == "mean" else 1
         weight = np.ones(classes)
         if weighted:
             weight = arguments.weights("weight", _host(options["weight"]), (classes,), exact=True)
         factors = None if kept is None else kept.astype(np.float64)
-        if options["sample_weight"] is not None:
-            each = arguments.weights("sample_weight", _host(options["sample_weight"]), positions[:1], exact=True)
+        if each is not None:
+            each = arguments.weights("sample_weight", _host(each), positions[:1], exact=True)
             each = np.broadcast_to(each.reshape(-1, *[1] * (len(positions) - 1)), positions)
             factors = each if factors is None else factors * each
         counted, columns = factors, None
         if weighted and not soft:
             counted = weight[labels] if factors is None else factors * weight[labels]
-        smoothing = options.get("label_smoothing", 0.0)
         if self.record.weighted.columns == 0:
             factors = counted
         elif weighted or smoothing or soft:
@@ -302,29 +322,33 @@ class LogitsLoss(Loss):
         if out is None:
             device.kernel(kernels[0])(rows, labels, values)
         else:
-            with _rows_into(out) as result:
-                device.kernel(kernels[1])(rows, labels, result, values, rows.dtype.type(scale))
+            kernel, scale = device.kernel(kernels[1]), rows.dtype.type(scale)
+            _into_rows(out, lambda result: kernel(rows, labels, result, values, scale))
 
     def _general(self, logits, target, out, values, columns, row_values):
         device, dtype = device_of(logits), logits.dtype
         soft = target.ndim > 1
-        inputs = [rows_of(logits, 1), *[target] * soft]
+        inputs = [_rows(logits), *[target] * soft]
         row = self.record.soft if soft else self.record.weighted
         if row.columns:
             columns = columns or (np.ones(logits.shape[1]), np.zeros(logits.shape[1]))
             inputs += [device.from_host(c.astype(dtype)) for c in columns]
+        inputs += [target] * (not soft)
         scratch = device.empty(logits.shape, dtype) if out is None else out
-        with _rows_into(scratch) as result:
-            device.kernel(row.name)(*inputs, *[target] * (not soft), result, values, *row_values)
+        _into_rows(scratch, lambda result: device.kernel(row.name)(*inputs, result, values, *row_values))
 
 
 # -- what both need --------------------------------------------------------------------------------------------------
-@contextlib.contextmanager
-def _rows_into(out):
-    """Within the block, the rows along axis 1 of an array, for a kernel to write; they are copied if they are no view of it."""
-    result = rows_of(out, 1)
-    yield result
-    if isinstance(out, np.ndarray) and not np.may_share_memory(result, out):
+def _rows(array):
+    """Its rows along axis 1, as a matrix (CUDA: see `rows_of`)."""
+    return array if array.ndim == 2 and is_plain(array) else rows_of(array, 1)
+
+
+def _into_rows(out, run):
+    """Call *run* with the rows of *out*, for it to write; they are copied if they could not be a view."""
+    result = _rows(out)
+    run(result)
+    if isinstance(out, np.ndarray) and result is not out and not np.may_share_memory(result, out):
         moved = np.moveaxis(out, 1, -1)
         moved[...] = result.reshape(moved.shape)
 

@@ -11,7 +11,11 @@ import numbadl as nd
 from numbadl import kernels
 from numbadl.functional import FUNCTIONS
 
-TEMPLATES = ("numbadl.activation", "numbadl.functional")  # of docstrings: tested where they end up
+TEMPLATES = (
+    "numbadl.activation",
+    "numbadl.functional",
+    "numbadl._loss_docs",
+)  # of docstrings: tested where they end up
 OF_RECORDS = FUNCTIONS | {f.__name__: f for f in (nd.softmax, nd.log_softmax, nd.softmin, nd.sparsemax)}
 SLOW = ("numbadl.fuse", "numbadl.fuse_batch_norm")  # they compile kernels of many stages
 

@@ -218,12 +218,12 @@ def weighted_cross_entropy(name, share, **operands):
 
     @scalar
     def value(largest, whole, mean, total, factor, gradient_factor):
-        return 0 if factor == 0 else factor * (whole * log(total) - mean)
+        return 0 if factor * whole == 0 else factor * (whole * log(total) - mean)
 
     @scalar
     def gradient(shifted, a, b, c, largest, whole, mean, total, factor, gradient_factor):
         slope = whole * (shifted * (1 / total)) - share(a, b, c)
-        return 0 if gradient_factor == 0 else gradient_factor * slope
+        return 0 if gradient_factor * whole == 0 else gradient_factor * slope
 
     stages = (
         Stage("top", logit_itself),

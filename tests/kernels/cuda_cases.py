@@ -177,7 +177,10 @@ def test_random_kernels_draw_what_the_cpu_draws(declaration, dtype, start, rng):
             compare(after[k], given[k], given, exact=declaration.operands()[k][1] == 1)
 
 
-@pytest.mark.parametrize("name", ["softmax", "sum", "batch_norm", "layer_norm.backward", "matmul", "prelu.backward"])
+@pytest.mark.parametrize(
+    "name",
+    ["softmax", "sum", "largest_size", "batch_norm", "layer_norm.backward", "matmul", "prelu.backward", "mse.gradient"],
+)
 def test_runs_on_grids_of_any_size_give_the_same_bits(name, rng, monkeypatch):
     declaration = catalog()[name]
     for shape in SHAPES[kind(declaration)]:

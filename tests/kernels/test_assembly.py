@@ -5,7 +5,7 @@ import re
 
 import llvmlite.binding
 import pytest
-from declarations import OWN
+from declarations import OWN, all_or_slow
 from numba import types
 from numbadl.kernels import cpu, shapes
 from numbadl.kernels.catalog import catalog
@@ -16,7 +16,7 @@ KINDS = {"u": types.uint32, "i": types.int64, "s": types.uint64, "b": types.bool
 FLOAT64 = re.compile(
     r"\bv?(?:add|sub|mul|div|sqrt|max|min|rndscale|scalef|fn?m(?:add|sub)\d+)[ps]d\b|\bv?cvt\w*[ps]d\w*"
 )
-ADD_PARTIAL_SUMS = {"vaddsd", "addsd", "vcvtss2sd", "cvtss2sd"}
+COMBINE_BLOCKS = {"vaddsd", "addsd", "vmaxsd", "maxsd", "vcvtss2sd", "cvtss2sd"}
 UNBOX_ARGUMENTS = {"vcvtsd2ss", "cvtsd2ss"}  # from Python's floats; in a loop, the arithmetic before it would be found
 LIBM = re.compile(r"\$_*(?:exp|expm1|log|log1p|tanh|sinh|cosh|sin|cos|atan|erf|erfc|pow|sqrt|fma)[f0-9]*\b")
 
@@ -79,12 +79,12 @@ def parts(declaration):
 DECLARATIONS = [part for declaration in [*catalog().values(), *OWN.values()] for part in parts(declaration)]
 
 
-@pytest.mark.parametrize("declaration", DECLARATIONS, ids=lambda d: d.name)
+@pytest.mark.parametrize("declaration", all_or_slow(DECLARATIONS), ids=lambda d: d.name)
 def test_float32_kernels_compute_in_float32(declaration):
     text = assembly(declaration)
     found = set(FLOAT64.findall(text)) - UNBOX_ARGUMENTS
-    if isinstance(declaration, shapes.Reduce):  # blocks of 4096 elements are added up in float64
-        found -= ADD_PARTIAL_SUMS
+    if isinstance(declaration, shapes.Reduce):  # blocks of 4096 elements are combined in float64
+        found -= COMBINE_BLOCKS
     assert not found, f"{declaration.name}: {found}"
     assert not LIBM.search(text), LIBM.search(text)
     if isinstance(declaration, (shapes.Map, shapes.Row)):

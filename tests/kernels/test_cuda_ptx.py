@@ -5,7 +5,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from declarations import OTHERS, operands
+from declarations import OTHERS, all_or_slow, operands
 from numbadl.kernels import shapes
 from numbadl.kernels.catalog import catalog
 from numbadl.kernels.scalar.language import scalar
@@ -33,9 +33,6 @@ SHAPE = {
     shapes.Norm: (3, 2, 2, 2), shapes.Matmul: (2, 3, 4),
 }  # fmt: skip
 DECLARATIONS = {**catalog(), **OTHERS}
-# Of the fused batch norms the one with most in it is compiled in the fast part.
-SLOW = {name for name in OTHERS if name.startswith("batch_norm") and ("evaluation" in name or "backward" not in name)}
-EVERY = [pytest.param(d, id=name, marks=[pytest.mark.slow] * (name in SLOW)) for name, d in DECLARATIONS.items()]
 
 
 def by_channel(declaration):
@@ -87,7 +84,7 @@ def compiled(declaration, dtype, launches):
 
 
 @pytest.mark.parametrize("dtype", [np.float32, pytest.param(np.float64, marks=pytest.mark.slow)])
-@pytest.mark.parametrize("declaration", EVERY)
+@pytest.mark.parametrize("declaration", all_or_slow(DECLARATIONS.values()))
 def test_kernel_compiles_for_every_target(declaration, dtype, launches):
     for kernel, target, ptx in compiled(declaration, dtype, launches):
         assert f".target sm_{target[0]}{target[1]}" in ptx

@@ -234,3 +234,78 @@ def test_arrays_that_are_not_contiguous_are_refused(rng):
     for call in (lambda: nd.relu(x[:, ::2]), lambda: nd.softmax(x.T), lambda: nd.relu.backward(x, x, out=x.T)):
         with pytest.raises(ValueError, match="C-contiguous|got shape"):
             call()
+
+
+LOSS_OPTIONS = [{}, {"sample_weight": [1, 0, 3, 0.5]}, {"reduction": "none"}, {"reduction": "sum"}]
+OWN_OPTIONS = {
+    "huber": {"delta": 0.5},
+    "binary_cross_entropy": {"pos_weight": np.array([2.0])},
+    "cross_entropy": {"weight": [1, 2, 0.5], "label_smoothing": 0.2},
+}
+
+
+def run_loss(loss, on_device, prediction, target, **options):
+    """(value, gradient, gradient alone) on the host."""
+    given = [cuda.to_device(a) for a in (prediction, target)] if on_device else (prediction, target)
+    grad = options.pop("grad", None)
+    grad = cuda.to_device(grad) if on_device and isinstance(grad, np.ndarray) else grad
+    out = cuda.empty(prediction.shape, prediction.dtype) if on_device else np.empty_like(prediction)
+    value, gradient = loss.value_and_grad(*given, out=out, grad=grad, **options)
+    assert gradient is out
+    found = value, loss(*given, **options), gradient, loss.backward(*given, grad=grad, **options)
+    return [cuda.to_host(a) if hasattr(a, "copy_to_host") else a for a in found]
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("shape", [(4, 3), (4, 3, 5)])
+@pytest.mark.parametrize("name", nd.losses.LOSSES)
+def test_losses_are_those_of_the_cpu(name, shape, dtype, rng):
+    """Whose values and gradients are tested against references."""
+    loss = nd.losses.LOSSES[name]
+    prediction = -rng.uniform(0.1, 3, shape).astype(dtype)
+    targets = [rng.choice([-1, 1], shape) if name == "hinge" else rng.uniform(size=shape)]
+    if name in ref.CLASS_LOSSES:
+        labels = rng.integers(0, 3, (4, *shape[2:]))
+        labels[1] = -100
+        targets = [labels, *targets] if name == "cross_entropy" else [labels]
+    for target in [a.astype(dtype) if a.dtype.kind == "f" or name == "hinge" else a for a in targets]:
+        for options in [*LOSS_OPTIONS, OWN_OPTIONS.get(name, {}), {"reduction": "none", "grad": True}]:
+            if "grad" in options:
+                grad = rng.normal(size=loss(prediction, target, reduction="none").shape).astype(dtype)
+                options = {**options, "grad": grad}
+            found, wanted = (run_loss(loss, there, prediction, target, **options) for there in (True, False))
+            for mine, theirs in zip(found, wanted, strict=True):
+                np.testing.assert_allclose(mine, theirs, rtol=32 * np.finfo(dtype).eps, atol=8 * np.finfo(dtype).eps)
+
+
+def test_a_loss_of_rows_across_memory_in_place_and_empty(rng):
+    logits, labels = rng.normal(size=(2, 3, 4)).astype(np.float32), rng.integers(0, 3, (2, 4))
+    wanted = nd.losses.cross_entropy.backward(logits, labels)
+    held = cuda.to_device(logits)
+    assert nd.losses.cross_entropy.backward(held, labels, out=held) is held
+    np.testing.assert_allclose(cuda.to_host(held), wanted, rtol=1e-5, atol=1e-7)
+    empty = cuda.empty((0, 3), np.float32)
+    assert nd.losses.cross_entropy(empty, np.zeros(0, int)) == nd.losses.mse(empty, empty) == 0
+
+
+@pytest.mark.filterwarnings("ignore:.*overflow:RuntimeWarning")  # of the simulator's NumPy; the norm starts again
+def test_penalties_and_norms_are_those_of_the_cpu(rng):
+    w, before = rng.normal(size=(2, 5, 7)).astype(np.float32)
+    w[0] = 0
+    there, grad = cuda.to_device(w), cuda.to_device(before)
+    both, lasso = nd.regularizers.L1L2(0.3, 0.1), nd.regularizers.L1(0.5, proximal=True)
+    np.testing.assert_allclose(both(there), both(w), rtol=1e-6)
+    np.testing.assert_allclose(cuda.to_host(both.gradient(there)), both.gradient(w), rtol=1e-6)
+    np.testing.assert_allclose(both.add_gradient(there, grad), both(w), rtol=1e-6)
+    np.testing.assert_allclose(cuda.to_host(grad), before + both.gradient(w), rtol=1e-6, atol=1e-6)
+    for factor in (1, 1e-30, 1e30):
+        for ord in (1, 2, np.inf):
+            scaled = (w * factor).astype(np.float32)
+            np.testing.assert_allclose(nd.norm(cuda.to_device(scaled), ord), nd.norm(scaled, ord), rtol=1e-6)
+    w[3, 2] = np.nan
+    assert np.isnan(nd.norm(cuda.to_device(w), np.inf))
+    lasso.shrink(there, lr=1)
+    expected = np.nan_to_num(w.copy())
+    lasso.shrink(expected, lr=1)
+    keep = ~np.isnan(w)
+    np.testing.assert_array_equal(cuda.to_host(there)[keep], expected[keep])

@@ -87,6 +87,19 @@ def test_a_loaded_model_trains_on(saved, tmp_path):
     assert load(tmp_path / "again.safetensors").metadata == {"classes": ["a", "ü"], "mean": [1.5]}
 
 
+def test_a_loss_with_options_comes_back(tmp_path):
+    model, x = make_model(), np.ones((8, 6), np.float32)
+    loss = nd.losses.cross_entropy.with_options(
+        weight=np.array([1, 2, 3]), label_smoothing=np.float32(0.5), ignore_index=0
+    )
+    labels = np.arange(8) % 3
+    model.fit(x, labels, loss=loss, optimizer=nd.optim.SGD(lr=0.1), progress=False)
+    model.save(tmp_path / "m.safetensors")
+    again = load(tmp_path / "m.safetensors")
+    assert again.loss.given == {"weight": [1, 2, 3], "label_smoothing": 0.5, "ignore_index": 0}
+    assert again.evaluate(x, labels) == model.evaluate(x, labels)
+
+
 def test_every_activation_comes_back(tmp_path):
     for name in nd.ACTIVATIONS:
         model = Sequential(nn.Linear(3, 4), nn.activation_layer(name), nn.Flatten(), nn.Softmax())
@@ -208,6 +221,9 @@ def test_tensors_that_do_not_fit(change, message, saved, tmp_path):
         lambda m: "text",
         lambda m: m.update(metadata=5),
         lambda m: m.update(loss="nonsense"),
+        lambda m: m.update(loss={"name": "huber"}),
+        lambda m: m.update(loss={"name": "huber", "options": {"delta": -1}}),
+        lambda m: m.update(loss={"name": "huber", "options": [1]}),
     ],
 )
 def test_damaged_description(change, saved, tmp_path):

@@ -78,6 +78,58 @@ def test_binary_and_multilabel():
     assert history.last()["accuracy"] > 0.97 and model.evaluate(x, y)["accuracy"] > 0.97
 
 
+METRIC = {
+    "cross_entropy": "accuracy", "nll": "accuracy", "binary_cross_entropy": "accuracy", "hinge": "accuracy",
+    "mse": "mae", "huber": "mae", "smooth_l1": "mae",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", nd.losses.LOSSES)
+def test_every_loss_by_name(name):
+    x, labels = blobs(120)
+    yes = (labels == 0).astype(np.float32).reshape(-1, 1)
+    y = {"cross_entropy": labels, "nll": labels, "hinge": 2 * yes - 1, "kl_div": np.eye(3)[labels]}.get(name, yes)
+    outputs = 1 if np.shape(y)[1:] == (1,) else 3
+    layers = [nn.Linear(2, 8), nn.Tanh(), nn.Linear(8, outputs)]
+    model = Sequential(*layers, *[nn.LogSoftmax()] * (name in ("nll", "kl_div")))
+    history = model.fit(x, y, loss=name, optimizer=nd.optim.AdamW(lr=0.03), epochs=12, batch_size=20, **QUIET)
+    assert history["loss"][-1] < history["loss"][0] / 2 and model.loss == name
+    found = model.evaluate(x, y)
+    metrics = {METRIC[name]} if name in METRIC else set()
+    assert set(found) == {"loss", *metrics, *({"r2"} if name == "mse" else set())}
+    assert found.get("accuracy", 1) > 0.9 and found.get("mae", 0) < 0.25
+
+
+def test_losses_with_options():
+    x, y = blobs(60)
+    y[::5] = -100
+    loss = nd.losses.cross_entropy.with_options(weight=[0.5, 1, 3], label_smoothing=0.1)
+    model = Sequential(nn.Linear(2, 3))
+    options = {"loss": loss, "optimizer": nd.optim.SGD(lr=0.1), "batch_size": None, **QUIET}
+    before = model.evaluate(x, y, loss=loss)
+    assert np.isclose(before["loss"], loss(model.predict(x), y), rtol=1e-6)
+    kept = y >= 0
+    assert before["accuracy"] == np.mean(model.predict(x).argmax(axis=1)[kept] == y[kept])
+    history = model.fit(x, y, **options, validation_data=(x, y))
+    assert np.isclose(history["loss"][0], before["loss"], rtol=1e-6) and model.loss is loss
+    assert np.isclose(model.evaluate(x, y)["loss"], model.evaluate(x, y, batch_size=7)["loss"], rtol=1e-6)
+    for reduction in ("sum", "none"):
+        with pytest.raises(ValueError, match=f"loss: got one with reduction '{reduction}', accepted are means"):
+            model.fit(x, y, **{**options, "loss": loss.with_options(reduction=reduction)})
+
+
+def test_probabilities_as_targets():
+    x, labels = blobs(60)
+    y = np.eye(3)[labels]
+    models = make_model(), make_model()
+    for model, target in zip(models, (labels, y), strict=True):
+        model.fit(x, target, loss="cross_entropy", optimizer=nd.optim.SGD(lr=0.1), batch_size=20, epochs=3, **QUIET)
+    np.testing.assert_allclose(models[0].flat_parameters, models[1].flat_parameters, rtol=1e-4, atol=1e-6)
+    assert models[0].evaluate(x, labels)["accuracy"] == models[1].evaluate(x, y)["accuracy"]
+    with pytest.raises(ValueError, match=r"y\[0, \d\]: got .*, accepted are numbers from 0 to 1"):
+        models[0].fit(x, y * 3 + 0.1, loss="cross_entropy", optimizer=nd.optim.SGD(lr=0.1), **QUIET)
+
+
 def test_one_step_is_the_one_by_hand():
     """Full batch, plain SGD: w - lr dL/dw, with the gradient written out."""
     x, y = blobs(50, dtype=np.float64)

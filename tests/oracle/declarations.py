@@ -8,6 +8,7 @@ import itertools
 import math
 
 import numpy as np
+import pytest
 from numbadl.kernels import shapes
 from numbadl.kernels.catalog import activation_kernels
 from numbadl.kernels.scalar import stages
@@ -58,6 +59,22 @@ OTHERS = {
         *fused_norms(),
     ]
 } | OWN
+
+
+SLOW = (".weighted", ".soft")  # variants of losses; one of them stands for all in the quick tests
+REPRESENTATIVE = "cross_entropy.weighted"
+
+
+def all_or_slow(declarations):
+    """Declarations as parameters of a test that compiles each: variants are slow, but for one of a kind."""
+    return [pytest.param(d, id=d.name, marks=[pytest.mark.slow] * is_slow(d)) for d in declarations]
+
+
+def is_slow(declaration):
+    name = declaration.name
+    if name in OTHERS and name.startswith("batch_norm"):  # of the fused ones the one with most in it is no variant
+        return "evaluation" in name or "backward" not in name
+    return name.endswith(SLOW) and name != REPRESENTATIVE
 
 
 def operands(declaration, shape, dtype, rng, positive=False):

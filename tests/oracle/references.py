@@ -208,21 +208,111 @@ def row_norm_gradient(grad, x, weight, eps, centred=True):
     return rstd * (inner + through_mean + through_rstd), grad * normalized, grad.astype(np.longdouble)
 
 
-def mse(prediction, target):
-    return np.mean((prediction.astype(np.longdouble) - target) ** 2)
+# -- losses: each term of an element, and its slope ------------------------------------------------------------------
+def _pieces(d, bend, inside, outside):
+    """*inside* up to a size of d of *bend*, *outside* from there on."""
+    return np.where(np.abs(d) < bend, inside(d), outside(d))
 
 
-def binary_cross_entropy(logits, target):
-    """-mean(t log s(x) + (1 - t) log s(-x)), each logarithm of a sigmoid as -log(1 + e^-x)."""
-    x, t = logits.astype(np.longdouble), target.astype(np.longdouble)
-    return np.mean(t * np.logaddexp(0, -x) + (1 - t) * np.logaddexp(0, x))
+def _binary_terms(x, t, pos_weight=1.0):
+    """-w t log s(x) - (1 - t) log s(-x), each logarithm of a sigmoid as -log(1 + e^-x)."""
+    return pos_weight * t * np.logaddexp(0, -x) + (1 - t) * np.logaddexp(0, x)
+
+
+def _binary_slopes(x, t, pos_weight=1.0):
+    return (1 - t) / (1 + np.exp(-x)) - pos_weight * t / (1 + np.exp(x))
+
+
+def _kl_terms(p, t, log_target=False):
+    log_t = t if log_target else np.log(t)
+    return np.where(np.exp(log_t) == 0, 0, np.exp(log_t) * (np.where(np.isinf(log_t), 0, log_t) - p))
+
+
+def _hinge_slopes(p, t, squared=False):
+    return np.where(t * p < 1, -t * (2 * (1 - t * p) if squared else 1), 0)
+
+
+ELEMENT_LOSSES = {
+    "mse": (lambda p, t: (p - t) ** 2, lambda p, t: 2 * (p - t)),
+    "mae": (lambda p, t: np.abs(p - t), lambda p, t: np.sign(p - t)),
+    "huber": (
+        lambda p, t, delta=1.0: _pieces(p - t, delta, lambda d: d * d / 2, lambda d: delta * np.abs(d) - delta**2 / 2),
+        lambda p, t, delta=1.0: np.clip(p - t, -delta, delta),
+    ),
+    "smooth_l1": (
+        lambda p, t, beta=1.0: _pieces(p - t, beta, lambda d: d * d / (2 * beta), lambda d: np.abs(d) - beta / 2),
+        lambda p, t, beta=1.0: np.clip((p - t) / beta, -1, 1),
+    ),
+    "binary_cross_entropy": (_binary_terms, _binary_slopes),
+    "hinge": (lambda p, t, squared=False: np.maximum(1 - t * p, 0) ** (2 if squared else 1), _hinge_slopes),
+    "kl_div": (_kl_terms, lambda p, t, log_target=False: -(np.exp(t) if log_target else t)),
+}
+MEAN_OVER_ELEMENTS = ("huber", "binary_cross_entropy")  # whatever `weight` is, as in PyTorch
+CLASS_LOSSES = ("cross_entropy", "nll")
+LOSSES = (*ELEMENT_LOSSES, *CLASS_LOSSES)
+
+
+def loss(name, prediction, target, reduction="mean", grad=1, **options):
+    """(value, gradient) of a loss from its terms, each written down in full, in the widest floats."""
+    x = prediction.astype(np.longdouble)
+    with np.errstate(all="ignore"):
+        by_element = name in ELEMENT_LOSSES
+        terms, slopes, counts = (_element_loss if by_element else _class_loss)(name, x, target, **options)
+        divisor = {"mean": counts.sum(), "batchmean": math.prod(x.shape[:1])}.get(reduction, 1)
+        factors = np.broadcast_to(grad, terms.shape) / np.longdouble(divisor)
+        return (terms if reduction == "none" else terms.sum() / divisor), slopes * (
+            factors if by_element else np.expand_dims(factors, 1)
+        )
+
+
+def _by_sample(sample_weight, shape):
+    return np.broadcast_to(np.reshape(sample_weight, (-1,) + (1,) * (len(shape) - 1)), shape)
+
+
+def _element_loss(name, x, target, weight=None, sample_weight=None, **options):
+    term, slope = ELEMENT_LOSSES[name]
+    t = target.astype(np.longdouble)
+    factors, counts = np.ones(x.shape, np.longdouble), np.ones(x.shape, np.longdouble)
+    if weight is not None:
+        factors = factors * weight
+        counts = counts if name in MEAN_OVER_ELEMENTS else counts * weight
+    if sample_weight is not None:
+        factors, counts = (a * _by_sample(sample_weight, x.shape) for a in (factors, counts))
+    return factors * term(x, t, **options), factors * slope(x, t, **options), counts
+
+
+def _class_loss(name, x, target, weight=None, sample_weight=None, ignore_index=-100, label_smoothing=0.0):
+    """Labels as probabilities of classes: a one in a row of zeros, or zeros only where the label is ignored."""
+    classes, positions = x.shape[1], (x.shape[0], *x.shape[2:])
+    weights = np.ones(classes) if weight is None else np.asarray(weight)
+    per_class = weights.reshape(-1, *[1] * (x.ndim - 2)).astype(np.longdouble)
+    counts = np.ones(positions, np.longdouble)
+    kept = np.ones(positions, bool)
+    if target.dtype.kind in "iu":
+        kept = target != ignore_index
+        shares = np.zeros(x.shape, np.longdouble)
+        for index in np.argwhere(kept):
+            n, *rest = index
+            shares[(n, target[tuple(index)], *rest)] = 1
+            counts[tuple(index)] = weights[target[tuple(index)]]
+        counts[~kept] = 0
+    else:
+        shares = target.astype(np.longdouble)
+    shares = per_class * ((1 - label_smoothing) * shares + np.longdouble(label_smoothing) / classes)
+    factors = np.ones(positions) if sample_weight is None else _by_sample(sample_weight, positions)
+    shares = shares * np.expand_dims(np.where(kept, factors, 0), 1)
+    logs = log_softmax(x, 1) if name == "cross_entropy" else x
+    terms = -np.where(shares == 0, 0, shares * logs).sum(axis=1)
+    slopes = -shares if name == "nll" else shares.sum(axis=1, keepdims=True) * softmax(x, 1) - shares
+    return terms, np.where(np.expand_dims(kept, 1), slopes, 0), counts * factors
 
 
 def cross_entropy(logits, labels):
-    return -np.mean(log_softmax(logits)[np.arange(len(labels)), labels])
+    return loss("cross_entropy", logits, labels)[0]
 
 
-LOSSES = {"mse": mse, "binary_cross_entropy": binary_cross_entropy, "cross_entropy": cross_entropy}
+def binary_cross_entropy(logits, target):
+    return loss("binary_cross_entropy", logits, target)[0]
 
 
 def numeric_gradient(fn, x, step=1e-6):

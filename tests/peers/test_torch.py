@@ -1,5 +1,7 @@
 """The same numbers as PyTorch, in float64: activations, rows, losses, normalisation, optimisers, a whole model."""
 
+import warnings
+
 import numpy as np
 import optimizer_rules as rules
 import pytest
@@ -39,11 +41,32 @@ ACTIVATIONS = {
     "sin": (torch.sin, ()),
     "sinc": (lambda x: torch.special.sinc(x / torch.pi), ()),
 }
+# name -> PyTorch's function, and the options with which they are compared; ours have the same names
 LOSSES = {
-    "mse": functional.mse_loss,
-    "binary_cross_entropy": functional.binary_cross_entropy_with_logits,
-    "cross_entropy": functional.cross_entropy,
+    "mse": (functional.mse_loss, [{}, {"weight": (30, 7)}]),
+    "mae": (functional.l1_loss, [{}, {"weight": (30, 7)}]),
+    "huber": (functional.huber_loss, [{}, {"delta": 0.3}, {"weight": (30, 7)}]),
+    "smooth_l1": (functional.smooth_l1_loss, [{}, {"beta": 0.3}, {"beta": 0.0}]),
+    "binary_cross_entropy": (
+        functional.binary_cross_entropy_with_logits,
+        [
+            {},
+            {"pos_weight": 2.5},
+            {"weight": (30, 7)},
+            {"weight": (30, 1), "pos_weight": 0.5},
+            {"weight": (7,)},
+            {"pos_weight": [0.5, 1, 2, 3, 0.1, 1, 7]},
+        ],
+    ),
+    "kl_div": (functional.kl_div, [{}, {"log_target": True}]),
+    "cross_entropy": (
+        functional.cross_entropy,
+        [{}, {"weight": (7,)}, {"label_smoothing": 0.2}, {"ignore_index": 3}, {"weight": (7,), "label_smoothing": 0.3}],
+    ),
+    "nll": (functional.nll_loss, [{}, {"weight": (7,)}, {"ignore_index": 3}]),
 }
+NOT_IN_TORCH = {"hinge"}
+LOSS_CASES = [(name, options) for name, (_, cases) in LOSSES.items() for options in cases]
 WIDER = {  # for the backward of
     "hardsigmoid": {"rtol": 1e-7},  # where PyTorch has 1/6 in float32
     "sinc": {"rtol": 1e-12, "atol": 1e-11},  # which PyTorch divides out of sin(pi x)/(pi x)
@@ -65,7 +88,7 @@ def forward_backward(fn, grad, *arrays):
 
 
 def test_every_loss_is_compared():
-    assert set(LOSSES) == set(nd.losses.LOSSES), "add PyTorch's name"
+    assert set(LOSSES) | NOT_IN_TORCH == set(nd.losses.LOSSES), "add PyTorch's name"
 
 
 @pytest.mark.parametrize("name", ACTIVATIONS)
@@ -91,14 +114,58 @@ def test_rows(name, axis, rng):
     np.testing.assert_allclose(getattr(nd, name).backward(grad, found, axis=axis), dx, **CLOSE)
 
 
-@pytest.mark.parametrize("name", LOSSES)
-def test_losses(name, rng):
-    x = rng.normal(0, 4, (50, 7))
-    target = rng.integers(0, 7, 50) if name == "cross_entropy" else rng.uniform(size=x.shape)
-    value, dx, _ = forward_backward(LOSSES[name], np.array(1.0), x, target)
-    found, gradient = nd.losses.LOSSES[name].value_and_grad(x, target)
-    np.testing.assert_allclose(found, value, **CLOSE)
-    np.testing.assert_allclose(gradient, dx, **CLOSE)
+def compare_losses(name, reduction, options, prediction, target, rng):
+    """Value and gradient; for "none" with random gradients of the values."""
+    theirs = {
+        k: torch.tensor(v, dtype=torch.float64) if k in ("weight", "pos_weight") else v for k, v in options.items()
+    }
+    result = torch.from_numpy(prediction.copy()).requires_grad_()
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "reduction: 'mean' divides", UserWarning)
+        value = LOSSES[name][0](result, torch.from_numpy(target.copy()), reduction=reduction, **theirs)
+    grad = rng.normal(size=tuple(value.shape)) if reduction == "none" else float(rng.normal())
+    (value * torch.as_tensor(grad, dtype=torch.float64)).sum().backward()
+    found, gradient = nd.losses.LOSSES[name].value_and_grad(
+        prediction, target, grad=grad, reduction=reduction, **options
+    )
+    np.testing.assert_allclose(found, value.detach().numpy(), **CLOSE)
+    np.testing.assert_allclose(gradient, result.grad.numpy(), **CLOSE)
+
+
+@pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
+@pytest.mark.parametrize(("name", "options"), LOSS_CASES, ids=str)
+def test_losses(name, options, reduction, rng):
+    options = {k: rng.uniform(0.1, 2, v) if k == "weight" else v for k, v in options.items()}
+    if name not in ("cross_entropy", "nll"):
+        x, target = rng.normal(0, 4, (30, 7)), rng.uniform(size=(30, 7))
+        x = nd.log_softmax(x) if name == "kl_div" else x
+        target = np.log(target) if options.get("log_target") else target
+        compare_losses(name, reduction, options, x, target, rng)
+        return
+    for shape in [(30, 7), (6, 7, 5), (3, 7, 2, 4)]:
+        x, labels = rng.normal(0, 4, shape), rng.integers(0, 7, (shape[0], *shape[2:]))
+        x = nd.log_softmax(x, axis=1) if name == "nll" else x
+        compare_losses(name, reduction, options, x, labels, rng)
+        labels[0] = options.get("ignore_index", -100)
+        compare_losses(name, reduction, options, x, labels, rng)
+        if name == "cross_entropy" and "ignore_index" not in options:
+            probabilities = nd.softmax(rng.normal(size=shape), axis=1)
+            compare_losses(name, reduction, options, x, probabilities, rng)
+
+
+def test_batchmean(rng):
+    x, target = nd.log_softmax(rng.normal(0, 4, (30, 7))), rng.uniform(size=(30, 7))
+    compare_losses("kl_div", "batchmean", {}, x, target, rng)
+
+
+@pytest.mark.parametrize("ord", [1, 2, np.inf])
+def test_norms(ord, rng):
+    arrays = [rng.normal(size=shape) for shape in [(5,), (3, 4), (2, 3, 4)]]
+    for a in arrays:
+        norm = torch.linalg.vector_norm(torch.from_numpy(a), ord)
+        np.testing.assert_allclose(nd.norm(a, ord), float(norm), rtol=1e-13)
+    together = torch.nn.utils.get_total_norm([torch.from_numpy(a) for a in arrays], ord)
+    np.testing.assert_allclose(nd.norm(arrays, ord), float(together), rtol=1e-13)
 
 
 AFFINE = [(True, True), (True, False), (False, True), (False, False)]
