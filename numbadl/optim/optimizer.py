@@ -2,15 +2,15 @@
 
 import inspect
 import math
-from fnmatch import fnmatch
 from types import MappingProxyType
 
 import numpy as np
 
 from .. import _arguments as arguments
-from ..arrays import check, device_of, to_host
+from ..arrays import device_of, to_host
 from ..kernels.scalar.updates import UPDATES
 from . import files, gradients, options
+from .groups import filled, of_model, updatable
 from .launch import Launch
 
 
@@ -101,7 +101,7 @@ class Optimizer:
         if groups is not None and model is None:
             raise TypeError("groups: is for a model's parameters; for arrays, params is a list of groups")
         if model is not None:
-            chosen, names = self._of_model(model, groups)
+            chosen, names, own = of_model(model, groups, flat=groups is None and not self._needs_tensors)
         elif isinstance(params, (list, tuple)) and params and isinstance(params[0], dict):
             chosen, names = [dict(group) for group in params], None
         else:
@@ -111,7 +111,9 @@ class Optimizer:
         bounds = gradients.Apart(arrays)
         state = [[self._first_state(group, p) for p in group["params"]] for group in checked]
         self.steps, self._micro_steps, self._averaged = 0, 0, False
-        self._model, self._flat = model, None if model is None else model.flat_parameters
+        self._model, self._flat, self._own = model, None, None
+        if model is not None:
+            self._flat, self._own = model.flat_parameters, own
         self.param_groups, self._state, self._memory = checked, state, [{"step": 0} for _ in checked]
         self._names = names or [f"params[{k}]" for k in range(len(arrays))]
         self._arrays, self._bounds, self._last = arrays, bounds, None
@@ -126,33 +128,7 @@ class Optimizer:
             )
         group = {**self.hyperparameters, **group}
         self._check(group)
-        return {**group, "params": [self._checked(a) for a in arguments.array_list("params", given)]}
-
-    def _of_model(self, model, groups):
-        """The groups of a model, and its parameters' names; one flat buffer where nothing asks for single tensors."""
-        if groups is None and not self._needs_tensors:
-            self._keys = None
-            return [{"params": [model.flat_parameters]}], ["the model's parameters"]
-        named, rest = model.parameters(), dict.fromkeys(model.parameters())
-        found, keys = [], []
-        for k, group in enumerate(groups or []):
-            patterns = group.get("params") if isinstance(group, dict) else None
-            patterns = [patterns] if isinstance(patterns, str) else patterns
-            if not isinstance(patterns, (list, tuple)) or not all(isinstance(p, str) for p in patterns):
-                raise TypeError(
-                    f'groups[{k}]: got {arguments.shown(group)}, accepted are dicts with patterns as "params"'
-                )
-            matched = [key for key in rest if any(fnmatch(key, pattern) for pattern in patterns)]
-            if not matched:
-                raise ValueError(f"groups[{k}]: {patterns} match none of {list(rest)}")
-            for key in matched:
-                del rest[key]
-            found.append({**group, "params": [named[key] for key in matched]})
-            keys += matched
-        if rest:
-            found, keys = [{"params": [named[key] for key in rest]}, *found], [*rest, *keys]
-        self._keys = keys
-        return found, keys
+        return {**group, "params": [updatable(a) for a in arguments.array_list("params", given)]}
 
     @property
     def _needs_tensors(self):
@@ -160,24 +136,17 @@ class Optimizer:
         record = UPDATES[self.name]
         return bool(record.measure or self.whole["clip_norm_per_tensor"] is not None)
 
-    @staticmethod
-    def _checked(array):
-        check(params=array)
-        if isinstance(array, np.ndarray) and not array.flags.carray:
-            raise ValueError("params: have to be writeable, C-contiguous arrays, because they are updated in place")
-        return array
-
     def _first_state(self, group, array):
         """name -> array of each state buffer of a parameter, with its first value."""
         device, record, h = device_of(array), self.rule_of(group, array), options.now(group, 1)
-        state = {name: _filled(device, array, first, h) for name, first in record.state.items()}
+        state = {name: filled(device, array, first, h) for name, first in record.state.items()}
         if record.factors:
             shapes = record.factors(tuple(array.shape))
             state |= {name: device.zeros(shape, array.dtype) for name, shape in shapes.items()}
         if self.whole["ema_decay"] is not None:
-            state["ema"] = _filled(device, array, "param", h)
+            state["ema"] = filled(device, array, "param", h)
         if self.whole["lookahead"] is not None:
-            state["slow"] = _filled(device, array, "param", h)
+            state["slow"] = filled(device, array, "param", h)
         if self.whole["gradient_accumulation_steps"] > 1:
             state["accumulated_grad"] = device.zeros(array.shape, array.dtype)
         return state
@@ -322,7 +291,7 @@ class Optimizer:
         return None
 
     def _name_of(self, place):
-        if self._model is not None and self._keys is None:
+        if self._own is not None and self._own[0] is self._model.flat_gradients:
             for key, value in self._model.gradients().items():
                 if not np.isfinite(to_host(value)).all():
                     return key
@@ -331,13 +300,7 @@ class Optimizer:
     def _own_gradients(self):
         if self._model is None:
             raise TypeError("grads: needed, because the optimiser was not bound to a model")
-        if self._keys is None:
-            return self._model.flat_gradients
-        if self._last is not None and self._last_is_own:
-            return self._last
-        named = self._model.gradients()
-        self._last_is_own = True
-        return [named[key] for key in self._keys]
+        return self._own
 
     def _take(self, grads):
         """Check the gradients and give them to the launches; nothing is to be done for those of the step before."""
@@ -345,7 +308,6 @@ class Optimizer:
         last = self._last
         if last is not None and len(given) == len(last) and all(a is b for a, b in zip(given, last, strict=True)):
             return
-        self._last_is_own = self._model is not None and self._keys is not None and self._last_is_own
         frozen = {k for launch in self._launches for k in launch.places if self.param_groups[launch.group]["frozen"]}
         taken, addresses = gradients.matched(given, self._arrays, self._bounds, self.whole["zero_grad"], frozen)
         for launch in self._launches:
@@ -432,13 +394,3 @@ class Optimizer:
         defaults = {**UPDATES[self.name].hyperparameters, **options.GROUP, **options.WHOLE}
         shown = {k: v for k, v in {**self.hyperparameters, **self.whole}.items() if v != defaults[k]}
         return f"{type(self).__name__}({', '.join(f'{k}={v!r}' for k, v in shown.items())})"
-
-
-def _filled(device, like, first, h):
-    """A state buffer with its first value (see `Update.state`)."""
-    if isinstance(first, str):
-        return device.from_host(to_host(like).copy())
-    value = first(h) if callable(first) else first
-    if not value:
-        return device.zeros(like.shape, like.dtype)
-    return device.from_host(np.full(like.shape, value, like.dtype))
