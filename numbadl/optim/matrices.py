@@ -102,9 +102,9 @@ class Adafactor(Optimizer):
         arguments.number("d", h["d"], low=1)
         arguments.number("beta2_decay", h["beta2_decay"], low=-math.inf, high=0)
 
-    def _of_rule(self, record, h):
+    def _of_rule(self, launch, h):
         first, second = h["eps"]
-        return h if first is not None else {**h, "eps": (float(np.finfo(self._arrays[0].dtype).eps), second)}
+        return h if first is not None else {**h, "eps": (float(np.finfo(launch.tensors.dtype).eps), second)}
 
 
 class _Orthogonal(Launch):
@@ -192,7 +192,7 @@ class Muon(Optimizer):
         if not (isinstance(h["ns_coefficients"], tuple) and len(h["ns_coefficients"]) == 3):
             raise ValueError(f"ns_coefficients: got {h['ns_coefficients']}, accepted are tuples of three numbers")
 
-    def _of_rule(self, record, h):
-        if record.name == "muon":
+    def _of_rule(self, launch, h):
+        if launch.record.name == "muon":
             return h
         return {**h, "lr": h["adam_lr"], "betas": h["adam_betas"], "eps": h["adam_eps"]}

@@ -12,6 +12,7 @@ from ..kernels.scalar.updates import UPDATES
 from . import files, gradients, options
 from .groups import filled, of_model, updatable
 from .launch import Launch
+from .tensors import address
 
 
 class Optimizer:
@@ -88,8 +89,8 @@ class Optimizer:
         """Raise for a wrong value among all hyperparameters, the optimiser's own or those of a group."""
         options.check_group(h)
 
-    def _of_rule(self, record, h):
-        """The hyperparameters as the record's functions take them."""
+    def _of_rule(self, launch, h):
+        """The hyperparameters as the functions of the launch's record take them."""
         return h
 
     launch_of = MappingProxyType({})  # name of a record -> class of its launches
@@ -239,15 +240,14 @@ class Optimizer:
             return False
         prepared, memories = [], {}
         for launch in launches:
-            group, memory = self.param_groups[launch.group], memories.get(launch.group)
-            if memory is None:
-                memory = memories[launch.group] = {**self._memory[launch.group]}
-                memory["step"] += 1
+            group, memory = self.param_groups[launch.group], {**self._memory[launch.group]}
+            memory["step"] += 1
             t = memory["step"]
             if self.rule_of(group, launch.params[0]) is not launch.record:
                 raise ValueError("param_groups: were changed to options that need other state; call bind again")
-            h = self._of_rule(launch.record, options.now(group, t))
+            h = self._of_rule(launch, options.now(group, t))
             prepared.append((t, h, launch.record.scalars(t, h, memory)))
+            memories.setdefault(launch.group, {}).update(memory)
         for launch, (t, h, scalars), of_tensors in zip(launches, prepared, scales, strict=True):
             of_tensors = -of_tensors if h["maximize"] else of_tensors
             launch.update(t, h, of_tensors, zero, self.whole["clip_value"], self.whole["ema_decay"], scalars)
@@ -286,15 +286,16 @@ class Optimizer:
             for k in np.flatnonzero(~np.isfinite(found)):
                 wide = to_host(launch.gradient(k)).astype(np.float64)
                 if not np.isfinite(wide).all():
-                    return self._name_of(launch.places[k])
+                    return self._name_of(launch.places[k], int(np.argmin(np.isfinite(wide))))
                 found[k] = np.sum(wide * wide)
         return None
 
-    def _name_of(self, place):
-        if self._own is not None and self._own[0] is self._model.flat_gradients:
-            for key, value in self._model.gradients().items():
-                if not np.isfinite(to_host(value)).all():
-                    return key
+    def _name_of(self, place, index):
+        """The name of parameter number *place*; of a model's flat buffer, of the one that has element *index*."""
+        if self._model is not None and self._arrays[place] is self._flat:
+            at = address(self._flat) + index * self._flat.dtype.itemsize
+            starts = {key: address(value) for key, value in self._model.parameters().items() if value.size}
+            return max((start, key) for key, start in starts.items() if start <= at)[1]
         return self._names[place]
 
     def _own_gradients(self):
