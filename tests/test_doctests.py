@@ -12,7 +12,12 @@ from numbadl import kernels
 from numbadl.functional import FUNCTIONS
 
 TEMPLATES = ("numbadl.activation",)  # of docstrings: tested where they end up
-SLOW = ("numbadl.fuse",)  # it compiles a kernel of many stages
+SLOW = (  # they compile a kernel of many stages, and one for each optimiser
+    "numbadl.fuse",
+    "numbadl.optim.descent",
+    "numbadl.optim.moments",
+    "numbadl.optim.matrices",
+)
 
 
 def modules():

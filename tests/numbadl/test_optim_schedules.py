@@ -63,6 +63,7 @@ def test_warm_up_comes_before(schedule):
     assert [late(k + 4) for k in range(8)] == [schedule(k) for k in range(8)]
 
 
+@pytest.mark.slow  # importing PyTorch takes seconds
 @pytest.mark.parametrize("schedule", [s for s, _ in VALUES if not getattr(s, "end", 0)], ids=repr)
 def test_schedules_are_pytorchs(schedule):
     torch = pytest.importorskip("torch")
@@ -119,6 +120,7 @@ def test_wrong_schedules(kind, options, message):
         getattr(schedules, kind)(**options)
 
 
+@pytest.mark.slow  # importing PyTorch takes seconds
 @pytest.mark.parametrize(
     "options", [{}, {"mode": "max"}, {"threshold_mode": "abs", "threshold": 0.5}, {"cooldown": 2}, {"min_lr": 0.04}]
 )
