@@ -129,13 +129,13 @@ class Rprop(Optimizer):
 
     def _check(self, h):
         super()._check(h)
-        for name, (low, high) in (("etas", (0, 1)), ("step_sizes", (0, None))):
-            value = h[name]
-            if not (isinstance(value, tuple) and len(value) == 2):
-                raise ValueError(f"{name}: got {arguments.shown(value)}, accepted are two numbers")
-            arguments.number(name, value[0], low=low, above=True)
-            arguments.number(name, value[1], low=value[0] if high is None else high, above=high is not None)
+        for name in ("etas", "step_sizes"):
+            if not (isinstance(h[name], (tuple, list)) and len(h[name]) == 2):
+                raise ValueError(f"{name}: got {arguments.shown(h[name])}, accepted are two numbers")
         arguments.number("etas", h["etas"][0], high=1, above=True, below=True)
+        arguments.number("etas", h["etas"][1], low=1, above=True)
+        arguments.number("step_sizes", h["step_sizes"][0], above=True)
+        arguments.number("step_sizes", h["step_sizes"][1], low=h["step_sizes"][0])
 
 
 class Lion(Optimizer):

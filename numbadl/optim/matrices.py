@@ -94,11 +94,12 @@ class Adafactor(Optimizer):
         return UPDATES["adafactor_matrix" if len(param.shape) > 1 else "adafactor"]
 
     def _check(self, h):
-        super()._check(h)
-        first, second = h["eps"] if isinstance(h["eps"], tuple) and len(h["eps"]) == 2 else (h["eps"], None)
-        if first is not None:
-            arguments.number("eps", first)
-        arguments.number("eps", second)
+        super()._check({name: value for name, value in h.items() if name != "eps"})
+        if not (isinstance(h["eps"], (tuple, list)) and len(h["eps"]) == 2):
+            raise ValueError(f"eps: got {arguments.shown(h['eps'])}, accepted are two numbers, or None and a number")
+        first, second = h["eps"]
+        for value in (second,) if first is None else (first, second):
+            arguments.number("eps", value)
         arguments.number("d", h["d"], low=1)
         arguments.number("beta2_decay", h["beta2_decay"], low=-math.inf, high=0)
 
@@ -189,8 +190,10 @@ class Muon(Optimizer):
         arguments.number("momentum", h["momentum"], high=1)
         arguments.integer("ns_steps", h["ns_steps"])
         arguments.one_of("adjust_lr_fn", h["adjust_lr_fn"], (None, "original", "match_rms_adamw"))
-        if not (isinstance(h["ns_coefficients"], tuple) and len(h["ns_coefficients"]) == 3):
-            raise ValueError(f"ns_coefficients: got {h['ns_coefficients']}, accepted are tuples of three numbers")
+        if not (isinstance(h["ns_coefficients"], (tuple, list)) and len(h["ns_coefficients"]) == 3):
+            raise ValueError(f"ns_coefficients: got {h['ns_coefficients']}, accepted are three numbers")
+        for value in h["ns_coefficients"]:
+            arguments.number("ns_coefficients", value, low=-math.inf)
 
     def _of_rule(self, launch, h):
         if launch.record.name == "muon":

@@ -178,7 +178,7 @@ class Adan(Optimizer):
     >>> import numpy as np
     >>> import numbadl as nd
     >>> w = np.array([1.0, -2.0])
-    >>> optimizer = nd.optim.Adan(w, lr=nd.optim.schedules.Polynomial(0.3, total=200))
+    >>> optimizer = nd.optim.Adan(w, lr=nd.optim.schedules.Polynomial(0.5, total=200))
     >>> for _ in range(200):
     ...     _ = optimizer.step(2 * w)  # the gradient of w**2
     >>> bool(np.abs(w).max() < 0.01)

@@ -24,7 +24,7 @@ def check_group(h):
     if "lr" in h and not callable(h["lr"]):
         arguments.number("lr", h["lr"])
     for name in _NOT_NEGATIVE:
-        if name in h and not isinstance(h[name], tuple):
+        if name in h:
             arguments.number(name, h[name])
     for name in ("alpha", "rho"):
         if name in h:

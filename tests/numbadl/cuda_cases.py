@@ -181,4 +181,8 @@ def test_a_step_is_refused_as_on_the_cpu():
     optimizer = nd.optim.SGD(there, lr=0.1, nonfinite="raise")
     with pytest.raises(FloatingPointError, match=r"params\[1\]"):
         optimizer.step([cuda.to_device(np.ones(3)), cuda.to_device(np.array([1, np.inf]))])
-    np.testing.assert_array_equal(cuda.to_host(there[0]), np.ones(3))
+    with pytest.raises(TypeError, match=r"grads\[0\]: is on cpu, but params\[0\] on cuda"):
+        optimizer.step([np.ones(3), np.ones(2)])
+    for array, size in zip(there, (3, 2), strict=True):
+        np.testing.assert_array_equal(cuda.to_host(array), np.ones(size))
+    assert optimizer.steps == 0

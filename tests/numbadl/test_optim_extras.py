@@ -7,6 +7,7 @@ import optimizer_rules as rules
 import pytest
 
 import numbadl as nd
+from numbadl.optim.tensors import Tensors
 
 DTYPES = pytest.mark.parametrize("dtype", [np.float32, pytest.param(np.float64, marks=pytest.mark.slow)])
 STEPS = 12
@@ -106,6 +107,28 @@ def test_extras_are_free_when_unused(rng):
     assert update_kernel(UPDATES["adam"]) is not update_kernel(UPDATES["adam"], ("l1",))
     assert update_kernel(UPDATES["adam"]) is update_kernel(UPDATES["adamw"]) is update_kernel(UPDATES["radam"])
     assert update_kernel(UPDATES["adam"]).operand_count == 4
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "launches"),
+    [
+        ("AdamW", {}, ["update.adam"]),
+        ("AdamW", {"clip_norm": 1.0, "nonfinite": "raise"}, ["segments.squares", "update.adam"]),
+        ("AdamW", {"ema_decay": 0.9, "zero_grad": True, "l2": 0.1}, ["update.adam+average+zero"]),
+        ("LAMB", {}, ["measure.lamb", "update.lamb"]),
+    ],
+)
+def test_one_launch_for_all_tensors(name, options, launches, monkeypatch, rng):
+    """Or two, where norms are asked for."""
+    seen, run = [], Tensors.run
+    monkeypatch.setattr(
+        Tensors, "run", lambda self, spec, *rest, **more: [seen.append(spec.name), run(self, spec, *rest, **more)][1]
+    )
+    params, gradients = tensors(rng)
+    optimizer = getattr(nd.optim, name)(params, lr=0.1, **options)
+    for g in gradients[:2]:
+        optimizer.step(g)
+    assert seen == launches * 2
 
 
 def test_zeroing_the_gradient(rng):
