@@ -27,7 +27,7 @@ class Optimizer:
     lr : learning rate: a number, or a function of the number of updates before, such as those in `numbadl.optim.schedules`
     maximize : climb instead of descend
     l1, l2 : l1 * sum(abs(w)) + l2 * sum(w**2) is added to the loss
-    proximal : l1 does not change the gradient; after the step w is moved towards 0 by lr * l1, and stays there
+    proximal : l1 does not change the gradient; after the step w is moved towards 0 by lr * l1, at most to 0
     frozen : leave the parameters of a group as they are
     clip_norm : scale gradients so that their norm over all parameters is at most this, as `clip_grad_norm_` does
     clip_norm_per_tensor : the same for each parameter by itself
@@ -40,7 +40,7 @@ class Optimizer:
         (Zhang et al. 2019)
     gradient_accumulation_steps : each so-manieth step updates, with the mean of the gradients since the last one
 
-    All options but the last seven may differ between groups. Everything happens in one pass over memory, but for a first
+    The options down to frozen may differ between groups. Everything happens in one pass over memory, but for a first
     look at the gradients (clip_norm, nonfinite) or at each tensor (LARS, LAMB, Adafactor, Muon).
 
     Attributes
@@ -346,9 +346,9 @@ class Optimizer:
 
     def swap_ema(self):
         """Exchange the parameters and their exponential means: before an evaluation, and again after it."""
-        if self.ema:
-            for launch in self._launches:
-                launch.swap_average()
+        self.ema  # noqa: B018 (raises where there is none)
+        for launch in self._launches:
+            launch.swap_average()
 
     # -- state ------------------------------------------------------------------------------------------------
     @property

@@ -121,9 +121,12 @@ def test_extras_are_free_when_unused(rng):
 def test_one_launch_for_all_tensors(name, options, launches, monkeypatch, rng):
     """Or two, where norms are asked for."""
     seen, run = [], Tensors.run
-    monkeypatch.setattr(
-        Tensors, "run", lambda self, spec, *rest, **more: [seen.append(spec.name), run(self, spec, *rest, **more)][1]
-    )
+
+    def recorded(self, spec, *rest, **more):
+        seen.append(spec.name)
+        return run(self, spec, *rest, **more)
+
+    monkeypatch.setattr(Tensors, "run", recorded)
     params, gradients = tensors(rng)
     optimizer = getattr(nd.optim, name)(params, lr=0.1, **options)
     for g in gradients[:2]:
