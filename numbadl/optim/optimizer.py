@@ -65,7 +65,11 @@ class Optimizer:
     def __init__(self, params=None, *, groups=None, **given):
         if self.name is None:
             raise TypeError("Optimizer: is the base class; use one of its subclasses")
-        bound = inspect.signature(type(self)).bind(params, groups=groups, **given)
+        signature = inspect.signature(type(self))
+        if unknown := sorted(set(given) - set(signature.parameters)):
+            accepted = ", ".join(name for name in signature.parameters if name != "params")
+            raise TypeError(f"{type(self).__name__}: got unknown options {unknown}, accepted are {accepted}")
+        bound = signature.bind(params, groups=groups, **given)
         bound.apply_defaults()
         h = {name: value for name, value in bound.arguments.items() if name not in ("params", "groups")}
         self.whole = {name: h.pop(name) for name in options.WHOLE}
