@@ -1,6 +1,7 @@
 """``numbadl train``: a network for the built-in digits, or for the user's own table."""
 
 import argparse
+import inspect
 import math
 import os
 import sys
@@ -22,7 +23,8 @@ from ._commandline import (
 )
 
 _TASKS = ("regression", "binary", "multiclass", "multilabel")
-_DEFAULT_LR = {"sgd": 0.05}  # with momentum 0.9; the adaptive optimisers bring their own default
+# Of optimisers whose learning rate has no default.
+_DEFAULTS = {"sgd": {"lr": 0.05, "momentum": 0.9}, "lars": {"lr": 0.1, "trust_coefficient": 0.02}}
 _UPDATES = 1_000  # aimed at when --epochs is not given
 _EPOCHS = (10, 200)
 _TEST_FRACTION = 0.25
@@ -228,10 +230,11 @@ def _optimizer(arguments):
     name = arguments.optimizer.lower()
     if name not in known:
         raise CommandError(f"--optimizer: got {arguments.optimizer!r}, accepted are {', '.join(known)}")
-    options = {"lr": arguments.lr or _DEFAULT_LR.get(name), "weight_decay": arguments.weight_decay}
-    if name == "sgd":
-        options["momentum"] = 0.9
-    return known[name](**{option: value for option, value in options.items() if value is not None})
+    options = {"lr": arguments.lr, "weight_decay": arguments.weight_decay}
+    if arguments.weight_decay is not None and "weight_decay" not in inspect.signature(known[name]).parameters:
+        raise CommandError(f"--weight-decay: {known[name].__name__} has none")
+    given = {option: value for option, value in options.items() if value is not None}
+    return known[name](**{**_DEFAULTS.get(name, {}), **given})
 
 
 def _settle(arguments, n_rows):

@@ -17,7 +17,10 @@ TEMPLATES = (
     "numbadl._loss_docs",
 )  # of docstrings: tested where they end up
 OF_RECORDS = FUNCTIONS | {f.__name__: f for f in (nd.softmax, nd.log_softmax, nd.softmin, nd.sparsemax)}
-SLOW = ("numbadl.fuse", "numbadl.fuse_batch_norm")  # they compile kernels of many stages
+# They compile a kernel of many stages, or one for each optimiser.
+SLOW = tuple(
+    f"numbadl.{name}" for name in ("fuse", "fuse_batch_norm", "optim.descent", "optim.moments", "optim.matrices")
+)
 
 
 def modules():

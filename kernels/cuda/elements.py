@@ -8,8 +8,10 @@ not load four elements at once, and there would be nothing to read.
 Arrays come as tuples of 1-D C-contiguous arrays, so that an element's index is its distance from the first.
 """
 
+import ctypes
 import inspect
 
+import numpy as np
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
@@ -66,6 +68,49 @@ def add(totals, value):
     return tuple(t + v for t, v in zip(totals, _as_tuple(value), strict=True))
 
 
+def strided(array, first, stride, like):
+    """A tuple as long as *like*: elements number first, first + stride, ... of an array of any shape."""
+    flat = np.asarray(array).reshape(-1)
+    return tuple(flat[first + k * stride] for k in range(len(like)))
+
+
+def repeat_like(array, like):
+    """A tuple as long as *like* of zeros of the array's dtype."""
+    return tuple(array.dtype.type(0) for _ in like)
+
+
+def load_at(addresses, i, like):
+    """Element i of the arrays of like's dtype that begin at these addresses."""
+    return tuple(_element_at(a, i, like.dtype)[0] for a in addresses)
+
+
+def storing(positions):
+    """store_at(addresses, i, value, like): element i at the addresses in these positions = the first parts of a tuple."""
+
+    def store_at(addresses, i, value, like):
+        for k, position in enumerate(positions):
+            _element_at(addresses[position], i, like.dtype)[0] = value[k]
+
+    @_compiled(store_at)
+    def emit(context, addresses, i, value, like):
+        def codegen(cx, builder, sig, values):
+            pointers = _global_pointers(cx, builder, values[0], values[1], like.dtype)
+            parts = cgutils.unpack_tuple(builder, values[2])
+            for k, position in enumerate(positions):
+                builder.store(_to_memory(cx, builder, parts[k], value.types[k], like.dtype), pointers[position])
+            return cx.get_dummy_value()
+
+        return types.void(addresses, types.int64, value, like), codegen
+
+    return store_at
+
+
+def _element_at(address, i, dtype):
+    """In the simulator, whose device is the host."""
+    place = (ctypes.c_char * dtype.itemsize).from_address(int(address) + int(i) * dtype.itemsize)
+    return np.frombuffer(place, dtype)
+
+
 def _as_tuple(value):
     return value if isinstance(value, tuple) else (value,)
 
@@ -80,6 +125,7 @@ def _compiled(fn):
             1: lambda a: emit(a),
             2: lambda a, b: emit(a, b),
             3: lambda a, b, c: emit(a, b, c),
+            4: lambda a, b, c, d: emit(a, b, c, d),
         }[len(inspect.signature(fn).parameters)]
 
         def template(*args):
@@ -223,3 +269,47 @@ def _add(context, totals, value):
         return cx.make_tuple(builder, totals, [builder.fadd(b, f) for b, f in zip(before, found, strict=True)])
 
     return totals(totals, value), codegen
+
+
+@_compiled(strided)
+def _strided(context, array, first, stride, like):
+    result = types.UniTuple(array.dtype, len(like))
+
+    def codegen(cx, builder, sig, values):
+        data = cx.make_array(array)(cx, builder, values[0]).data
+        found = []
+        for k in range(len(like)):
+            place = builder.add(values[1], builder.mul(values[2], ir.IntType(64)(k)))
+            found.append(builder.load(builder.gep(data, [place], inbounds=True)))
+        return cx.make_tuple(builder, result, found)
+
+    return result(array, types.int64, types.int64, like), codegen
+
+
+@_compiled(repeat_like)
+def _repeat_like(context, array, like):
+    result = types.UniTuple(array.dtype, len(like))
+
+    def codegen(cx, builder, sig, values):
+        zero = ir.Constant(cx.get_value_type(array.dtype), 0.0)
+        return cx.make_tuple(builder, result, [zero] * len(like))
+
+    return result(array, like), codegen
+
+
+def _global_pointers(cx, builder, addresses, i, dtype):
+    """Pointers into global memory: without the address space, loads and stores would have to find it out."""
+    pointer = ir.PointerType(cx.get_data_type(dtype), addrspace=1)
+    starts = [builder.inttoptr(a, pointer) for a in cgutils.unpack_tuple(builder, addresses)]
+    return [builder.gep(start, [i], inbounds=True) for start in starts]
+
+
+@_compiled(load_at)
+def _load_at(context, addresses, i, like):
+    result = types.UniTuple(like.dtype, len(addresses))
+
+    def codegen(cx, builder, sig, values):
+        found = [builder.load(p) for p in _global_pointers(cx, builder, values[0], values[1], like.dtype)]
+        return cx.make_tuple(builder, result, found)
+
+    return result(addresses, types.int64, like), codegen

@@ -36,7 +36,8 @@ def update_kernel(record, extras=()):
 @functools.cache
 def _update_kernel(rule, sizes, extras):
     """One for all records with that rule."""
-    writes = (0, *range(2, 2 + sizes.states)) + (1,) * ("zero" in extras) + (2 + sizes.states,) * sizes.average
+    states = range(2, 2 + sizes.states) if sizes.stores else ()
+    writes = (0, *states) + (1,) * ("zero" in extras) + (2 + sizes.states,) * sizes.average
     return _kernel(f"update.{rule.__name__}", sizes, extras, _step(rule, sizes, extras), writes)
 
 
@@ -58,19 +59,27 @@ def _kernel(name, sizes, extras, function, writes, terms=0):
 @dataclass(frozen=True)
 class _Sizes:
     """How many operands and numbers there are: state buffers, an average or none, values of the tensor with the scale, the
-    rule's scalars; and where those begin among all numbers."""
+    rule's scalars; where those begin among all numbers; and whether the rule gives new state."""
 
     states: int
     average: bool
     values: int
     count: int
     first: int
+    stores: bool
 
     @staticmethod
     def of(record, extras):
         values = 1 + record.values
         first = values + 1 + sum(EXTRAS[extra] for extra in extras)
-        return _Sizes(len(record.state) + len(record.scratch), "average" in extras, values, record.count, first)
+        return _Sizes(
+            len(record.state) + len(record.scratch),
+            "average" in extras,
+            values,
+            record.count,
+            first,
+            not record.measure_writes,
+        )
 
 
 # -- composition -----------------------------------------------------------------------------------------------------

@@ -15,7 +15,7 @@ from .update_record import Update
 
 @scalar
 def along(param, grad, direction, rate, decay):
-    return param * decay - rate * direction, direction
+    return (param * decay - rate * direction,)
 
 
 # -- Adafactor -------------------------------------------------------------------------------------------------------
@@ -33,7 +33,7 @@ def adafactor_measure(param, grad, square, fresh, floor, decay):
 
 @scalar
 def adafactor(param, grad, square, rate, fresh, floor, decay):
-    return param * decay - rate * over_root(grad, square, floor), square
+    return (param * decay - rate * over_root(grad, square, floor),)
 
 
 @scalar
@@ -82,7 +82,7 @@ def muon_measure(param, grad, velocity, direction, fresh, direct, keep, decay):
 
 @scalar
 def muon(param, grad, velocity, direction, rate, fresh, direct, keep, decay):
-    return param * decay - rate * direction, velocity, direction
+    return (param * decay - rate * direction,)
 
 
 def _muon(t, h, memory):

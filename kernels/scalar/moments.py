@@ -97,8 +97,7 @@ def lamb_measure(param, grad, mean, square, fresh1, beta2, fresh2, corrected, ro
 @scalar
 def lamb(param, grad, mean, square, rate, fresh1, beta2, fresh2, corrected, root, eps, weight_decay):
     """The moments are new already: the first pass has stored them."""
-    step = lamb_direction(param, mean, square, corrected, root, eps, weight_decay)
-    return param - rate * step, mean, square
+    return (param - rate * lamb_direction(param, mean, square, corrected, root, eps, weight_decay),)
 
 
 # -- scalars ---------------------------------------------------------------------------------------------------------

@@ -13,7 +13,7 @@ class Update:
 
     Attributes
     ----------
-    rule : scalar function (param, grad, *state, *values, *scalars) -> (param, *state)
+    rule : scalar function (param, grad, *state, *values, *scalars) -> (param, *state), or (param,) with measure_writes
     state : name -> first value of each state buffer, which has the parameter's shape and dtype: a number, a function of
         the hyperparameters, or "param" for a copy of the parameter
     count : of scalars

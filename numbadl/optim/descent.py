@@ -12,6 +12,8 @@ class SGD(Optimizer):
     it. weight_decay is L2: it is added to g. Sources: H. Robbins, S. Monro, 1951; B. Polyak, 1964; I. Sutskever et al.,
     ICML 2013.
 
+    The built-in digits train with lr=0.05, momentum=0.9.
+
     Examples
     --------
     >>> import numpy as np
@@ -39,7 +41,7 @@ class Adagrad(Optimizer):
     r"""Steps divided by the root of all squares so far: s += g**2, w -= lr / (1 + (t - 1) lr_decay) g / (sqrt(s) + eps).
 
     State: 4 bytes for each float32 parameter, initial_accumulator_value at the start. weight_decay is L2.
-    Source: J. Duchi, E. Hazan, Y. Singer, JMLR 12, 2011. Digits: lr=0.05.
+    Source: J. Duchi, E. Hazan, Y. Singer, JMLR 12, 2011.
 
     Examples
     --------
@@ -61,7 +63,7 @@ class RMSprop(Optimizer):
 
     With momentum, v = momentum v + g / (sqrt(s) + eps), w -= lr v; centered, the variance s - mean(g)**2 stands for s (0 where
     rounding makes it negative). State: 4 bytes for each float32 parameter, and 4 more for each of the two.
-    weight_decay is L2. Sources: G. Hinton, lecture 6e, 2012; A. Graves, 2013. Digits: lr=0.003.
+    weight_decay is L2. Sources: G. Hinton, lecture 6e, 2012; A. Graves, 2013.
 
     Examples
     --------
@@ -107,7 +109,9 @@ class Rprop(Optimizer):
 
     Step sizes start with lr, are multiplied with etas[1] where the sign stays and with etas[0] where it changes (there nothing
     moves this time), and stay within step_sizes. State: 8 bytes for each float32 parameter.
-    Source: M. Riedmiller, H. Braun, ICNN 1993. Digits: full batch (batch_size=None).
+    Source: M. Riedmiller, H. Braun, ICNN 1993.
+
+    The built-in digits train with lr=0.001, step_sizes=(1e-06, 0.1).
 
     Examples
     --------
@@ -125,20 +129,22 @@ class Rprop(Optimizer):
 
     def _check(self, h):
         super()._check(h)
-        for name, (low, high) in (("etas", (0, 1)), ("step_sizes", (0, None))):
-            value = h[name]
-            if not (isinstance(value, tuple) and len(value) == 2):
-                raise ValueError(f"{name}: got {arguments.shown(value)}, accepted are two numbers")
-            arguments.number(name, value[0], low=low, above=True)
-            arguments.number(name, value[1], low=value[0] if high is None else high, above=high is not None)
+        for name in ("etas", "step_sizes"):
+            if not (isinstance(h[name], (tuple, list)) and len(h[name]) == 2):
+                raise ValueError(f"{name}: got {arguments.shown(h[name])}, accepted are two numbers")
         arguments.number("etas", h["etas"][0], high=1, above=True, below=True)
+        arguments.number("etas", h["etas"][1], low=1, above=True)
+        arguments.number("step_sizes", h["step_sizes"][0], above=True)
+        arguments.number("step_sizes", h["step_sizes"][1], low=h["step_sizes"][0])
 
 
 class Lion(Optimizer):
     r"""The sign of an interpolation of momentum and gradient: w -= lr sign(b1 m + (1 - b1) g), m = b2 m + (1 - b2) g.
 
     State: 4 bytes for each float32 parameter. weight_decay is decoupled: w *= 1 - lr wd.
-    Source: X. Chen et al., "Symbolic discovery of optimization algorithms", NeurIPS 2023. Digits: lr=0.001.
+    Source: X. Chen et al., "Symbolic discovery of optimization algorithms", NeurIPS 2023.
+
+    The built-in digits train with lr=0.001.
 
     Examples
     --------
@@ -159,7 +165,9 @@ class LARS(Optimizer):
     r"""Momentum with a rate for each tensor: r = lr c norm(w) / (norm(g) + wd norm(w) + eps), v = mu v + r (g + wd w), w -= v.
 
     c is trust_coefficient; r is lr where either norm is 0. A model's parameters are told apart. State: 4 bytes for each
-    float32 parameter. Source: Y. You, I. Gitman, B. Ginsburg, arXiv:1708.03888, 2017. Digits: lr=5.
+    float32 parameter. Source: Y. You, I. Gitman, B. Ginsburg, arXiv:1708.03888, 2017.
+
+    The built-in digits train with lr=0.1, trust_coefficient=0.02.
 
     Examples
     --------

@@ -74,7 +74,8 @@ class Launch:
             values = np.zeros((self.sizes.size, 1 + record.values))
             values[:, 0] = np.ravel(scales)
             sums = self.tensors.run(measure_kernel(record, extras), values, numbers)
-            values[:, 1:] = self.finish(sums, t, h)
+            with np.errstate(all="ignore"):  # gradients with NaN or infinity, if they are let through
+                values[:, 1:] = self.finish(sums, t, h)
         self.tensors.run(update_kernel(record, extras), values, numbers)
 
     def finish(self, sums, t, h):

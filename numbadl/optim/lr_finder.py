@@ -95,7 +95,8 @@ def _batches(model, x, y, size, rng):
 
 
 def _steepest(rates, losses):
-    """The rate where the loss fell fastest against the logarithm of the rate."""
-    if len(rates) < 3:
-        return rates[0] if rates else math.nan
-    return rates[int(np.argmin(np.gradient(np.array(losses), np.log(rates))))]
+    """The rate where the loss fell fastest against the logarithm of the rate, on the way to its minimum."""
+    last = int(np.argmin(losses)) + 1
+    if last < 3:
+        return rates[0]
+    return rates[int(np.argmin(np.gradient(np.array(losses[:last]), np.log(rates[:last]))))]

@@ -82,6 +82,8 @@ class RAdam(Optimizer):
     State: 8 bytes for each float32 parameter. weight_decay is L2 unless decoupled_weight_decay.
     Source: L. Liu et al., ICLR 2020.
 
+    The built-in digits train with lr=0.003.
+
     Examples
     --------
     >>> import numpy as np
@@ -101,6 +103,8 @@ class Adamax(Optimizer):
     r"""Adam with the largest gradient, fading, in place of the root of the mean square: u = max(b2 u, abs(g) + eps).
 
     w -= lr mhat / u. State: 8 bytes for each float32 parameter. weight_decay is L2. Source: D. Kingma, J. Ba, ICLR 2015.
+
+    The built-in digits train with lr=0.005.
 
     Examples
     --------
@@ -167,12 +171,14 @@ class Adan(Optimizer):
     them, one minus those of the paper. State: 16 bytes for each float32 parameter. weight_decay is decoupled, proximal.
     Source: X. Xie et al., IEEE TPAMI 2024 (arXiv:2208.06677), and the authors' code.
 
+    The built-in digits train with lr=0.003.
+
     Examples
     --------
     >>> import numpy as np
     >>> import numbadl as nd
     >>> w = np.array([1.0, -2.0])
-    >>> optimizer = nd.optim.Adan(w, lr=0.1)
+    >>> optimizer = nd.optim.Adan(w, lr=nd.optim.schedules.Polynomial(0.5, total=200))
     >>> for _ in range(200):
     ...     _ = optimizer.step(2 * w)  # the gradient of w**2
     >>> bool(np.abs(w).max() < 0.01)
@@ -190,7 +196,7 @@ class LAMB(Optimizer):
     r"""Adam's step in proportion to the norm of each tensor: r = mhat / (sqrt(vhat) + eps) + wd w, w -= lr norm(w) / norm(r) r.
 
     The ratio is 1 where either norm is 0. A model's parameters are told apart. State: 8 bytes for each float32
-    parameter. weight_decay is decoupled, as part of r. Source: Y. You et al., ICLR 2020. Digits: lr=0.01.
+    parameter. weight_decay is decoupled, as part of r. Source: Y. You et al., ICLR 2020.
 
     Examples
     --------
@@ -213,7 +219,7 @@ class ScheduleFreeAdamW(Optimizer):
     z -= lr (g / (sqrt(vhat) + eps) + wd y), x += c (z - x), where c is the share of this step among lr_max**weight_lr_power t**r.
     The parameters are y while training; `eval` makes them x, `train` makes them y again (``fit`` calls both).
     For warmup_steps the rate rises. State: 8 bytes for each float32 parameter (z and v). weight_decay is decoupled, taken at y.
-    Source: A. Defazio et al., "The road less scheduled", NeurIPS 2024. Digits: lr=0.005.
+    Source: A. Defazio et al., "The road less scheduled", NeurIPS 2024.
 
     Examples
     --------

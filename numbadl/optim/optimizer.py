@@ -2,16 +2,17 @@
 
 import inspect
 import math
-from fnmatch import fnmatch
 from types import MappingProxyType
 
 import numpy as np
 
 from .. import _arguments as arguments
-from ..arrays import check, device_of, to_host
+from ..arrays import device_of, to_host
 from ..kernels.scalar.updates import UPDATES
 from . import files, gradients, options
+from .groups import filled, of_model, updatable
 from .launch import Launch
+from .tensors import address
 
 
 class Optimizer:
@@ -26,7 +27,7 @@ class Optimizer:
     lr : learning rate: a number, or a function of the number of updates before, such as those in `numbadl.optim.schedules`
     maximize : climb instead of descend
     l1, l2 : l1 * sum(abs(w)) + l2 * sum(w**2) is added to the loss
-    proximal : l1 does not change the gradient; after the step w is moved towards 0 by lr * l1, and stays there
+    proximal : l1 does not change the gradient; after the step w is moved towards 0 by lr * l1, at most to 0
     frozen : leave the parameters of a group as they are
     clip_norm : scale gradients so that their norm over all parameters is at most this, as `clip_grad_norm_` does
     clip_norm_per_tensor : the same for each parameter by itself
@@ -39,7 +40,7 @@ class Optimizer:
         (Zhang et al. 2019)
     gradient_accumulation_steps : each so-manieth step updates, with the mean of the gradients since the last one
 
-    All options but the last seven may differ between groups. Everything happens in one pass over memory, but for a first
+    The options down to frozen may differ between groups. Everything happens in one pass over memory, but for a first
     look at the gradients (clip_norm, nonfinite) or at each tensor (LARS, LAMB, Adafactor, Muon).
 
     Attributes
@@ -64,7 +65,11 @@ class Optimizer:
     def __init__(self, params=None, *, groups=None, **given):
         if self.name is None:
             raise TypeError("Optimizer: is the base class; use one of its subclasses")
-        bound = inspect.signature(type(self)).bind(params, groups=groups, **given)
+        signature = inspect.signature(type(self))
+        if unknown := sorted(set(given) - set(signature.parameters)):
+            accepted = ", ".join(name for name in signature.parameters if name != "params")
+            raise TypeError(f"{type(self).__name__}: got unknown options {unknown}, accepted are {accepted}")
+        bound = signature.bind(params, groups=groups, **given)
         bound.apply_defaults()
         h = {name: value for name, value in bound.arguments.items() if name not in ("params", "groups")}
         self.whole = {name: h.pop(name) for name in options.WHOLE}
@@ -88,8 +93,8 @@ class Optimizer:
         """Raise for a wrong value among all hyperparameters, the optimiser's own or those of a group."""
         options.check_group(h)
 
-    def _of_rule(self, record, h):
-        """The hyperparameters as the record's functions take them."""
+    def _of_rule(self, launch, h):
+        """The hyperparameters as the functions of the launch's record take them."""
         return h
 
     launch_of = MappingProxyType({})  # name of a record -> class of its launches
@@ -101,7 +106,7 @@ class Optimizer:
         if groups is not None and model is None:
             raise TypeError("groups: is for a model's parameters; for arrays, params is a list of groups")
         if model is not None:
-            chosen, names = self._of_model(model, groups)
+            chosen, names, own = of_model(model, groups, flat=groups is None and not self._needs_tensors)
         elif isinstance(params, (list, tuple)) and params and isinstance(params[0], dict):
             chosen, names = [dict(group) for group in params], None
         else:
@@ -111,7 +116,9 @@ class Optimizer:
         bounds = gradients.Apart(arrays)
         state = [[self._first_state(group, p) for p in group["params"]] for group in checked]
         self.steps, self._micro_steps, self._averaged = 0, 0, False
-        self._model, self._flat = model, None if model is None else model.flat_parameters
+        self._model, self._flat, self._own = model, None, None
+        if model is not None:
+            self._flat, self._own = model.flat_parameters, own
         self.param_groups, self._state, self._memory = checked, state, [{"step": 0} for _ in checked]
         self._names = names or [f"params[{k}]" for k in range(len(arrays))]
         self._arrays, self._bounds, self._last = arrays, bounds, None
@@ -126,33 +133,7 @@ class Optimizer:
             )
         group = {**self.hyperparameters, **group}
         self._check(group)
-        return {**group, "params": [self._checked(a) for a in arguments.array_list("params", given)]}
-
-    def _of_model(self, model, groups):
-        """The groups of a model, and its parameters' names; one flat buffer where nothing asks for single tensors."""
-        if groups is None and not self._needs_tensors:
-            self._keys = None
-            return [{"params": [model.flat_parameters]}], ["the model's parameters"]
-        named, rest = model.parameters(), dict.fromkeys(model.parameters())
-        found, keys = [], []
-        for k, group in enumerate(groups or []):
-            patterns = group.get("params") if isinstance(group, dict) else None
-            patterns = [patterns] if isinstance(patterns, str) else patterns
-            if not isinstance(patterns, (list, tuple)) or not all(isinstance(p, str) for p in patterns):
-                raise TypeError(
-                    f'groups[{k}]: got {arguments.shown(group)}, accepted are dicts with patterns as "params"'
-                )
-            matched = [key for key in rest if any(fnmatch(key, pattern) for pattern in patterns)]
-            if not matched:
-                raise ValueError(f"groups[{k}]: {patterns} match none of {list(rest)}")
-            for key in matched:
-                del rest[key]
-            found.append({**group, "params": [named[key] for key in matched]})
-            keys += matched
-        if rest:
-            found, keys = [{"params": [named[key] for key in rest]}, *found], [*rest, *keys]
-        self._keys = keys
-        return found, keys
+        return {**group, "params": [updatable(a) for a in arguments.array_list("params", given)]}
 
     @property
     def _needs_tensors(self):
@@ -160,24 +141,17 @@ class Optimizer:
         record = UPDATES[self.name]
         return bool(record.measure or self.whole["clip_norm_per_tensor"] is not None)
 
-    @staticmethod
-    def _checked(array):
-        check(params=array)
-        if isinstance(array, np.ndarray) and not array.flags.carray:
-            raise ValueError("params: have to be writeable, C-contiguous arrays, because they are updated in place")
-        return array
-
     def _first_state(self, group, array):
         """name -> array of each state buffer of a parameter, with its first value."""
         device, record, h = device_of(array), self.rule_of(group, array), options.now(group, 1)
-        state = {name: _filled(device, array, first, h) for name, first in record.state.items()}
+        state = {name: filled(device, array, first, h) for name, first in record.state.items()}
         if record.factors:
             shapes = record.factors(tuple(array.shape))
             state |= {name: device.zeros(shape, array.dtype) for name, shape in shapes.items()}
         if self.whole["ema_decay"] is not None:
-            state["ema"] = _filled(device, array, "param", h)
+            state["ema"] = filled(device, array, "param", h)
         if self.whole["lookahead"] is not None:
-            state["slow"] = _filled(device, array, "param", h)
+            state["slow"] = filled(device, array, "param", h)
         if self.whole["gradient_accumulation_steps"] > 1:
             state["accumulated_grad"] = device.zeros(array.shape, array.dtype)
         return state
@@ -270,15 +244,14 @@ class Optimizer:
             return False
         prepared, memories = [], {}
         for launch in launches:
-            group, memory = self.param_groups[launch.group], memories.get(launch.group)
-            if memory is None:
-                memory = memories[launch.group] = {**self._memory[launch.group]}
-                memory["step"] += 1
+            group, memory = self.param_groups[launch.group], {**self._memory[launch.group]}
+            memory["step"] += 1
             t = memory["step"]
             if self.rule_of(group, launch.params[0]) is not launch.record:
                 raise ValueError("param_groups: were changed to options that need other state; call bind again")
-            h = self._of_rule(launch.record, options.now(group, t))
+            h = self._of_rule(launch, options.now(group, t))
             prepared.append((t, h, launch.record.scalars(t, h, memory)))
+            memories.setdefault(launch.group, {}).update(memory)
         for launch, (t, h, scalars), of_tensors in zip(launches, prepared, scales, strict=True):
             of_tensors = -of_tensors if h["maximize"] else of_tensors
             launch.update(t, h, of_tensors, zero, self.whole["clip_value"], self.whole["ema_decay"], scalars)
@@ -317,27 +290,22 @@ class Optimizer:
             for k in np.flatnonzero(~np.isfinite(found)):
                 wide = to_host(launch.gradient(k)).astype(np.float64)
                 if not np.isfinite(wide).all():
-                    return self._name_of(launch.places[k])
+                    return self._name_of(launch.places[k], int(np.argmin(np.isfinite(wide))))
                 found[k] = np.sum(wide * wide)
         return None
 
-    def _name_of(self, place):
-        if self._model is not None and self._keys is None:
-            for key, value in self._model.gradients().items():
-                if not np.isfinite(to_host(value)).all():
-                    return key
+    def _name_of(self, place, index):
+        """The name of parameter number *place*; of a model's flat buffer, of the one that has element *index*."""
+        if self._model is not None and self._arrays[place] is self._flat:
+            at = address(self._flat) + index * self._flat.dtype.itemsize
+            starts = {key: address(value) for key, value in self._model.parameters().items() if value.size}
+            return max((start, key) for key, start in starts.items() if start <= at)[1]
         return self._names[place]
 
     def _own_gradients(self):
         if self._model is None:
             raise TypeError("grads: needed, because the optimiser was not bound to a model")
-        if self._keys is None:
-            return self._model.flat_gradients
-        if self._last is not None and self._last_is_own:
-            return self._last
-        named = self._model.gradients()
-        self._last_is_own = True
-        return [named[key] for key in self._keys]
+        return self._own
 
     def _take(self, grads):
         """Check the gradients and give them to the launches; nothing is to be done for those of the step before."""
@@ -345,7 +313,6 @@ class Optimizer:
         last = self._last
         if last is not None and len(given) == len(last) and all(a is b for a, b in zip(given, last, strict=True)):
             return
-        self._last_is_own = self._model is not None and self._keys is not None and self._last_is_own
         frozen = {k for launch in self._launches for k in launch.places if self.param_groups[launch.group]["frozen"]}
         taken, addresses = gradients.matched(given, self._arrays, self._bounds, self.whole["zero_grad"], frozen)
         for launch in self._launches:
@@ -383,9 +350,9 @@ class Optimizer:
 
     def swap_ema(self):
         """Exchange the parameters and their exponential means: before an evaluation, and again after it."""
-        if self.ema:
-            for launch in self._launches:
-                launch.swap_average()
+        self.ema  # noqa: B018 (raises where there is none)
+        for launch in self._launches:
+            launch.swap_average()
 
     # -- state ------------------------------------------------------------------------------------------------
     @property
@@ -432,13 +399,3 @@ class Optimizer:
         defaults = {**UPDATES[self.name].hyperparameters, **options.GROUP, **options.WHOLE}
         shown = {k: v for k, v in {**self.hyperparameters, **self.whole}.items() if v != defaults[k]}
         return f"{type(self).__name__}({', '.join(f'{k}={v!r}' for k, v in shown.items())})"
-
-
-def _filled(device, like, first, h):
-    """A state buffer with its first value (see `Update.state`)."""
-    if isinstance(first, str):
-        return device.from_host(to_host(like).copy())
-    value = first(h) if callable(first) else first
-    if not value:
-        return device.zeros(like.shape, like.dtype)
-    return device.from_host(np.full(like.shape, value, like.dtype))

@@ -2,6 +2,8 @@
 
 import math
 
+import numpy as np
+
 from .. import _arguments as arguments
 
 GROUP = {"maximize": False, "l1": 0.0, "l2": 0.0, "proximal": False, "frozen": False}
@@ -22,7 +24,7 @@ def check_group(h):
     if "lr" in h and not callable(h["lr"]):
         arguments.number("lr", h["lr"])
     for name in _NOT_NEGATIVE:
-        if name in h and not isinstance(h[name], tuple):
+        if name in h:
             arguments.number(name, h[name])
     for name in ("alpha", "rho"):
         if name in h:
@@ -62,6 +64,6 @@ def now(group, t):
     if not callable(group["lr"]):
         return group
     lr = group["lr"](t - 1)
-    if not (isinstance(lr, (int, float)) and 0 <= lr < math.inf):
+    if not (isinstance(lr, (int, float, np.floating)) and 0 <= lr < math.inf):
         raise ValueError(f"lr: the schedule gave {lr!r} for step {t - 1}, accepted are numbers from 0 on")
     return {**group, "lr": lr}

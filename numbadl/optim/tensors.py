@@ -3,9 +3,8 @@
 import numpy as np
 
 from ..arrays import device_of
+from ..kernels.cpu.map import PARALLEL_FROM
 from ..kernels.shapes import PIECE
-
-PARALLEL_FROM = 1 << 15  # elements in all: below, one task does it, without starting threads
 
 
 class Tensors:

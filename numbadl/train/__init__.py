@@ -1,5 +1,5 @@
 """Training: the loop over batches, metrics, history, callbacks."""
 
-from .callbacks import Callback
+from .callbacks import Callback, ReduceOnPlateau
 from .fit import TrainingInterrupted
 from .history import History

@@ -106,6 +106,7 @@ def fit(
                     break
             _tell(callbacks, "on_train_end", model, history)
     except KeyboardInterrupt:
+        optimizer.eval()
         raise TrainingInterrupted(history, optimizer.steps - before) from None
     return history
 

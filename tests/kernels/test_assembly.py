@@ -9,10 +9,12 @@ from declarations import OWN, all_or_slow
 from numba import types
 from numbadl.kernels import cpu, shapes
 from numbadl.kernels.catalog import catalog
+from numbadl.kernels.scalar.extras import measure_kernel, update_kernel
+from numbadl.kernels.scalar.updates import UPDATES
 
 pytestmark = pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64"), reason="reads x86-64 assembly")
 
-KINDS = {"u": types.uint32, "i": types.int64, "s": types.uint64, "b": types.boolean}
+KINDS = {"u": types.uint32, "i": types.int64, "s": types.uint64, "b": types.boolean, "d": types.float64}
 FLOAT64 = re.compile(
     r"\bv?(?:add|sub|mul|div|sqrt|max|min|rndscale|scalef|fn?m(?:add|sub)\d+)[ps]d\b|\bv?cvt\w*[ps]d\w*"
 )
@@ -76,10 +78,23 @@ def parts(declaration):
     return [element_function(declaration) if getattr(declaration, "sums", 0) else declaration]
 
 
+def terms_function(declaration):
+    """A `Segments` with terms as a `Map` that stores them: its own kernel adds them up in float64."""
+    outputs, scalars = len(declaration.writes) + declaration.terms, declaration.values + declaration.scalars
+    operands = "x" * declaration.operand_count
+    return shapes.Map(declaration.name + ".terms", declaration.function, operands, "x" * outputs, "x" * scalars)
+
+
 DECLARATIONS = [part for declaration in [*catalog().values(), *OWN.values()] for part in parts(declaration)]
 
 
-@pytest.mark.parametrize("declaration", all_or_slow(DECLARATIONS), ids=lambda d: d.name)
+UPDATE_KERNELS = dict.fromkeys(update_kernel(record) for record in UPDATES.values())
+UPDATE_KERNELS |= dict.fromkeys(terms_function(measure_kernel(r)) for r in UPDATES.values() if r.measure)
+CASES = all_or_slow(DECLARATIONS)
+CASES += [pytest.param(d, id=d.name, marks=[pytest.mark.slow] * (d.name != "update.adam")) for d in UPDATE_KERNELS]
+
+
+@pytest.mark.parametrize("declaration", CASES)
 def test_float32_kernels_compute_in_float32(declaration):
     text = assembly(declaration)
     found = set(FLOAT64.findall(text)) - UNBOX_ARGUMENTS
@@ -87,7 +102,7 @@ def test_float32_kernels_compute_in_float32(declaration):
         found -= COMBINE_BLOCKS
     assert not found, f"{declaration.name}: {found}"
     assert not LIBM.search(text), LIBM.search(text)
-    if isinstance(declaration, (shapes.Map, shapes.Row)):
+    if isinstance(declaration, (shapes.Map, shapes.Row, shapes.Segments)):
         features = llvmlite.binding.get_host_cpu_features()
         widest = "zmm" if features.get("avx512f") else "ymm" if features.get("avx2") else "xmm"
         assert widest in text, f"{declaration.name}: no {widest} register in its assembly"

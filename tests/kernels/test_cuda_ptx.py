@@ -7,8 +7,11 @@ import numpy as np
 import pytest
 from declarations import OTHERS, all_or_slow, operands
 from numbadl.kernels import shapes
-from numbadl.kernels.catalog import catalog
+from numbadl.kernels.catalog import ADD, EXCHANGE, LOOK_AHEAD, MOVE, SQUARES, TOWARDS, catalog
+from numbadl.kernels.scalar.extras import measure_kernel, update_kernel
 from numbadl.kernels.scalar.language import scalar
+from numbadl.kernels.scalar.matrices import DIVIDED
+from numbadl.kernels.scalar.updates import UPDATES
 
 pytest.importorskip("numba_cuda", reason="numba-cuda is not installed: pip install 'numbadl[cuda]'")
 
@@ -56,6 +59,9 @@ class StandIn:
     def copy_to_host(self, stream=0):
         return np.zeros(self.shape, self.dtype)
 
+    def copy_to_device(self, source, stream=0):
+        assert source.shape == self.shape
+
 
 @pytest.fixture
 def launches(monkeypatch):
@@ -73,9 +79,26 @@ def launches(monkeypatch):
 
 def compiled(declaration, dtype, launches):
     """(kernel, target, PTX) of everything that the kernel of a declaration launches."""
+    if isinstance(declaration, shapes.Segments):
+        given = segment_operands(declaration, dtype)
+        cuda.build(declaration)(*[StandIn(*operand) for operand in given])
+        yield from compiled_launches(launches)
+        return
     shape = SHAPE[shapes.Channel if by_channel(declaration) else type(declaration)]
     given = operands(declaration, shape, dtype, np.random.default_rng(0))
     cuda.build(declaration)(*[StandIn(a.shape, a.dtype) if isinstance(a, np.ndarray) else a for a in given])
+    yield from compiled_launches(launches)
+
+
+def segment_operands(declaration, dtype):
+    """(shape, dtype) of each operand, for two tensors in three pieces."""
+    integers = [(declaration.operand_count, 2), (3, 3), (3,)]
+    sums = [(3, declaration.terms), (2, declaration.terms)]
+    numbers = [(2, declaration.values), (declaration.scalars,)]
+    return [(s, np.int64) for s in integers] + [(s, dtype) for s in numbers] + [(s, np.float64) for s in sums]
+
+
+def compiled_launches(launches):
     for kernel, arguments in launches:
         signature = tuple(kernel.dispatcher.typeof_pyval(a) for a in arguments)
         kernel.dispatcher.compile(signature)
@@ -97,6 +120,40 @@ def test_kernel_compiles_for_every_target(declaration, dtype, launches):
         if kernel.float64:  # few threads, one for each channel
             assert isinstance(declaration, (shapes.Channel, shapes.Norm)) or declaration.sums
             assert kernel.name == declaration.name + ".finish"
+
+
+ALL_EXTRAS = ("limit", "l1", "shrink", "average", "zero")
+SEGMENTS = [update_kernel(record) for record in UPDATES.values()]
+SEGMENTS += [measure_kernel(record) for record in UPDATES.values() if record.measure]
+SEGMENTS += [
+    update_kernel(UPDATES["adam"], ALL_EXTRAS),
+    measure_kernel(UPDATES["lamb"], ALL_EXTRAS),
+    DIVIDED,
+    SQUARES,
+    ADD,
+]
+SEGMENTS += [MOVE, TOWARDS, LOOK_AHEAD, EXCHANGE]
+SEGMENTS = list(dict.fromkeys(SEGMENTS))  # some records share a rule
+FAST = (update_kernel(UPDATES["adam"]), measure_kernel(UPDATES["lamb"]))
+
+
+@pytest.mark.parametrize("dtype", [np.float32, pytest.param(np.float64, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "declaration",
+    [pytest.param(d, marks=[] if d in FAST else pytest.mark.slow) for d in SEGMENTS],
+    ids=[d.name for d in SEGMENTS],
+)
+def test_update_compiles_for_every_target(declaration, dtype, launches):
+    """Elements are loaded from and stored to global memory directly; float64 appears where terms are stored, at most."""
+    for _, target, ptx in compiled(declaration, dtype, launches):
+        assert ".extern .func" not in ptx and ".local" not in ptx.replace(".locals", "")
+        letter = "f32" if dtype is np.float32 else "f64"
+        assert len(re.findall(rf"\bld\.global(?:\.nc)?\.{letter}", ptx)) >= declaration.operand_count - 1
+        assert len(re.findall(rf"\bst\.global\.{letter}", ptx)) >= len(declaration.writes)
+        if dtype is np.float32:
+            left = re.sub(r".*(cvt\.f64\.f32|st\.global\.f64|\.reg \.f64).*", "", ptx)
+            assert not FLOAT64.search(left)
+        check_registers(ptx, target)
 
 
 def check_wide_access(declaration, dtype, ptx):

@@ -29,13 +29,19 @@ def run_cases(selected, simulator):
 
 @needs_numba_cuda
 def test_kernels_and_functions_in_float32():
-    run_cases("not float64", simulator=True)
+    run_cases("not float64 and not whole_product", simulator=True)
 
 
 @needs_numba_cuda
 @pytest.mark.slow
 def test_kernels_and_functions_in_float64():
     run_cases("float64", simulator=True)
+
+
+@needs_numba_cuda
+@pytest.mark.slow
+def test_the_whole_product_in_float32():
+    run_cases("whole_product and not float64", simulator=True)
 
 
 @pytest.mark.gpu

@@ -1,6 +1,7 @@
 """The public functions on CUDA arrays: on a GPU, or in numba's simulator; tests/kernels/test_cuda_simulator.py runs this."""
 
 import numpy as np
+import optimizer_rules as rules
 import pytest
 import references as ref
 from numbadl.kernels import cuda
@@ -309,3 +310,64 @@ def test_penalties_and_norms_are_those_of_the_cpu(rng):
     lasso.shrink(expected, lr=1)
     keep = ~np.isnan(w)
     np.testing.assert_array_equal(cuda.to_host(there)[keep], expected[keep])
+
+
+REPRESENTATIVE = ("AdamW", "LAMB", "Muon")
+FIRST = [next(c for c in rules.CASES if c[0] == name) for name in dict.fromkeys(c[0] for c in rules.CASES)]
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("case", FIRST, ids=[c[0] + "-whole_product" * (c[0] not in REPRESENTATIVE) for c in FIRST])
+def test_optimizers_as_on_the_cpu(case, dtype, rng):
+    """Three steps of several tensors, a matrix among them, with norms and state."""
+    shapes = [(3, 4), (21,), (1,)]
+    start, *gradients = [[rng.normal(size=s).astype(dtype) for s in shapes] for _ in range(4)]
+    here, there = [a.copy() for a in start], [cuda.to_device(a) for a in start]
+    on_cpu, on_cuda = (getattr(nd.optim, case[0])(p, **case[1]) for p in (here, there))
+    for g in gradients:
+        on_cpu.step(g)
+        on_cuda.step([cuda.to_device(a) for a in g])
+    tolerance = 64 * np.finfo(dtype).eps
+    for mine, theirs in zip(here, there, strict=True):
+        np.testing.assert_allclose(cuda.to_host(theirs), mine, rtol=tolerance, atol=tolerance)
+    assert on_cuda.state_bytes == on_cpu.state_bytes
+    saved, expected = on_cuda.state_dict(), on_cpu.state_dict()
+    assert saved["memory"] == expected["memory"]
+    for mine, theirs in zip(saved["state"][0], expected["state"][0], strict=True):
+        for name in theirs:
+            np.testing.assert_allclose(mine[name], theirs[name], rtol=tolerance, atol=tolerance)
+
+
+EVERYTHING = {
+    "clip_norm": 0.5, "l1": 0.1, "proximal": True, "l2": 0.1, "ema_decay": 0.5, "zero_grad": True, "lookahead": 2,
+    "nonfinite": "raise",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("options", [EVERYTHING, {"clip_value": 0.3, "l1": 0.1, "gradient_accumulation_steps": 2}])
+def test_what_is_fused_around_a_rule(options, rng):
+    start, *gradients = rng.normal(size=(5, 2, 11)).astype(np.float32)
+    here, there = list(start.copy()), [cuda.to_device(a) for a in start]
+    on_cpu, on_cuda = (nd.optim.SGD(p, lr=0.1, **options) for p in (here, there))
+    for g in gradients:
+        given = [cuda.to_device(a) for a in g]
+        assert on_cpu.step(list(g)) == on_cuda.step(given)
+        for mine, theirs in zip(g, given, strict=True):
+            np.testing.assert_array_equal(cuda.to_host(theirs), mine)
+    if on_cpu.whole["ema_decay"]:
+        on_cpu.swap_ema()
+        on_cuda.swap_ema()
+    for mine, theirs in zip(here, there, strict=True):
+        np.testing.assert_allclose(cuda.to_host(theirs), mine, rtol=1e-5, atol=1e-6)
+
+
+def test_a_step_is_refused_as_on_the_cpu():
+    there = [cuda.to_device(np.ones(3)), cuda.to_device(np.ones(2))]
+    optimizer = nd.optim.SGD(there, lr=0.1, nonfinite="raise")
+    with pytest.raises(FloatingPointError, match=r"params\[1\]"):
+        optimizer.step([cuda.to_device(np.ones(3)), cuda.to_device(np.array([1, np.inf]))])
+    with pytest.raises(TypeError, match=r"grads\[0\]: is on cpu, but params\[0\] on cuda"):
+        optimizer.step([np.ones(3), np.ones(2)])
+    for array, size in zip(there, (3, 2), strict=True):
+        np.testing.assert_array_equal(cuda.to_host(array), np.ones(size))
+    assert optimizer.steps == 0

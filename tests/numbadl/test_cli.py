@@ -385,6 +385,7 @@ BAD_TRAINING = {
     "task name": (["--task", "ranking"], "invalid choice: 'ranking'"),
     "activation": (["--activation", "rely"], "rely"),
     "optimiser": (["--optimizer", "adamm"], "--optimizer: got 'adamm', accepted are"),
+    "no weight decay": (["--optimizer", "rprop", "--weight-decay", "0.1"], "--weight-decay: Rprop has none"),
     "layers": (["--layers", "12,x"], "--layers: got '12,x', accepted are numbers of units"),
     "empty layers": (["--layers", ""], "--layers: got '', accepted are numbers of units parted by commas, each 1 or"),
     "zero layers": (["--layers", "0"], "--layers: got '0', accepted are numbers of units"),
