@@ -72,8 +72,6 @@ class ActivationFunction:
         """
         if result is not None:
             return self._backward_of_result(grad, x, result, out)
-        if x is None:
-            raise TypeError(f"{self.__name__}.backward: x is missing")
         if (result := self._backward(x, out, (grad,))) is not None:
             return result
         return elementwise(self._backward.kernel, out, grad=grad, x=x)

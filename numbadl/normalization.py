@@ -185,14 +185,13 @@ class check_channels:
     """Checks x and its parameters; then gives arrays of one value for each channel."""
 
     def __init__(self, x, **parameters):
-        check(x=x)
+        given = {name: value for name, value in parameters.items() if value is not None}
+        check(x=x, **given)
         if x.ndim < 2:
             raise ValueError(f"x: got shape {x.shape}, expected (N, C) or (N, C, *spatial)")
         self.x, self.count, self.device = x, x.shape[1], device_of(x)
-        for name, value in parameters.items():
-            if value is not None:
-                check(x=x, **{name: value})
-                check_shape(name, value, (self.count,), "one value for each channel of x")
+        for name, value in given.items():
+            check_shape(name, value, (self.count,), "one value for each channel of x")
 
     def check_writeable(self, **statistics):
         for name, value in statistics.items():
@@ -229,7 +228,7 @@ def constant(value, default, count, like):
 
 def dense(array, shape):
     """*array* as a C-contiguous array of *shape*: a view where that is possible."""
-    if isinstance(array, np.ndarray):
+    if isinstance(array, np.ndarray) and not array.flags.carray:
         array = writeable(np.require(array, requirements="CA"))
     return array.reshape(shape)
 

@@ -194,6 +194,19 @@ def _build_elements(spec, part, streamed):
     inputs, outputs, channels, _, at_sums = _parts(spec)
     shaped = at_sums if sums else at_sums - 1
 
+    @function
+    def write_values(written, operands, width, inner, across):
+        for k in range(count):
+            for j in range(0, width, inner * across):
+                for c in range(across):
+                    written[k, j + c * inner : j + (c + 1) * inner] = channels(operands)[k][c]
+
+    @function
+    def write_nothing(written, operands, width, inner, across):
+        pass
+
+    write_out = write_values if count else write_nothing
+
     @parallel
     def some_rows(n, width, group, pieces, per_task, written, partial, operands, index):
         rows = (n + width - 1) // width
@@ -219,10 +232,7 @@ def _build_elements(spec, part, streamed):
         group = max(1, min(GROUP, rows // 16)) if sums else 1
         groups = (rows + group - 1) // group
         written = np.empty((count, width), arguments[0].dtype)
-        for k in range(count):
-            for j in range(0, width, period):
-                for c in range(across):
-                    written[k, j + c * inner : j + (c + 1) * inner] = channels(operands)[k][c]
+        write_out(written, operands, width, inner, across)
         partial = np.zeros((groups, sums, width), arguments[0].dtype)
         per_task = groups * pieces if n < PARALLEL_FROM else 1
         tasks = (groups * pieces + per_task - 1) // per_task

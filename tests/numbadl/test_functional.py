@@ -244,7 +244,7 @@ def test_backward_takes_x_or_a_result_that_it_can_use():
     x = np.ones(3, np.float32)
     for call, message in [
         (lambda: nd.tanh.backward(x, x, result=x), "result: got x, too"),
-        (lambda: nd.tanh.backward(x), "tanh.backward: x is missing"),
+        (lambda: nd.tanh.backward(x), "^x: got NoneType"),
         (lambda: nd.gelu.backward(x), "x"),
         (lambda: nd.silu.backward(x, result=x), "result: silu.backward takes x"),
         (lambda: nd.tanh.backward(x, result=np.ones(3)), "result"),

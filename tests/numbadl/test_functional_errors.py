@@ -116,7 +116,7 @@ GPU = 0x7F55_0000_0000
         (OnGpu(GPU, (8,)), OnGpu(GPU + 4, (8,))),
         (OnGpu(GPU, (8,)), OnGpu(GPU + 28, (8,))),
         (OnGpu(GPU, (8,)), OnGpu(GPU - 28, (8,))),
-        (OnGpu(GPU, (4, 4)), OnGpu(GPU, (4, 4), (4, 16))),
+        (OnGpu(GPU, (4, 4)), OnGpu(GPU + 16, (4, 4))),
     ],
 )
 def test_partial_overlap_in_memory_of_a_gpu(x, out):
@@ -124,6 +124,16 @@ def test_partial_overlap_in_memory_of_a_gpu(x, out):
         nd.softmax(x, out=out)
     with pytest.raises(ValueError, match="out: overlaps y in part"):
         nd.softmax.backward(OnGpu(2 * GPU, x.shape), x, out=out)
+
+
+@pytest.mark.parametrize(
+    "strided", [OnGpu(GPU, (4, 4), (4, 16)), OnGpu(GPU, (4,), (8,)), OnGpu(GPU, (2, 3), (16, 4))]
+)
+def test_strides_in_memory_of_a_gpu_are_refused(strided):
+    with pytest.raises(ValueError, match="x: is not C-contiguous"):
+        nd.softmax(strided)
+    with pytest.raises(ValueError, match="out: is not C-contiguous"):
+        nd.softmax(OnGpu(GPU, strided.shape), out=strided)
 
 
 def test_read_only_out_in_memory_of_a_gpu():
@@ -136,7 +146,7 @@ def test_read_only_out_in_memory_of_a_gpu():
     [
         (OnGpu(GPU, (8,)), OnGpu(GPU, (8,))),
         (OnGpu(GPU, (8,)), OnGpu(GPU + 32, (8,))),
-        (OnGpu(GPU, (4,), (8,)), OnGpu(GPU + 4, (4,), (8,))),
+        (OnGpu(GPU, (4, 1), (4, 400)), OnGpu(GPU, (4, 1))),
         (OnGpu(0, (0, 3)), OnGpu(0, (0, 3))),
     ],
 )
