@@ -144,7 +144,9 @@ def check_out(out, like, name="out", **inputs):
     if not target.flags.writeable:
         raise ValueError(f"{name}: is read-only")
     for other, array in inputs.items():
-        if out is array or not np.may_share_memory(target, memory := memory_of(array)):  # by bounds: quick, and mostly enough
+        if out is array or not np.may_share_memory(
+            target, memory := memory_of(array)
+        ):  # by bounds: quick, and mostly enough
             continue
         if not _same_elements(target, memory) and np.shares_memory(target, memory):
             raise ValueError(f"{name}: overlaps {other} in part; give the same array or one apart from it")

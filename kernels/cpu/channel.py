@@ -1,8 +1,11 @@
 """channel: batch norm and its kin; statistics over each channel of (N, C, S) arrays and a map that uses them.
 
-Two layouts. With S > 1 a channel is a set of contiguous runs: one task for each channel, whose data are still in L2 for
-the map. With S == 1 channels are columns: fixed blocks of rows add into accumulators as wide as a row (blocks of
-columns would thrash the cache sets when rows are a power of two apart, 3 to 5 times slower).
+Both passes take examples in the order of memory, in blocks that depend on the shape alone; the map begins with the last ones,
+which are still in the cache. (The elements of one channel, or of some columns, are often a power of two apart, and so fall
+into the same few sets of a cache: a task for each channel, whose elements L2 should keep for the map, took half as long again.)
+
+Two layouts. With S > 1 a channel is a run of elements in each example. With S == 1 channels are columns, which are added into
+accumulators as wide as a row.
 """
 
 import itertools
@@ -27,12 +30,13 @@ from .vector import (
 TOGETHER = 4  # rows whose terms are added to each other first: then totals are loaded and stored for every fourth only
 ROWS = 256  # rows added in the arrays' type; blocks are added in float64, in order
 TASK = 1 << 14  # elements of a map task
+MOST_BLOCKS = 256  # of images
 
 
 def build(spec):
     """The kernel of a `Channel`: inputs and outputs (N, C, S), channel inputs, channel outputs (C,), scalars, constants."""
     parts = _parts(spec)
-    by_row, by_run = _build_rows(spec, spec.sums > 0, *parts), _build_runs(spec, spec.sums > 0, *parts)
+    by_row, by_run = _build_rows(spec, *parts), _build_runs(spec, *parts)
 
     def run(*arguments):
         (by_row if arguments[0].shape[2] == 1 else by_run)(*arguments)
@@ -68,7 +72,7 @@ def _parts(spec):
     )
     with_reduce, with_map = (pick(ends[2] + k for k in which) for which in (spec.reduce_with, spec.map_with))
     finish = _finisher(spec, channel_inputs, channel_outputs, scalars)
-    return len(spec.outputs) > 0, inputs, outputs, with_reduce, with_map, constants, finish
+    return inputs, outputs, with_reduce, with_map, constants, finish
 
 
 def _finisher(spec, channel_inputs, channel_outputs, scalars):
@@ -83,47 +87,77 @@ def _finisher(spec, channel_inputs, channel_outputs, scalars):
     return run
 
 
-def _build_runs(spec, has_sums, has_output, inputs, targets, reduce_with, map_with, constants, finish):
-    reduce, output, sums, arrays = spec.reduce, spec.output, spec.sums, len(spec.inputs) + len(spec.outputs)
-    map_run = storing(output, len(spec.outputs)) if has_output else None
+def _build(spec, part, add_block, map_block, finish, operands_of, group_of):
+    """The kernel of one layout: blocks of examples are added up, the blocks combined in order, and blocks of examples mapped."""
+    sums, has_sums, has_output = spec.sums, spec.sums > 0, len(spec.outputs) > 0
+    arrays, (inputs, targets) = len(spec.inputs) + len(spec.outputs), operands_of
 
-    @parallel
-    def run_channel(total, operands, n, channels, s, past, c):
-        if has_sums:
-            given = elements(at(reduce_with(operands), c)) + constants(operands)
-            for i in range(n):
-                sources = at(inputs(operands), (i * channels + c) * s)
-                found = vector_map_sum(reduce, s, sources, (), given)
-                for k in range(sums):
-                    total[k, c] += found[k]
-        finish(total, operands, n * s, c, 1)
-        if has_output:
-            given = elements(at(map_with(operands), c)) + constants(operands)
-            for i in range(n):
-                start = (i * channels + c) * s
-                map_run(past, s, at(inputs(operands), start), at(targets(operands), start), given)
-
-    @kernel(spec, ".runs")
+    @kernel(spec, part)
     def run(*arguments):
         n, c, s = arguments[0].shape
-        total = np.zeros((sums, c), np.float64)
-        if n * s > 0:
-            operands = pointers(arguments)
+        if n * c * s == 0:
+            return
+        operands, total = pointers(arguments), np.zeros((sums, c), np.float64)
+        if has_sums:
+            group = group_of(n, c, s)
+            blocks = (n + group - 1) // group
+            partial = np.zeros((blocks, sums, c), arguments[0].dtype)
+            add_block(blocks, (partial, operands, n, s, group))
+            for b in range(blocks):
+                for k in range(sums):
+                    for j in range(c):
+                        total[k, j] += partial[b, k, j]
+        finish(total, operands, n * s, 0, c)
+        if has_output:
+            group = max(1, TASK // (c * s))
+            blocks = (n + group - 1) // group
             past = past_cache_pays(arrays * arguments[0].nbytes, inputs(operands), targets(operands))
-            run_channel(c, (total, operands, n, c, s, past))
+            map_block(blocks, (operands, n, c, s, group, past, blocks))
 
     return run
 
 
-def _build_rows(spec, has_sums, has_output, inputs, targets, reduce_with, map_with, constants, finish):
-    reduce, output, sums, arrays = spec.reduce, spec.output, spec.sums, len(spec.inputs) + len(spec.outputs)
-    map_row = storing(output, len(spec.outputs)) if has_output else None
+def _build_runs(spec, inputs, targets, reduce_with, map_with, constants, finish):
+    reduce, sums, map_run = spec.reduce, spec.sums, storing(spec.output, len(spec.outputs)) if spec.outputs else None
+
+    @function
+    def images(n, c, s):
+        """To be added to each other: some thousand elements, and more for many of them, for there is a sum for each block."""
+        return max(1, TASK // (c * s), n // MOST_BLOCKS)
 
     @parallel
-    def add_block(partial, operands, n, block):
+    def add_block(partial, operands, n, s, group, block):
+        channels = partial.shape[2]
+        for i in range(block * group, min((block + 1) * group, n)):
+            for c in range(channels):
+                given = elements(at(reduce_with(operands), c)) + constants(operands)
+                found = vector_map_sum(reduce, s, at(inputs(operands), (i * channels + c) * s), (), given)
+                for k in range(sums):
+                    partial[block, k, c] += found[k]
+
+    @parallel
+    def map_block(operands, n, channels, s, group, past, blocks, index):
+        block = blocks - 1 - index  # from the end: what was read last is still in the cache
+        for i in range(block * group, min((block + 1) * group, n)):
+            for c in range(channels):
+                start, given = (i * channels + c) * s, elements(at(map_with(operands), c)) + constants(operands)
+                map_run(past, s, at(inputs(operands), start), at(targets(operands), start), given)
+
+    return _build(spec, ".runs", add_block, map_block, finish, (inputs, targets), images)
+
+
+def _build_rows(spec, inputs, targets, reduce_with, map_with, constants, finish):
+    reduce, sums, map_row = spec.reduce, spec.sums, storing(spec.output, len(spec.outputs)) if spec.outputs else None
+
+    @function
+    def rows(n, c, s):
+        return ROWS
+
+    @parallel
+    def add_block(partial, operands, n, s, group, block):
         c = partial.shape[2]
         accumulators = spread(pointers((partial[block],)), sums, c)
-        first, last = block * ROWS, min((block + 1) * ROWS, n)
+        first, last = block * group, min((block + 1) * group, n)
         whole = last - (last - first) % TOGETHER
         for i in range(first, whole, TOGETHER):
             shared, given = reduce_with(operands), constants(operands)
@@ -133,31 +167,10 @@ def _build_rows(spec, has_sums, has_output, inputs, targets, reduce_with, map_wi
             vector_map_accumulate(reduce, c, sources, (), accumulators, constants(operands))
 
     @parallel
-    def map_block(rows, operands, n, c, past, blocks, index):
-        block = blocks - 1 - index  # from the end: the rows that were read last are still in the cache
-        for i in range(block * rows, min((block + 1) * rows, n)):
+    def map_block(operands, n, c, s, group, past, blocks, index):
+        block = blocks - 1 - index
+        for i in range(block * group, min((block + 1) * group, n)):
             sources = at(inputs(operands), i * c) + map_with(operands)
             map_row(past, c, sources, at(targets(operands), i * c), constants(operands))
 
-    @kernel(spec, ".rows")
-    def run(*arguments):
-        n, c, _ = arguments[0].shape
-        operands, total = pointers(arguments), np.zeros((sums, c), np.float64)
-        if n * c == 0:
-            return
-        if has_sums:
-            blocks = (n + ROWS - 1) // ROWS
-            partial = np.zeros((blocks, sums, c), arguments[0].dtype)
-            add_block(blocks, (partial, operands, n))
-            for b in range(blocks):
-                for k in range(sums):
-                    for j in range(c):
-                        total[k, j] += partial[b, k, j]
-        finish(total, operands, n, 0, c)
-        if has_output:
-            rows = max(1, TASK // c)
-            past = past_cache_pays(arrays * arguments[0].nbytes, inputs(operands), targets(operands))
-            blocks = (n + rows - 1) // rows
-            map_block(blocks, (rows, operands, n, c, past, blocks))
-
-    return run
+    return _build(spec, ".rows", add_block, map_block, finish, (inputs, targets), rows)

@@ -1,7 +1,8 @@
 """Measurements beside a peer, NumPy or PyTorch, in one process: the same arrays, ``out=`` on both sides where both have it.
 
 Ours, theirs and a copy take turns, and each turn gives ratios; machines are shared and noisy, so the median ratio
-counts, and its spread (the distance between quartiles) is shown.
+counts, and its spread (the distance between quartiles) is shown. Before its turn a side waits until the threads of the other
+have stopped spinning (those of PyTorch do for some milliseconds), and wakes its own with a call that is not timed.
 """
 
 import time
@@ -13,6 +14,9 @@ import numpy as np
 from .cases import CASES, GROUPS, Comparison, select
 
 __all__ = ["CASES", "GROUPS", "Comparison", "Row", "compare", "rows", "select", "threads"]
+
+
+PAUSE = 0.006  # seconds
 
 
 @dataclass(frozen=True)
@@ -45,11 +49,14 @@ def compare(name, elements, comparison, repeat):
     sides = comparison.ours, comparison.theirs, comparison.copy
     times = []
     for _ in range(repeat + 2):
-        marks = [time.perf_counter()]
+        turn = []
         for side in sides:
+            time.sleep(PAUSE)
             side()
-            marks.append(time.perf_counter())
-        times.append(np.diff(marks))
+            start = time.perf_counter()
+            side()
+            turn.append(time.perf_counter() - start)
+        times.append(turn)
     ours, theirs, copy = np.array(times[2:]).T
     low, ratio, high = np.quantile(theirs / ours, [0.25, 0.5, 0.75])
     bandwidth = float(np.median(copy / ours)) * comparison.moved / (2 * 4 * elements)

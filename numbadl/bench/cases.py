@@ -13,6 +13,7 @@ from ..fuse import fuse
 from ..kernels.scalar.math import FUNCTIONS
 from ..kernels.shapes import Map
 from ..linear import matmul
+from . import network
 
 
 @dataclass(frozen=True)
@@ -163,6 +164,33 @@ def _in_turn(first, second):
     second()
 
 
+def _part(part, n, peer):
+    module = peers(peer)
+    prepare = getattr(module, "PARTS", {}).get(part.theirs or part.name)
+    return None if prepare is None else _of_parts(part, prepare, module.to_numpy)
+
+
+def _of_parts(part, prepare, to_numpy):
+    """A comparison of a part of ours and another way to the same: a peer's, or our own."""
+    given = part.inputs(np.random.default_rng(0), part.shape)
+    ours, theirs = part.ours(*given), prepare(*given, *part.options)
+    found, expected = np.array(ours()), to_numpy(theirs())
+    if not part.random:
+        np.testing.assert_allclose(
+            found, expected, rtol=part.rtol, atol=1e-2 * part.rtol + 1e-3 * np.abs(expected).mean()
+        )
+    arrays = [a for value in given for a in (value if isinstance(value, list) else [value])]
+    n = sum(a.size for a in arrays[: len(given[0]) if isinstance(given[0], list) else 1])
+    source, copied = np.zeros(n, np.float32), np.empty(n, np.float32)
+    copy = functools.partial(functional.FUNCTIONS["identity"], source, out=copied)
+    return Comparison(ours, theirs, copy, sum(a.nbytes for a in arrays if a.size >= 1 << 16) + copied.nbytes, n)
+
+
+def _own_pair(part, n, peer):
+    """Fused batch norm and ReLU beside the two in turn, both ours."""
+    return _of_parts(part, network.batch_norm_then_relu, np.asarray)
+
+
 def _cases():
     for name in FUNCTIONS:
         if name not in ("pow",):
@@ -183,6 +211,12 @@ def _cases():
                 "fuse" + ".backward" * backward + ".compiled" * compiled, "fuse",
                 functools.partial(_fused, backward=backward, compiled=compiled), (1 << 22,),
             )  # fmt: skip
+    for part in network.PARTS.values():
+        size = (int(np.prod(part.shape)),)
+        yield Case(part.name, part.group, functools.partial(_part, part), size)
+        if part.theirs == "batch_norm.relu":
+            name = part.name.replace("relu", "relu_unfused")
+            yield Case(name, part.group, functools.partial(_own_pair, part), size)
     for what in ("matmul", "relu", "matmul_then_relu"):
         yield Case(f"512x512.{what}", "matmul", functools.partial(_product, what), (1 << 18,))
 

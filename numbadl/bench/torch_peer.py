@@ -180,3 +180,112 @@ def chain(x, bias, residual, grad, compiled):
         return torch.autograd.grad(function(*leaves, p), leaves, upstream)[:2]
 
     return forward, gradients
+
+
+# -- parts of networks (`numbadl.bench.network`): functions of NumPy arrays that give a function to call -----------------
+def _tensors(*arrays):
+    return [torch.from_numpy(a) for a in arrays]
+
+
+def _row(operation, axis=-1):
+    def prepare(x):
+        x, out = torch.from_numpy(x), torch.empty(x.shape)
+        return lambda: operation(x, axis, out=out)
+
+    return prepare
+
+
+def _row_backward(forward, operation):
+    def prepare(grad, x):
+        grad, x = _tensors(grad, x)
+        y, out = forward(x, -1), torch.empty(x.shape)
+        return lambda: operation(grad, y, -1, torch.float32, **{_RESULT[operation]: out})
+
+    return prepare
+
+
+_RESULT = {aten._softmax_backward_data.out: "grad_input", aten._log_softmax_backward_data.out: "out"}
+
+
+def _loss(function):
+    def prepare(prediction, target):
+        leaf, target = torch.from_numpy(prediction.copy()).requires_grad_(), torch.from_numpy(target)
+
+        def run():
+            leaf.grad = None
+            function(leaf, target).backward()
+            return leaf.grad
+
+        return run
+
+    return prepare
+
+
+def _normalised(function, backward=False):
+    def prepare(x, grad, weight, bias):
+        x, grad, weight, bias = (t.clone().requires_grad_(backward) for t in _tensors(x, grad, weight, bias))
+        mean, variance = torch.zeros(x.shape[1]), torch.ones(x.shape[1])
+
+        def run():
+            y = function(x, mean, variance, weight, bias)
+            if not backward:
+                return y
+            x.grad = weight.grad = bias.grad = None
+            y.backward(grad.detach())
+            return x.grad
+
+        return run
+
+    return prepare
+
+
+def _batch_norm(x, mean, variance, weight, bias):
+    return F.batch_norm(x, mean, variance, weight, bias, True)
+
+
+def _layer_norm(x, mean, variance, weight, bias):
+    return F.layer_norm(x, x.shape[1:], weight, bias)
+
+
+def _optimizer(params, grads, name, kind, options):
+    options = dict(options)
+    clip = options.pop("clip_norm", None)
+    leaves = [p.clone().requires_grad_() for p in _tensors(*params)]
+    for leaf, grad in zip(leaves, _tensors(*grads), strict=True):
+        leaf.grad = grad.clone()
+    optimizer = getattr(torch.optim, name)(leaves, **options, **{kind: True})
+
+    def run():
+        if clip is not None:
+            torch.nn.utils.clip_grad_norm_(leaves, clip)
+        optimizer.step()
+        return leaves[0].detach()
+
+    return run
+
+
+def _dropout(x):
+    x = torch.from_numpy(x)
+    return lambda: F.dropout(x, 0.5)
+
+
+PARTS = {
+    "softmax": _row(torch.softmax),
+    "log_softmax": _row(torch.log_softmax),
+    "softmax.axis0": _row(torch.softmax, 0),
+    "softmax.images": _row(torch.softmax, 1),
+    "softmax.backward": _row_backward(torch.softmax, aten._softmax_backward_data.out),
+    "log_softmax.backward": _row_backward(torch.log_softmax, aten._log_softmax_backward_data.out),
+    "cross_entropy": _loss(F.cross_entropy),
+    "mse": _loss(F.mse_loss),
+    "mae": _loss(F.l1_loss),
+    "huber": _loss(F.huber_loss),
+    "binary_cross_entropy": _loss(F.binary_cross_entropy_with_logits),
+    "dropout": _dropout,
+    "batch_norm": _normalised(_batch_norm),
+    "batch_norm.both": _normalised(_batch_norm, backward=True),
+    "batch_norm.relu": _normalised(lambda *arrays: F.relu(_batch_norm(*arrays))),
+    "layer_norm": _normalised(_layer_norm),
+    "layer_norm.both": _normalised(_layer_norm, backward=True),
+    "optimizer": _optimizer,
+}

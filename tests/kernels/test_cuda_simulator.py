@@ -27,21 +27,25 @@ def run_cases(selected, simulator):
     assert " passed" in done.stdout
 
 
+# Of each loop shape and of each kind of public function some: what the quick tests run.
+SOME = "relu or dropout or softmax or cross_entropy or batch_norm or layer_norm or matmul or mse or sum or refused or Adam"
+
+
 @needs_numba_cuda
+def test_some_kernels_and_functions_in_float32():
+    run_cases(f"not float64 and not whole_product and not leaky and not fused and ({SOME})", simulator=True)
+
+
+@needs_numba_cuda
+@pytest.mark.slow
 def test_kernels_and_functions_in_float32():
-    run_cases("not float64 and not whole_product", simulator=True)
+    run_cases("not float64", simulator=True)
 
 
 @needs_numba_cuda
 @pytest.mark.slow
 def test_kernels_and_functions_in_float64():
     run_cases("float64", simulator=True)
-
-
-@needs_numba_cuda
-@pytest.mark.slow
-def test_the_whole_product_in_float32():
-    run_cases("whole_product and not float64", simulator=True)
 
 
 @pytest.mark.gpu
