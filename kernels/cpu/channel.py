@@ -25,9 +25,10 @@ from .vector import (
     vector_map_accumulate,
     vector_map_sum,
     vector_rows_accumulate,
+    vector_rows_map,
 )
 
-TOGETHER = 4  # rows whose terms are added to each other first: then totals are loaded and stored for every fourth only
+TOGETHER = 4  # rows that pass at once: what belongs to columns is loaded, and totals stored, for every fourth only
 ROWS = 256  # rows added in the arrays' type; blocks are added in float64, in order
 TASK = 1 << 14  # elements of a map task
 MOST_BLOCKS = 256  # of images
@@ -147,7 +148,7 @@ def _build_runs(spec, inputs, targets, reduce_with, map_with, constants, finish)
 
 
 def _build_rows(spec, inputs, targets, reduce_with, map_with, constants, finish):
-    reduce, sums, map_row = spec.reduce, spec.sums, storing(spec.output, len(spec.outputs)) if spec.outputs else None
+    reduce, output, sums = spec.reduce, spec.output, spec.sums
 
     @function
     def rows(n, c, s):
@@ -169,8 +170,15 @@ def _build_rows(spec, inputs, targets, reduce_with, map_with, constants, finish)
     @parallel
     def map_block(operands, n, c, s, group, past, blocks, index):
         block = blocks - 1 - index
-        for i in range(block * group, min((block + 1) * group, n)):
+        first, last = block * group, min((block + 1) * group, n)
+        whole = last - (last - first) % TOGETHER
+        for i in range(first, whole, TOGETHER):
+            shared, given = map_with(operands), constants(operands)
+            vector_rows_map(
+                output, TOGETHER, c, c, at(inputs(operands), i * c), shared, at(targets(operands), i * c), given
+            )
+        for i in range(whole, last):
             sources = at(inputs(operands), i * c) + map_with(operands)
-            map_row(past, c, sources, at(targets(operands), i * c), constants(operands))
+            vector_map(output, c, sources, at(targets(operands), i * c), constants(operands))
 
     return _build(spec, ".rows", add_block, map_block, finish, (inputs, targets), rows)

@@ -382,6 +382,34 @@ def vector_rows_accumulate(context, fn, rows, count, stride, sources, shared, to
     return types.void(fn, rows, types.intp, types.intp, sources, shared, totals, scalars), codegen
 
 
+@intrinsic(prefer_literal=True)
+def vector_rows_map(context, fn, rows, count, stride, sources, shared, targets, scalars):
+    """`vector_map` of *rows* (a constant) rows at once, *stride* apart: what they share is loaded once for all of them."""
+    if not isinstance(rows, types.IntegerLiteral):
+        return None
+    element = _Element(context, fn, types.Tuple([*sources.types, *shared.types]), scalars)
+    dtypes = [p.dtype for p in targets.types]
+
+    def codegen(cx, builder, sig, values):
+        prefer_512_bit(builder)
+        from_, beside, to, parameters = (cgutils.unpack_tuple(builder, v) for v in values[4:])
+        offsets = [builder.mul(values[3], _I64(r)) for r in range(rows.literal_value)]
+        of_row = [([_moved(builder, p, o) for p in from_], [_moved(builder, p, o) for p in to]) for o in offsets]
+
+        def body(i, mark, carried):
+            found = [
+                element.call(cx, builder, element.load(cx, builder, [*row, *beside], i, mark) + parameters)
+                for row, _ in of_row
+            ]
+            for terms, (_, out) in zip(found, of_row, strict=True):
+                element.store(cx, builder, terms, out, dtypes, i, mark)
+
+        _independent_loop(builder, values[2], body)
+        return cx.get_dummy_value()
+
+    return types.void(fn, rows, types.intp, types.intp, sources, shared, targets, scalars), codegen
+
+
 class _Reduction:
     """The code that combines fn(sources[0][i], ..., *scalars) over i: the sum, "max" or "top" of each value of fn.
 
