@@ -91,7 +91,7 @@ def chunks(n=1 << 20):
 def streaming():
     cached = pool.cache_size()
     print(
-        f"\nplain stores' time / streaming stores' time (from {cached >> 20} MiB of operands: {cached // 8:,} elements)"
+        f"\nplain stores' time / streaming stores' time (from {3 * cached >> 22} MiB of operands: {3 * cached // 32:,} elements)"
     )
     for name in EXAMPLES:
         for n in [1 << k for k in range(18, 25)]:

@@ -61,7 +61,7 @@ def build(spec):
         if channels == 1:
             inner = n
         layout = "runs" if inner >= SHORT or channels == 1 else "elements"
-        streamed = not _cannot_stream(spec) and n * arrays[0].itemsize * first_channel > cache_size()
+        streamed = not _cannot_stream(spec) and 4 * n * arrays[0].itemsize * first_channel > 3 * cache_size()
         streamed = streamed and all(a is not arrays[first_out] for a in arrays[:first_out])
         return parts[layout, streamed](*arguments[:-1], inner)
 
