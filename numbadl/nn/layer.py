@@ -117,13 +117,14 @@ class Layer:
             raise RuntimeError(f"backward: {self!r} needs a forward(x, training=True) before it")
         return self._kept
 
-    def _work(self, name, shape, training=True):
+    def _work(self, name, shape, training=True, dtype=None):
         """An array for results: from the workspace in training, a new one otherwise."""
+        dtype = self.dtype if dtype is None else dtype
         if not training:
-            return self.device.empty(shape, self.dtype)
+            return self.device.empty(shape, dtype)
         held = self._workspace.get(name)
         if held is None or held.shape[1:] != tuple(shape[1:]) or held.shape[0] < shape[0]:
-            held = self._workspace[name] = self.device.empty(shape, self.dtype)
+            held = self._workspace[name] = self.device.empty(shape, dtype)
         return held if held.shape[0] == shape[0] else held[: shape[0]]
 
     def draw(self):

@@ -11,6 +11,7 @@ from .dropout import Dropout
 from .layer import Layer
 from .layers import BatchNorm
 from .norms import NORMS
+from .spatial import Pool
 
 LINE = 64  # bytes: every parameter starts at a multiple, padded with zeros
 
@@ -197,10 +198,10 @@ def _axes(shape):
 
 
 def _activation_behind(layers):
-    """The record of the first activation, looking past normalisation and dropout."""
+    """The record of the first activation, looking past normalisation, dropout and pooling."""
     for layer in layers:
         if isinstance(layer, ActivationLayer):
             return layer.function.record
-        if not isinstance(layer, (BatchNorm, Dropout, *NORMS)):
+        if not isinstance(layer, (BatchNorm, Dropout, Pool, *NORMS)):
             return None
     return None

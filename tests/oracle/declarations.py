@@ -84,7 +84,8 @@ def operands(declaration, shape, dtype, rng, positive=False):
 
     *shape* is (n,) for a map or a reduction, (rows, n) for rows, (N, C, S) for channels and maps by channel, (m, k, n)
     for a product, (N, G, k, s) for norms: rows that take G turns, of k segments of s elements, (N, C, H, W, kh, kw, sh, sw,
-    ph, pw, dh, dw) for windows, whose indices are those of random maxima. For the sake of roots, scalars and channel arrays (eps, variances) are positive, with *positive* all are.
+    ph, pw, dh, dw) for windows, whose indices are those of random maxima. For the sake of roots, scalars and channel
+    arrays (eps, variances) are positive, with *positive* all are.
     """
     if getattr(declaration, "name", "").startswith("avg_pool"):
         shape = (*shape[:-2], 1, 1)
