@@ -130,10 +130,9 @@ class _Global(Pool):
         return (1, 1), ()
 
     def _images(self, x):
-        super()._images(x)
-        extents = self._spatial(x.shape[1:])
-        self.windows = Windows(extents)
-        return x.reshape(*x.shape[:2], *extents)
+        images = super()._images(x)
+        self.windows = Windows(images.shape[2:])
+        return images
 
 
 class GlobalMaxPool(_Global, _Max):

@@ -40,7 +40,7 @@ class Spatial(Layer):
             self._outputs(x.shape[1:])
         except ValueError as error:
             raise ValueError(f"x: got shape {x.shape}, but {self!r} {error}") from None
-        return x if x.ndim == 4 else x.reshape(*x.shape[:2], 1, x.shape[2])
+        return x.reshape(*x.shape[:2], *self._spatial(x.shape[1:]))
 
     def _shown(self, value):
         """A size as it is written: one number, if it is the same along all axes."""
