@@ -59,6 +59,15 @@ CASES = {
     "GlobalMaxPool": (lambda: nn.GlobalMaxPool(), (2, 3, 3, 4)),
     "GlobalAvgPool": (lambda: nn.GlobalAvgPool(), (2, 3, 3, 4)),
     "GlobalAvgPool of one axis": (lambda: nn.GlobalAvgPool(), (2, 3, 5)),
+    "Residual": (lambda: nn.Residual([nn.Linear(5, 3), nn.BatchNorm(3), nn.Tanh(), nn.Linear(3, 5)]), (6, 5)),
+    "Residual with dropout in Residual": (
+        lambda: nn.Residual([nn.Residual([nn.Dropout(0.4)]), nn.Dropout(0.2)]),
+        (6, 5),
+    ),
+    "Residual with a projection": (
+        lambda: nn.Residual([nn.Conv2d(2, 3, 3, 2, 1), nn.BatchNorm(3)], nn.Conv2d(2, 3, 1, 2, bias=False)),
+        (2, 2, 4, 3),
+    ),
     "Softmax": (lambda: nn.Softmax(), (4, 5)),
     "DeclaredActivation": (lambda: bent.layer(num_parameters=5), (6, 5)),
     "Softmax of channels": (lambda: nn.Softmax(axis=1), (3, 4, 2)),
