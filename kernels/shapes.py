@@ -341,6 +341,21 @@ class Window:
 
 
 @dataclass(frozen=True)
+class Take:
+    """Rows of a table (V, D) by their numbers: "take" copies them to out (R, D); "take.backward" adds the rows of a gradient
+    (R, D) to those of dtable (V, D) that they were taken from, in order, and 0 elsewhere.
+
+    Operands of the kernel, by *name*: table, index (R,), out; grad, index (R,), dtable. Numbers are from 0 to below V.
+    """
+
+    name: str
+
+    def operands(self):
+        """(kind, number of dimensions) of each operand, in order."""
+        return [("x", 2), ("i", 1), ("x", 2)]
+
+
+@dataclass(frozen=True)
 class Matmul:
     """out (M, N) = op(a) @ op(b), where op transposes if asked to; with *bias*, a row (N,) is added to every row.
 

@@ -3,6 +3,7 @@
 from .activations import ACTIVATION_LAYERS, activation_layer
 from .convolution import Conv1d, Conv2d
 from .dropout import AlphaDropout, Dropout, FeatureDropout, GaussianDropout
+from .embedding import Embedding
 from .families import FAMILIES
 from .files import ModelFileError, load
 from .layer import LAYERS, Layer

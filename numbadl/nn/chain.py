@@ -8,8 +8,8 @@ from .norms import NORMS
 from .spatial import Pool
 
 
-def check_layers(layers):
-    """All are layers that stand nowhere else."""
+def check_layers(layers, first=0):
+    """All are layers that stand nowhere else, and none but that in place *first* takes whole numbers."""
     for position, layer in enumerate(layers):
         if not isinstance(layer, Layer):
             raise TypeError(f"layer {position}: got {type(layer).__name__}, accepted are layers of numbadl.nn")
@@ -17,6 +17,10 @@ def check_layers(layers):
             raise TypeError(f"layer {position}: a Sequential inside another is not supported; give its layers")
         if layer.model is not None:
             raise ValueError(f"layer {position}, {layer!r}: belongs to another model; make one for each")
+        if layer.takes_numbers and position != first:
+            raise ValueError(
+                f"layer {position}, {layer!r}: takes whole numbers, which only the input of a model can be"
+            )
     if len(set(map(id, layers))) != len(layers):
         raise ValueError("layers: the same layer stands in two places; make one for each")
 

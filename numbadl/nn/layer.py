@@ -22,6 +22,7 @@ class Layer:
     """
 
     is_model = False  # whether it is a whole model, which cannot be a part of another
+    takes_numbers = False  # whether its input are whole numbers: of an integer type, or of the layer's dtype
     model = None  # whether it is part of a model, whose flat buffers hold its parameters
     following = None  # the record of the activation behind it, which the initialiser is chosen by
     _kept = None  # what backward needs from the last forward in training

@@ -33,7 +33,7 @@ class Residual(Layer):
         self.projection = described(projection) if isinstance(projection, dict) else projection
         if not (projection is None or isinstance(self.projection, Layer)):
             raise TypeError(f"projection: got {type(projection).__name__}, accepted are layers of numbadl.nn")
-        check_layers(self.layers if projection is None else [*self.layers, self.projection])
+        check_layers(self.layers if projection is None else [*self.layers, self.projection], first=None)
         shape = self.input_shape()
         if shape is not None:
             self.output_shape(shape)

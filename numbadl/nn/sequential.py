@@ -116,7 +116,7 @@ class Sequential(Layer):
     # -- computing --------------------------------------------------------------------------------------------
     def forward(self, x, training=False):
         """The output of the last layer. In training it lives in a workspace until the next step."""
-        self._check_input(x)
+        (self.layers[0] if self.layers and self.layers[0].takes_numbers else self)._check_input(x)
         x = forward_through(self.layers, x, training)
         if training:
             self._kept = x.shape

@@ -26,6 +26,7 @@ SHAPES = {
     shapes.Sample: [(1, 3, 1), (7, 2, 5), (4, 19, 1)],
     shapes.Norm: [(1, 1, 1, 1), (3, 1, 33, 1), (2, 3, 2, 5), (21, 1, 3, 1)],
     shapes.Window: [WINDOWS_OF_ONE, (2, 3, 5, 6, 3, 2, 2, 1, 1, 1, 1, 1), (1, 2, 6, 4, 2, 3, 1, 2, 1, 1, 3, 2)],
+    shapes.Take: [(1, 1, 1), (9, 3, 2), (3, 7, 5)],
     shapes.Matmul: [(1, 1, 1), (3, 0, 2), (9, 13, 17)],
 }
 if not compile.SIMULATOR:
@@ -46,6 +47,7 @@ EMPTY = {
     shapes.Sample: (0, 3, 2),
     shapes.Norm: (0, 3, 2, 2),
     shapes.Window: (0, *WINDOWS_OF_ONE[1:]),
+    shapes.Take: (0, 3, 0),
     shapes.Matmul: (0, 3, 4),
 }
 EVERY = [

@@ -1,4 +1,4 @@
-"""Windows on the CPU: each kernel against its declaration, NaN, and the same bits for any number of threads."""
+"""Windows, and rows of a table, on the CPU: each kernel against its declaration; the same bits for any number of threads."""
 
 import numpy as np
 import pytest
@@ -60,3 +60,14 @@ def test_same_bits_for_any_number_of_threads(name, rng, on_threads):
     for other in others:
         for a, b in zip(first, other, strict=True):
             np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, pytest.param(np.float64, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("name", ["take", "take.backward"])
+def test_rows_of_a_table(name, dtype, rng, on_threads):
+    cpu.ensure_started()
+    for shape in [(1, 1, 1), (9, 3, 2), (3, 7, 5), (0, 3, 4), (3, 2, 0), (700, 300, 80)]:
+        given = operands(catalog()[name], shape, dtype, rng)
+        check(catalog()[name], given)
+        first, *others = on_threads(lambda given=given: run(catalog()[name], given)[0])
+        assert all(np.array_equal(first, other) for other in others)

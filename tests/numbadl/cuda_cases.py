@@ -182,6 +182,19 @@ def test_a_model_of_convolution_and_pooling(rng, monkeypatch):
     check_on_both(run, x, grad)
 
 
+def test_an_embedding(rng):
+    numbers, grad = np.array([[3, 1], [1, 0]]), rng.normal(size=(2, 2, 5)).astype(np.float32)
+
+    def run(grad):
+        device = "cpu" if isinstance(grad, np.ndarray) else "cuda"
+        model = nd.nn.Sequential(nd.nn.Embedding(4, 5, padding_idx=0)).to(device)
+        y = model.forward(numbers if device == "cpu" else cuda.to_device(numbers), training=True)
+        model.backward(grad)
+        return y, model.gradients()["0.weight"]
+
+    check_on_both(run, grad)
+
+
 @nd.activation(learnable=("alpha",))
 def ripple(x, alpha=0.8, slope=0.5):
     return x + slope * np.sin(alpha * x) ** 2 if x > 0 else np.tanh(x)

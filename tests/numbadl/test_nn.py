@@ -79,6 +79,7 @@ CASES = {
     **{cls.__name__: (cls, (6, 5)) for cls in ACTIVATION_LAYERS.values()},
 }
 ABSTRACT = {ActivationLayer, Sequential, Spatial, Pool}
+OF_NUMBERS = {nn.Embedding}  # test_embedding.py
 # Layers of activations are made alike: in float64, and but for one of each kind, they are tested in the slow part.
 ONE_OF_EACH_KIND = {"Tanh", "LeakyReLU", "PReLU", "RReLU", "BReLU", "GELU", "DeclaredActivation"}
 
@@ -125,7 +126,7 @@ def check_gradients(model, x, rng):
 def test_every_layer_has_a_case():
     tested = {type(make()) for make, _ in CASES.values()}
     ours = {cls for name, cls in LAYERS.items() if cls.__module__.startswith("numbadl.") and name[0] != "_"}
-    assert ours - ABSTRACT <= tested, "add a case"
+    assert ours - ABSTRACT - OF_NUMBERS <= tested, "add a case"
 
 
 @EACH

@@ -84,8 +84,8 @@ def operands(declaration, shape, dtype, rng, positive=False):
 
     *shape* is (n,) for a map or a reduction, (rows, n) for rows, (N, C, S) for channels and maps by channel, (m, k, n)
     for a product, (N, G, k, s) for norms: rows that take G turns, of k segments of s elements, (N, C, H, W, kh, kw, sh, sw,
-    ph, pw, dh, dw) for windows, whose indices are those of random maxima. For the sake of roots, scalars and channel
-    arrays (eps, variances) are positive, with *positive* all are.
+    ph, pw, dh, dw) for windows, whose indices are those of random maxima, (R, V, D) for R rows of a table. For the sake of
+    roots, scalars and channel arrays (eps, variances) are positive, with *positive* all are.
     """
     if getattr(declaration, "name", "").startswith("avg_pool"):
         shape = (*shape[:-2], 1, 1)
@@ -100,6 +100,8 @@ def operands(declaration, shape, dtype, rng, positive=False):
         found[arrays_of(declaration) : arrays_of(declaration) + 8] = [np.int64(v) for v in shape[4:]]
         if declaration.name == "max_pool.backward":
             found[1] = _window(shapes.Window("max_pool"), operands(shapes.Window("max_pool"), shape, dtype, rng))[1]
+    if isinstance(declaration, shapes.Take):
+        found[1] = rng.integers(0, shape[1], shape[0])
     if getattr(declaration, "labelled", False):
         found[len(declaration.inputs) + declaration.columns] = rng.integers(0, max(shape[1], 1), shape[0])
     for k in outputs(declaration):
@@ -114,6 +116,8 @@ def arrays_of(declaration):
 
 def outputs(declaration):
     """Positions of the operands that are written."""
+    if isinstance(declaration, shapes.Take):
+        return [2]
     if isinstance(declaration, shapes.Window):
         return [1, 2] if declaration.name == "max_pool" else [arrays_of(declaration) - 1]
     if isinstance(declaration, shapes.Matmul):
@@ -152,6 +156,10 @@ def _extents(declaration, shape):
         m, k, n = shape
         a, b = (k, m) if declaration.transpose_a else (m, k), (n, k) if declaration.transpose_b else (k, n)
         return [("x", extent) for extent in [a, b, *[(n,)] * declaration.bias, (m, n)]]
+    if isinstance(declaration, shapes.Take):
+        rows, table = (shape[0], shape[2]), shape[1:]
+        first, last = (rows, table) if declaration.name.endswith("backward") else (table, rows)
+        return [("x", first), ("i", shape[:1]), ("x", last)]
     if isinstance(declaration, shapes.Window):
         (n, c, *_), (kh, kw), places = shape, shape[4:6], declaration.places()
         p, q = (len(starts) for starts in window_starts(*shape[2:]))
@@ -343,6 +351,16 @@ def _matmul(declaration, given):
     return [product + bias[0] if bias else product]
 
 
+def _take(declaration, given):
+    first, index, last = _wide(given)
+    if not declaration.name.endswith("backward"):
+        return [np.array([first[i] for i in index]).reshape(last.shape)]
+    found = np.zeros(last.shape)
+    for row, i in zip(first, index, strict=True):
+        found[i] += row
+    return [found]
+
+
 def window_starts(h, w, kh, kw, sh, sw, ph, pw, dh, dw):
     """Where windows begin along both axes: all that lie within the array and its padding."""
     return [
@@ -418,5 +436,6 @@ _MEANINGS = {
     shapes.Sample: _sample,
     shapes.Norm: _norm,
     shapes.Window: _window,
+    shapes.Take: _take,
     shapes.Matmul: _matmul,
 }

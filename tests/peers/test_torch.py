@@ -358,6 +358,20 @@ def test_convolution_and_pooling(case, rng):
         np.testing.assert_allclose(mine.gradients()[f"0.{key}"], value.grad.numpy(), **CLOSE)
 
 
+@pytest.mark.parametrize("padding", [None, 2])
+def test_embedding(padding, rng):
+    mine = nd.nn.Sequential(nd.nn.Embedding(7, 4, padding_idx=padding), dtype=np.float64)
+    theirs = torch.nn.Embedding(7, 4, padding_idx=padding).double()
+    with torch.no_grad():
+        theirs.weight.copy_(torch.from_numpy(mine.parameters()["0.weight"]))
+    numbers, grad = rng.integers(0, 7, (5, 6)), rng.normal(size=(5, 6, 4))
+    y = theirs(torch.from_numpy(numbers))
+    y.backward(torch.from_numpy(grad))
+    np.testing.assert_array_equal(mine.forward(numbers, training=True), y.detach().numpy())
+    mine.backward(grad)
+    np.testing.assert_allclose(mine.gradients()["0.weight"], theirs.weight.grad.numpy(), **CLOSE)
+
+
 @pytest.mark.parametrize("shape", [(2, 3, 7), (2, 3, 4, 5), (2, 3, 4, 2, 3)], ids=str)
 @pytest.mark.parametrize("name", ["max", "avg"])
 def test_global_pooling(name, shape, rng):
