@@ -298,6 +298,63 @@ class Norm:
         return arrays + _operands(self.scalars + "i", 0)
 
 
+WINDOWS = {  # name -> the operands of a `Window` before the scalars, (kind, number of dimensions), and the number of flags
+    "unfold": ((("x", 4), ("x", 4)), 0),
+    "fold": ((("x", 4), ("x", 1), ("x", 4)), 0),
+    "max_pool": ((("x", 4), ("x", 4), ("i", 4)), 0),
+    "max_pool.backward": ((("x", 4), ("i", 4), ("x", 4)), 0),
+    "avg_pool": ((("x", 4), ("x", 4)), 1),
+    "avg_pool.backward": ((("x", 4), ("x", 4)), 1),
+}
+
+
+@dataclass(frozen=True)
+class Window:
+    """Windows over the last two axes of an (N, C, H, W) array x: what convolution and pooling are made of.
+
+    Window (p, q) of the P * Q has the elements (p * sh + i * dh - ph, q * sw + j * dw - pw), 0 <= i < kh, 0 <= j < kw;
+    those beyond x are padding. By *name*, with the operands:
+
+    - "unfold": x, columns (C * kh * kw, N, P, Q): row (c * kh + i) * kw + j has element (i, j) of the windows of channel c,
+      0 in the padding;
+    - "fold": columns, bias (C,), x: the transpose, each element of x is the bias of its channel and the sum of all that
+      come from it;
+    - "max_pool": x, y (N, C, P, Q), index: a window's maximum, and h * W + w of the first that equals it, or of its last NaN;
+    - "max_pool.backward": grad (N, C, P, Q), index, dx;
+    - "avg_pool": x, y (N, C, P, Q): the mean of a window, in which padding of ph and pw counts as zeros if the flag is set;
+    - "avg_pool.backward": grad (N, C, P, Q), dx.
+
+    All have the scalars kh, kw, sh, sw, ph, pw, dh, dw after their arrays, and averages, for which dh = dw = 1, the flag.
+    """
+
+    name: str
+
+    def operands(self):
+        """(kind, number of dimensions) of each operand, in order."""
+        arrays, flags = WINDOWS[self.name]
+        return [*arrays, *_operands("i" * (8 + flags), 0)]
+
+    def places(self):
+        """Which operand is the (N, C, H, W) array, and which one has the extents P and Q last."""
+        last = len(WINDOWS[self.name][0]) - 1
+        return (last, 0) if self.name == "fold" or self.name.endswith("backward") else (0, 1)
+
+
+@dataclass(frozen=True)
+class Take:
+    """Rows of a table (V, D) by their numbers: "take" copies them to out (R, D); "take.backward" adds the rows of a gradient
+    (R, D) to those of dtable (V, D) that they were taken from, in order, and 0 elsewhere.
+
+    Operands of the kernel, by *name*: table, index (R,), out; grad, index (R,), dtable. Numbers are from 0 to below V.
+    """
+
+    name: str
+
+    def operands(self):
+        """(kind, number of dimensions) of each operand, in order."""
+        return [("x", 2), ("i", 1), ("x", 2)]
+
+
 @dataclass(frozen=True)
 class Matmul:
     """out (M, N) = op(a) @ op(b), where op transposes if asked to; with *bias*, a row (N,) is added to every row.

@@ -36,6 +36,19 @@ def integer(name, value, low=1):
     return int(value)
 
 
+def integers(name, value, count, low=1):
+    """*value*, one integer for all or *count* of them, as a tuple of *count* integers, *low* or more.
+
+    >>> integers("stride", 2, 2), integers("padding", [0, 1], 2, low=0)
+    ((2, 2), (0, 1))
+    """
+    if not isinstance(value, (tuple, list)):
+        return (integer(name, value, low),) * count
+    if len(value) != count:
+        raise ValueError(f"{name}: got {len(value)} numbers, accepted are {'one' if count == 1 else f'one or {count}'}")
+    return tuple(integer(name, v, low) for v in value)
+
+
 def number(name, value, low=0, high=math.inf, *, above=False, below=False, finite=True):
     """*value*, if it is a finite number from *low* to *high*; `above` and `below` leave out the ends.
 

@@ -276,6 +276,13 @@ def rows_of(array, axis):
     return array.reshape(rows, n) if inner == 1 else array.reshape(math.prod(shape[:axis]), n, inner)
 
 
+def dense(array):
+    """*array* as a C-contiguous array that kernels take, copied only if it is none."""
+    if isinstance(array, np.ndarray):
+        return writeable(np.require(array, requirements="CA"))
+    return DEVICES["cuda"]._module().as_device_array(array)
+
+
 def columns_of(array, axis):
     """A C-contiguous array as (outer, n, inner), where n is the extent of *axis*."""
     shape = array.shape

@@ -1,6 +1,6 @@
 """Matrix products over arrays, and the parts of a linear layer that are made of them."""
 
-from .arrays import check, check_out, check_shape, device_of, rows_of, share_memory
+from .arrays import check, check_out, check_shape, dense, device_of, rows_of, share_memory
 from .kernels.cpu import blas
 
 
@@ -64,10 +64,10 @@ def _check_apart(out, **inputs):
 
 
 def column_sums(grad, out=None):
-    """The sum of a matrix (N, C) over its rows, (C,): the gradient of a bias."""
+    """The sums of (N, C) or (N, C, *spatial) over all axes but that of the channels, (C,): the gradient of a bias."""
     check(grad=grad)
-    if grad.ndim != 2:
-        raise ValueError(f"grad: got shape {grad.shape}, expected a matrix")
+    if grad.ndim < 2:
+        raise ValueError(f"grad: got shape {grad.shape}, expected (N, C) or more dimensions")
     device = device_of(grad)
     if out is None:
         out = device.empty((grad.shape[1],), grad.dtype)
@@ -78,5 +78,5 @@ def column_sums(grad, out=None):
         device.copy(out, device.zeros(out.shape, out.dtype))
         return out
     device.prepare(grad.size)
-    device.kernel("channel_sum")(rows_of(grad, -1).reshape(*grad.shape, 1), out)
+    device.kernel("channel_sum")(dense(grad).reshape(*grad.shape[:2], -1), out)
     return out

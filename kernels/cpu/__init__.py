@@ -4,7 +4,7 @@ import functools
 
 from .. import shapes
 from ..catalog import catalog
-from . import channel, column, map, map_by_channel, matmul, norm, reduce, row, segments
+from . import channel, column, map, map_by_channel, matmul, norm, reduce, row, segments, take, window
 from .compile import building, cache_folder
 from .pool import ensure_started
 
@@ -16,6 +16,8 @@ _BUILDERS = {
     shapes.Channel: channel.build,
     shapes.Sample: channel.build_sample,
     shapes.Norm: norm.build,
+    shapes.Window: window.build,
+    shapes.Take: take.build,
     shapes.Matmul: matmul.build,
     shapes.Segments: segments.build,
 }

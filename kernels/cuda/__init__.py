@@ -15,7 +15,7 @@ _FROM_COMPILE = ("SIMULATOR", "as_device_array", "empty", "synchronize", "to_dev
 
 @functools.cache
 def _builders():
-    from . import channel, map, map_by_channel, matmul, norm, reduce, row, segments
+    from . import channel, map, map_by_channel, matmul, norm, reduce, row, segments, take, window
 
     return {
         shapes.Map: lambda spec: (map_by_channel if spec.by_channel else map).build(spec),
@@ -24,6 +24,8 @@ def _builders():
         shapes.Channel: channel.build,
         shapes.Sample: channel.build_sample,
         shapes.Norm: norm.build,
+        shapes.Window: window.build,
+        shapes.Take: take.build,
         shapes.Matmul: matmul.build,
         shapes.Segments: segments.build,
     }

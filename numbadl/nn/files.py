@@ -11,7 +11,7 @@ from ..arrays import to_host
 from ..kernels.atomic import atomic_path
 from ..losses import loss as find_loss
 from .activations import ActivationMissing
-from .layer import LAYERS
+from .layer import described
 from .sequential import Sequential
 
 FORMAT = "numbadl.model"
@@ -27,7 +27,7 @@ def save(model, path):
     path = arguments.path("path", path)
     arguments.check_can_write(path)
     description = {
-        "layers": [{"type": type(layer).__name__, **layer.config()} for layer in model.layers],
+        "layers": [layer.description() for layer in model.layers],
         "dtype": model.dtype.name,
         "loss": _described(model.loss),
         "metadata": model.metadata,
@@ -56,7 +56,7 @@ def load(path):
         raise ModelFileError(f"{path}: version {header.get('version')!r} of the format; this numbadl reads {VERSION}")
     try:
         description = json.loads(header["model"])
-        layers = _layers(description)
+        layers = [described(entry) for entry in description["layers"]]
         _check_fit({f"{i}.{k}": v for i, layer in enumerate(layers) for k, v in layer.shapes().items()}, tensors, path)
         model = Sequential(*layers, dtype=description["dtype"])
         model.metadata, model.loss = _metadata(description), _loss(description)
@@ -87,14 +87,6 @@ def read_metadata(path):
             return _metadata(json.loads((file.metadata() or {})["model"]))
     except (SafetensorError, OSError, ValueError, TypeError, KeyError, AttributeError):
         return {}
-
-
-def _layers(description):
-    layers = []
-    for entry in description["layers"]:
-        options = dict(entry)
-        layers.append(LAYERS[options.pop("type")](**options))
-    return layers
 
 
 def _metadata(description):

@@ -21,6 +21,8 @@ class Layer:
     subclasses with one name, the one that was defined last is the one that files are loaded with.
     """
 
+    is_model = False  # whether it is a whole model, which cannot be a part of another
+    takes_numbers = False  # whether its input are whole numbers: of an integer type, or of the layer's dtype
     model = None  # whether it is part of a model, whose flat buffers hold its parameters
     following = None  # the record of the activation behind it, which the initialiser is chosen by
     _kept = None  # what backward needs from the last forward in training
@@ -102,6 +104,20 @@ class Layer:
         for name, value in self._buffers.items():
             self._buffers[name] = device.from_host(np.ascontiguousarray(to_host(value), dtype))
 
+    # -- as a part of a model --------------------------------------------------------------------------------------
+    def join(self, following):
+        """Be part of a model in which *following* is the record of the activation behind, or None."""
+        self.following, self.model = following, True
+
+    def restart(self, seed, stream):
+        """Draw random numbers from *seed* and *stream*, from the first step on; the next free stream is returned."""
+        self.seed, self.stream, self.steps = seed, stream, 0
+        return stream + 1
+
+    def description(self):
+        """Its class's name and its arguments, as JSON can hold them; `described` makes a layer of it again."""
+        return {"type": type(self).__name__, **self.config()}
+
     # -- what forward and backward share -------------------------------------------------------------------------
     def _check_input(self, x):
         """x is an array of the layer's dtype, on its device."""
@@ -117,13 +133,14 @@ class Layer:
             raise RuntimeError(f"backward: {self!r} needs a forward(x, training=True) before it")
         return self._kept
 
-    def _work(self, name, shape, training=True):
+    def _work(self, name, shape, training=True, dtype=None):
         """An array for results: from the workspace in training, a new one otherwise."""
+        dtype = self.dtype if dtype is None else dtype
         if not training:
-            return self.device.empty(shape, self.dtype)
+            return self.device.empty(shape, dtype)
         held = self._workspace.get(name)
         if held is None or held.shape[1:] != tuple(shape[1:]) or held.shape[0] < shape[0]:
-            held = self._workspace[name] = self.device.empty(shape, self.dtype)
+            held = self._workspace[name] = self.device.empty(shape, dtype)
         return held if held.shape[0] == shape[0] else held[: shape[0]]
 
     def draw(self):
@@ -136,3 +153,9 @@ class Layer:
 
     def __repr__(self):
         return f"{type(self).__name__}({', '.join(f'{k}={v!r}' for k, v in self.config().items())})"
+
+
+def described(description):
+    """The layer that a `Layer.description` describes."""
+    options = dict(description)
+    return LAYERS[options.pop("type")](**options)

@@ -1,4 +1,7 @@
-"""The layers: Linear, BatchNorm and Flatten; activations are in `activations` and `families`, dropout in `dropout`."""
+"""The layers Linear, BatchNorm, Flatten and Reshape.
+
+Others: `convolution`, `pooling`, `norms`, `dropout`; activations are in `activations` and `families`.
+"""
 
 import math
 
@@ -146,3 +149,47 @@ class Flatten(Layer):
 
     def output_shape(self, shape):
         return (math.prod(shape),)
+
+
+class Reshape(Layer):
+    """(N, ...) to (N, *shape), such as rows of 64 pixels to images: ``Reshape((1, 8, 8))``. One of *shape* may be -1.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import numbadl as nd
+    >>> nd.nn.Reshape((1, 8, -1)).forward(np.ones((5, 64), np.float32)).shape
+    (5, 1, 8, 8)
+    """
+
+    def __init__(self, shape):
+        given = tuple(shape) if isinstance(shape, (tuple, list)) else (shape,)
+        self.shape = tuple(n if n == -1 and type(n) is int else arguments.integer("shape", n) for n in given)
+        if self.shape.count(-1) > 1 or not self.shape:
+            raise ValueError(f"shape: got {self.shape}, accepted are positive integers, of which one may be -1 instead")
+        super().__init__()
+
+    def config(self):
+        return {"shape": list(self.shape)}
+
+    def forward(self, x, training=False):
+        self._check_input(x)
+        try:
+            shape = self.output_shape(x.shape[1:])
+        except ValueError as error:
+            raise ValueError(f"x: got shape {x.shape}, but {self!r} {error}") from None
+        if training:
+            self._kept = x.shape
+        return x.reshape(x.shape[0], *shape)
+
+    def backward(self, grad, input_gradient=True):
+        return grad.reshape(self._from_forward())
+
+    def output_shape(self, shape):
+        size, known = math.prod(shape), math.prod(n for n in self.shape if n != -1)
+        if size % known if -1 in self.shape else size != known:
+            raise ValueError(f"takes {'multiples of ' if -1 in self.shape else ''}{known} elements for each sample")
+        return tuple(size // known if n == -1 else n for n in self.shape)
+
+    def input_shape(self):
+        return None if -1 in self.shape else (math.prod(self.shape),)

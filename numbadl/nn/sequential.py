@@ -6,11 +6,16 @@ import numpy as np
 
 from .. import arrays
 from ..train import fit as training
-from .activations import ActivationLayer
-from .dropout import Dropout
+from .chain import (
+    activation_behind,
+    axes_text,
+    backward_through,
+    check_layers,
+    collect,
+    forward_through,
+    output_shapes,
+)
 from .layer import Layer
-from .layers import BatchNorm
-from .norms import NORMS
 
 LINE = 64  # bytes: every parameter starts at a multiple, padded with zeros
 
@@ -38,44 +43,28 @@ class Sequential(Layer):
     (3, 1)
     """
 
+    is_model = True
+
     def __init__(self, *layers, seed=0, dtype=np.float32):
-        for position, layer in enumerate(layers):
-            if not isinstance(layer, Layer):
-                raise TypeError(f"layer {position}: got {type(layer).__name__}, accepted are layers of numbadl.nn")
-            if isinstance(layer, Sequential):
-                raise TypeError(f"layer {position}: a Sequential inside another is not supported; give its layers")
-            if layer.model is not None:
-                raise ValueError(f"layer {position}, {layer!r}: belongs to another model; make one for each")
-        if len(set(map(id, layers))) != len(layers):
-            raise ValueError("layers: the same layer stands in two places; make one for each")
+        check_layers(layers)
         self.layers, self.metadata, self.loss = list(layers), {}, None
         self._output_shapes()
         super().__init__()
         self.dtype = _dtype(dtype)
         self.reseed(seed)
         for position, layer in enumerate(layers):
-            layer.following, layer.model = _activation_behind(layers[position + 1 :]), True
+            layer.join(activation_behind(layers[position + 1 :]))
         self._place(arrays.DEVICES["cpu"], self.dtype)
 
     def _output_shapes(self):
         """What each layer gives, as far as that is known without an input; checks that the next one takes it."""
-        shape, maker, shapes = None, None, []
-        for position, layer in enumerate(self.layers):
-            before = layer.input_shape() if shape is None else shape
-            try:
-                shape = None if before is None else layer.output_shape(before)
-            except ValueError as error:
-                raise ValueError(f"layer {position}, {layer!r}: {error}, but {maker} gives {_axes(before)}") from None
-            if shape != before:
-                maker = f"layer {position}, {layer!r},"
-            shapes.append(shape)
-        return shapes
+        return output_shapes(self.layers)
 
     def reseed(self, seed):
         """Draw dropout masks from *seed*, from the first step on; weights that were initialised stay."""
-        self.seed = seed
-        for position, layer in enumerate(self.layers):
-            layer.seed, layer.stream, layer.steps = seed, position + 1, 0
+        self.seed, stream = seed, 1
+        for layer in self.layers:
+            stream = layer.restart(seed, stream)
 
     # -- buffers ----------------------------------------------------------------------------------------------
     def _place(self, device, dtype):
@@ -111,28 +100,24 @@ class Sequential(Layer):
 
     def parameters(self):
         """Key such as "0.weight" -> array."""
-        return self._collect(Layer.parameters)
+        return self._collect("parameters")
 
     def gradients(self):
         """Key such as "0.weight" -> gradient."""
-        return self._collect(Layer.gradients)
+        return self._collect("gradients")
 
     def state(self):
         """Key -> array of everything that is saved: parameters and running statistics."""
-        return self._collect(Layer.state)
+        return self._collect("state")
 
-    def _collect(self, method):
-        return {f"{i}.{name}": value for i, layer in enumerate(self.layers) for name, value in method(layer).items()}
+    def _collect(self, what):
+        return collect({str(i): layer for i, layer in enumerate(self.layers)}, what)
 
     # -- computing --------------------------------------------------------------------------------------------
     def forward(self, x, training=False):
         """The output of the last layer. In training it lives in a workspace until the next step."""
-        self._check_input(x)
-        for position, layer in enumerate(self.layers):
-            try:
-                x = layer.forward(x, training)
-            except ValueError as error:
-                raise ValueError(f"layer {position}, {layer!r}: {error}") from None
+        (self.layers[0] if self.layers and self.layers[0].takes_numbers else self)._check_input(x)
+        x = forward_through(self.layers, x, training)
         if training:
             self._kept = x.shape
         return x
@@ -142,9 +127,7 @@ class Sequential(Layer):
         shape = self._from_forward()
         arrays.check(grad=grad)
         arrays.check_shape("grad", grad, shape, "that of the output of the last forward in training")
-        for position in range(len(self.layers) - 1, -1, -1):
-            grad = self.layers[position].backward(grad, input_gradient or position > 0)
-        return grad
+        return backward_through(self.layers, grad, input_gradient)
 
     # -- training -----------------------------------------------------------------------------------------------
     fit, evaluate, predict = training.fit, training.evaluate, training.predict
@@ -166,7 +149,7 @@ class Sequential(Layer):
                 (
                     str(position),
                     repr(layer),
-                    "" if shape is None else f"(N, {_axes(shape)})",
+                    "" if shape is None else f"(N, {axes_text(shape)})",
                     f"{count:,}",
                 )
             )
@@ -190,17 +173,3 @@ def _dtype(dtype):
     if dtype not in arrays.DTYPES:
         raise TypeError(f"dtype: got {dtype}, accepted are float32 and float64")
     return dtype
-
-
-def _axes(shape):
-    return ", ".join(map(str, shape))
-
-
-def _activation_behind(layers):
-    """The record of the first activation, looking past normalisation and dropout."""
-    for layer in layers:
-        if isinstance(layer, ActivationLayer):
-            return layer.function.record
-        if not isinstance(layer, (BatchNorm, Dropout, *NORMS)):
-            return None
-    return None

@@ -16,6 +16,7 @@ pytestmark = [pytest.mark.filterwarnings("ignore::RuntimeWarning"), pytest.mark.
 # One element; fewer than threads; several turns of each loop, for grids of two blocks, which have 8 threads in the
 # simulator and 256 on a GPU. A channel's elements lie in runs, or in columns where the last extent is 1.
 BY_CHANNEL = "maps by channel"
+WINDOWS_OF_ONE = (1, 2, 1, 3, 1, 1, 1, 1, 0, 0, 1, 1)
 SHAPES = {
     shapes.Map: [(1,), (7,), (70,)],
     BY_CHANNEL: [(1, 1, 1), (2, 1, 70), (7, 3, 2), (33, 9, 1), (2, 3, 70)],
@@ -24,6 +25,8 @@ SHAPES = {
     shapes.Channel: [(2, 1, 1), (7, 2, 5), (33, 9, 1), (2, 3, 70)],
     shapes.Sample: [(1, 3, 1), (7, 2, 5), (4, 19, 1)],
     shapes.Norm: [(1, 1, 1, 1), (3, 1, 33, 1), (2, 3, 2, 5), (21, 1, 3, 1)],
+    shapes.Window: [WINDOWS_OF_ONE, (2, 3, 5, 6, 3, 2, 2, 1, 1, 1, 1, 1), (1, 2, 6, 4, 2, 3, 1, 2, 1, 1, 3, 2)],
+    shapes.Take: [(1, 1, 1), (9, 3, 2), (3, 7, 5)],
     shapes.Matmul: [(1, 1, 1), (3, 0, 2), (9, 13, 17)],
 }
 if not compile.SIMULATOR:
@@ -33,6 +36,7 @@ if not compile.SIMULATOR:
     SHAPES[shapes.Row] += [(5, 1000), (600, 10)]
     SHAPES[shapes.Channel] += [(700, 40, 1), (3, 3, 3000)]
     SHAPES[shapes.Norm] += [(600, 1, 1000, 1), (5, 4, 3, 700), (900, 2, 5, 1)]
+    SHAPES[shapes.Window] += [(9, 7, 32, 31, 3, 5, 2, 1, 1, 2, 1, 1)]
     SHAPES[shapes.Matmul] += [(70, 33, 130), (200, 100, 200)]
 EMPTY = {
     shapes.Map: (0,),
@@ -42,6 +46,8 @@ EMPTY = {
     shapes.Channel: (0, 3, 2),
     shapes.Sample: (0, 3, 2),
     shapes.Norm: (0, 3, 2, 2),
+    shapes.Window: (0, *WINDOWS_OF_ONE[1:]),
+    shapes.Take: (0, 3, 0),
     shapes.Matmul: (0, 3, 4),
 }
 EVERY = [

@@ -167,6 +167,34 @@ def test_layers_of_norms_train_as_on_the_cpu(rng):
     check_on_both(run, x, grad)
 
 
+def test_a_model_of_convolution_and_pooling(rng, monkeypatch):
+    """Samples two at a time, the last alone; all but the first layer's columns are summed up on the way back."""
+    monkeypatch.setattr("numbadl.nn.convolution.COLUMNS", 2 * 2 * 4 * 12)
+    x, grad = rng.normal(size=(3, 2, 4, 4)).astype(np.float32), rng.normal(size=(3, 2)).astype(np.float32)
+
+    def run(x, grad):
+        layers = [nd.nn.Conv2d(2, 4, (2, 3), padding=(0, 1), groups=2), nd.nn.MaxPool2d(2, 1), nd.nn.AvgPool2d(2, 1, 1)]
+        layers += [nd.nn.Residual([nd.nn.Conv2d(4, 2, 1, bias=False)], nd.nn.Conv2d(4, 2, 1)), nd.nn.GlobalAvgPool()]
+        model = nd.nn.Sequential(*layers).to("cpu" if isinstance(x, np.ndarray) else "cuda")
+        y = model.forward(x, training=True)
+        return y, model.backward(grad, input_gradient=True), *model.gradients().values()
+
+    check_on_both(run, x, grad)
+
+
+def test_an_embedding(rng):
+    numbers, grad = np.array([[3, 1], [1, 0]]), rng.normal(size=(2, 2, 5)).astype(np.float32)
+
+    def run(grad):
+        device = "cpu" if isinstance(grad, np.ndarray) else "cuda"
+        model = nd.nn.Sequential(nd.nn.Embedding(4, 5, padding_idx=0)).to(device)
+        y = model.forward(numbers if device == "cpu" else cuda.to_device(numbers), training=True)
+        model.backward(grad)
+        return y, model.gradients()["0.weight"]
+
+    check_on_both(run, grad)
+
+
 @nd.activation(learnable=("alpha",))
 def ripple(x, alpha=0.8, slope=0.5):
     return x + slope * np.sin(alpha * x) ** 2 if x > 0 else np.tanh(x)

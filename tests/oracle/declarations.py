@@ -74,6 +74,8 @@ def is_slow(declaration):
     name = declaration.name
     if name in OTHERS and name.startswith("batch_norm"):  # of the fused ones the one with most in it is no variant
         return "evaluation" in name or "backward" not in name
+    if isinstance(declaration, shapes.Window):
+        return name not in ("fold", "max_pool")
     return name.endswith(SLOW) and name != REPRESENTATIVE
 
 
@@ -81,15 +83,25 @@ def operands(declaration, shape, dtype, rng, positive=False):
     """Random operands in the order of the declaration; arrays to be written are filled with NaN.
 
     *shape* is (n,) for a map or a reduction, (rows, n) for rows, (N, C, S) for channels and maps by channel, (m, k, n)
-    for a product, (N, G, k, s) for norms: rows that take G turns, of k segments of s elements. For the sake of roots,
-    scalars and channel arrays (eps, variances) are positive, with *positive* all are.
+    for a product, (N, G, k, s) for norms: rows that take G turns, of k segments of s elements, (N, C, H, W, kh, kw, sh, sw,
+    ph, pw, dh, dw) for windows, whose indices are those of random maxima, (R, V, D) for R rows of a table. For the sake of
+    roots, scalars and channel arrays (eps, variances) are positive, with *positive* all are.
     """
+    if getattr(declaration, "name", "").startswith("avg_pool"):
+        shape = (*shape[:-2], 1, 1)
     extents = _extents(declaration, shape)
     found = [_operand(kind, extent, dtype, rng, positive or extent != extents[0][1]) for kind, extent in extents]
     if getattr(declaration, "by_channel", False):
         found[-1] = np.int64(shape[2])
     if isinstance(declaration, shapes.Norm):
         found[-1] = np.int64(shape[3])
+    if isinstance(declaration, shapes.Window):
+        found = [v if np.ndim(v) else np.int64(v % 2) for v in found]
+        found[arrays_of(declaration) : arrays_of(declaration) + 8] = [np.int64(v) for v in shape[4:]]
+        if declaration.name == "max_pool.backward":
+            found[1] = _window(shapes.Window("max_pool"), operands(shapes.Window("max_pool"), shape, dtype, rng))[1]
+    if isinstance(declaration, shapes.Take):
+        found[1] = rng.integers(0, shape[1], shape[0])
     if getattr(declaration, "labelled", False):
         found[len(declaration.inputs) + declaration.columns] = rng.integers(0, max(shape[1], 1), shape[0])
     for k in outputs(declaration):
@@ -97,8 +109,17 @@ def operands(declaration, shape, dtype, rng, positive=False):
     return found
 
 
+def arrays_of(declaration):
+    """The number of operands that are arrays."""
+    return sum(ndim > 0 for _, ndim in declaration.operands())
+
+
 def outputs(declaration):
     """Positions of the operands that are written."""
+    if isinstance(declaration, shapes.Take):
+        return [2]
+    if isinstance(declaration, shapes.Window):
+        return [1, 2] if declaration.name == "max_pool" else [arrays_of(declaration) - 1]
     if isinstance(declaration, shapes.Matmul):
         return [2 + declaration.bias]
     if isinstance(declaration, shapes.Sample):
@@ -135,6 +156,18 @@ def _extents(declaration, shape):
         m, k, n = shape
         a, b = (k, m) if declaration.transpose_a else (m, k), (n, k) if declaration.transpose_b else (k, n)
         return [("x", extent) for extent in [a, b, *[(n,)] * declaration.bias, (m, n)]]
+    if isinstance(declaration, shapes.Take):
+        rows, table = (shape[0], shape[2]), shape[1:]
+        first, last = (rows, table) if declaration.name.endswith("backward") else (table, rows)
+        return [("x", first), ("i", shape[:1]), ("x", last)]
+    if isinstance(declaration, shapes.Window):
+        (n, c, *_), (kh, kw), places = shape, shape[4:6], declaration.places()
+        p, q = (len(starts) for starts in window_starts(*shape[2:]))
+        windowed = (c * kh * kw, n, p, q) if "fold" in declaration.name else (n, c, p, q)
+        sizes = [shape[:4] if k == places[0] else windowed for k in range(arrays_of(declaration))]
+        sizes += [()] * (len(declaration.operands()) - len(sizes))
+        pairs = zip(declaration.operands(), sizes, strict=True)
+        return [(kind, (c,) if ndim == 1 else size) for (kind, ndim), size in pairs]
     if getattr(declaration, "by_channel", False):
         n, channels, s = shape
         sizes = [(n * channels * s,)] * len(declaration.inputs + declaration.outputs) + [
@@ -318,6 +351,83 @@ def _matmul(declaration, given):
     return [product + bias[0] if bias else product]
 
 
+def _take(declaration, given):
+    first, index, last = _wide(given)
+    if not declaration.name.endswith("backward"):
+        return [np.array([first[i] for i in index]).reshape(last.shape)]
+    found = np.zeros(last.shape)
+    for row, i in zip(first, index, strict=True):
+        found[i] += row
+    return [found]
+
+
+def window_starts(h, w, kh, kw, sh, sw, ph, pw, dh, dw):
+    """Where windows begin along both axes: all that lie within the array and its padding."""
+    return [
+        range(-padding, size + padding - (extent - 1) * step, stride)
+        for size, extent, stride, padding, step in ((h, kh, sh, ph, dh), (w, kw, sw, pw, dw))
+    ]
+
+
+def _window(declaration, given):
+    count = arrays_of(declaration)
+    arrays, (kh, kw, *sizes) = _wide(given[:count]), map(int, given[count:])
+    h, w = arrays[declaration.places()[0]].shape[2:]
+    found = [np.zeros(given[k].shape, np.int64 if given[k].dtype.kind == "i" else float) for k in outputs(declaration)]
+    tops, lefts = window_starts(h, w, kh, kw, *sizes[:6])
+    for (o, top), (r, left) in itertools.product(enumerate(tops), enumerate(lefts)):
+        places = [(top + i * sizes[4], left + j * sizes[5]) for i in range(kh) for j in range(kw)]
+        inside = [(k, y, x) for k, (y, x) in enumerate(places) if 0 <= y < h and 0 <= x < w]
+        size = kh * kw if sizes[-1] or "avg" not in declaration.name else len(inside)
+        _WINDOWS[declaration.name](arrays, found, (..., o, r), inside, size)
+    if declaration.name == "fold":
+        found[0] += arrays[1][:, None, None]
+    return found
+
+
+def _unfold(arrays, found, window, inside, size):
+    for k, y, x in inside:
+        found[0][k::size][window] = arrays[0][:, :, y, x].T
+
+
+def _fold(arrays, found, window, inside, size):
+    for k, y, x in inside:
+        found[0][:, :, y, x] += arrays[0][k::size][window].T
+
+
+def _max_pool(arrays, found, window, inside, size):
+    x = arrays[0]
+    for n, c in np.ndindex(x.shape[:2]):
+        values = [x[n, c, row, column] for _, row, column in inside]
+        largest = max(values) if not np.isnan(values).any() else np.nan
+        nans = np.flatnonzero(np.isnan(values))
+        _, row, column = inside[nans[-1] if nans.size else values.index(largest)]
+        found[0][n, c][window], found[1][n, c][window] = largest, row * x.shape[3] + column
+
+
+def _max_pool_backward(arrays, found, window, inside, size):
+    grad, index = arrays[0][window], arrays[1][window]
+    for n, c in np.ndindex(grad.shape):
+        found[0][n, c].flat[index[n, c]] += grad[n, c]
+
+
+def _avg_pool(arrays, found, window, inside, size):
+    found[0][window] = sum(arrays[0][:, :, y, x] for _, y, x in inside) / size
+
+
+def _avg_pool_backward(arrays, found, window, inside, size):
+    for _, y, x in inside:
+        found[0][:, :, y, x] += arrays[0][window] / size
+
+
+_WINDOWS = {
+    "unfold": _unfold,
+    "fold": _fold,
+    "max_pool": _max_pool,
+    "max_pool.backward": _max_pool_backward,
+    "avg_pool": _avg_pool,
+    "avg_pool.backward": _avg_pool_backward,
+}
 _MEANINGS = {
     shapes.Map: _map,
     shapes.Reduce: _reduce,
@@ -325,5 +435,7 @@ _MEANINGS = {
     shapes.Channel: _channel,
     shapes.Sample: _sample,
     shapes.Norm: _norm,
+    shapes.Window: _window,
+    shapes.Take: _take,
     shapes.Matmul: _matmul,
 }

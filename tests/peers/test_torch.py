@@ -313,6 +313,76 @@ def test_norm_layers_have_the_same_names_and_defaults(make, rng):
     np.testing.assert_allclose(mine.predict(x), theirs(torch.from_numpy(x)).detach(), **CLOSE)
 
 
+# Layers of both, made with the same arguments; and the shape of an input.
+WINDOW_LAYERS = [
+    ("Conv1d", (3, 4, 3), {}, (2, 3, 9)),
+    ("Conv1d", (4, 6, 2, 2, 1, 3), {"groups": 2, "bias": False}, (3, 4, 11)),
+    ("Conv2d", (3, 4, 3), {}, (2, 3, 6, 7)),
+    ("Conv2d", (4, 6, (3, 2), (2, 1), (1, 2), (1, 2), 2), {}, (3, 4, 6, 7)),
+    ("Conv2d", (4, 8, 3), {"padding": "same", "groups": 4, "dilation": (1, 2), "bias": False}, (2, 4, 6, 7)),
+    ("Conv2d", (2, 3, 1), {"stride": 3, "padding": "valid"}, (2, 2, 6, 7)),
+    ("MaxPool1d", (3,), {"padding": 1}, (2, 3, 10)),
+    ("MaxPool1d", (2, 3), {"dilation": 2, "ceil_mode": True}, (2, 3, 11)),
+    ("MaxPool2d", (2,), {}, (2, 3, 6, 7)),
+    ("MaxPool2d", ((3, 2), (2, 1), (1, 0), (2, 1)), {"ceil_mode": True}, (2, 3, 6, 7)),
+    ("MaxPool2d", (3, 2, 1), {"ceil_mode": True}, (2, 3, 1, 2)),
+    ("AvgPool1d", (3,), {"padding": 1, "ceil_mode": True}, (2, 3, 9)),
+    ("AvgPool1d", (3, 2, 1), {"count_include_pad": False}, (2, 3, 10)),
+    ("AvgPool2d", (2,), {}, (2, 3, 6, 7)),
+    ("AvgPool2d", (3, 3, 1), {"ceil_mode": True}, (2, 3, 6, 7)),
+    ("AvgPool2d", ((4, 3), (3, 1), (2, 1)), {"ceil_mode": True, "count_include_pad": False}, (2, 3, 6, 7)),
+]
+
+
+@pytest.mark.parametrize("case", WINDOW_LAYERS, ids=str)
+def test_convolution_and_pooling(case, rng):
+    """Outputs and all gradients, with copied weights; of ties and NaN, too, which rounded numbers are full of."""
+    name, arguments, options, shape = case
+    mine = nd.nn.Sequential(getattr(nd.nn, name)(*arguments, **options), dtype=np.float64)
+    theirs = getattr(torch.nn, name)(*arguments, **options).double()
+    assert mine.parameters().keys() == {f"0.{key}" for key, _ in theirs.named_parameters()}
+    x = rng.normal(size=shape)
+    if "MaxPool" in name:
+        x = np.round(x)
+        x[0].flat[::5] = np.nan
+    with torch.no_grad():
+        for key, value in theirs.named_parameters():
+            value.copy_(torch.from_numpy(mine.parameters()[f"0.{key}"]))
+    given = tensor(x)
+    y = theirs(given)
+    grad = rng.normal(size=tuple(y.shape))
+    y.backward(torch.from_numpy(grad))
+    np.testing.assert_allclose(mine.forward(x, training=True), y.detach().numpy(), **CLOSE)
+    np.testing.assert_allclose(mine.backward(grad, input_gradient=True), given.grad.numpy(), **CLOSE)
+    for key, value in theirs.named_parameters():
+        np.testing.assert_allclose(mine.gradients()[f"0.{key}"], value.grad.numpy(), **CLOSE)
+
+
+@pytest.mark.parametrize("padding", [None, 2])
+def test_embedding(padding, rng):
+    mine = nd.nn.Sequential(nd.nn.Embedding(7, 4, padding_idx=padding), dtype=np.float64)
+    theirs = torch.nn.Embedding(7, 4, padding_idx=padding).double()
+    with torch.no_grad():
+        theirs.weight.copy_(torch.from_numpy(mine.parameters()["0.weight"]))
+    numbers, grad = rng.integers(0, 7, (5, 6)), rng.normal(size=(5, 6, 4))
+    y = theirs(torch.from_numpy(numbers))
+    y.backward(torch.from_numpy(grad))
+    np.testing.assert_array_equal(mine.forward(numbers, training=True), y.detach().numpy())
+    mine.backward(grad)
+    np.testing.assert_allclose(mine.gradients()["0.weight"], theirs.weight.grad.numpy(), **CLOSE)
+
+
+@pytest.mark.parametrize("shape", [(2, 3, 7), (2, 3, 4, 5), (2, 3, 4, 2, 3)], ids=str)
+@pytest.mark.parametrize("name", ["max", "avg"])
+def test_global_pooling(name, shape, rng):
+    x, grad = rng.normal(size=shape), rng.normal(size=(2, 3))
+    mine = nd.nn.Sequential(nd.nn.GlobalMaxPool() if name == "max" else nd.nn.GlobalAvgPool(), dtype=np.float64)
+    pool = getattr(functional, f"adaptive_{name}_pool{len(shape) - 2}d")
+    y, dx = forward_backward(lambda t: pool(t, 1).reshape(2, 3), grad, x)
+    np.testing.assert_allclose(mine.forward(x, training=True), y, **CLOSE)
+    np.testing.assert_allclose(mine.backward(grad, input_gradient=True), dx, **CLOSE)
+
+
 @pytest.fixture
 def float64_by_default():
     before = torch.get_default_dtype()

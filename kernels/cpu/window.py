@@ -1,0 +1,181 @@
+"""window: windows over images, unfolded into the columns of a matrix and folded back, and pooling; one plane at a time.
+
+A plane is one channel of one sample. No two tasks write to the same plane, and each adds in one order, so that results
+are the same to the bit for any number of threads.
+"""
+
+from ..scalar.windows import replaces, share
+from .compile import function, kernel
+from .pool import parallel
+from .vector import pick, pointers
+
+TASK = 1 << 14  # elements, in whole planes
+
+
+def build(spec):
+    """The kernel of a `Window`: 4-D arrays, then the sizes of windows."""
+    image, windows = spec.places()
+    count = len(spec.operands())
+    flags = count - 8 - sum(ndim > 0 for _, ndim in spec.operands())
+    arrays, sizes = pick(range(count - 8 - flags)), pick(range(count - 8 - flags, count))
+    plane = _PLANES[spec.name]
+
+    @parallel
+    def some_planes(extents, per_task, sizes, operands, index):
+        planes = extents[0] * extents[1]
+        for at in range(index * per_task, min((index + 1) * per_task, planes)):
+            plane(at // extents[1], at % extents[1], extents, sizes, operands)
+
+    @kernel(spec)
+    def run(*arguments):
+        n, c, h, w = arguments[image].shape
+        p, q = arguments[windows].shape[2:]
+        given = sizes(arguments)
+        per_task = max(1, TASK // (h * w + p * q * given[0] * given[1] + 1))
+        extents = n, c, h, w, p, q
+        some_planes((n * c + per_task - 1) // per_task, (extents, per_task, given, arrays(pointers(arguments))))
+
+    return run
+
+
+@function
+def _inside(outputs, size, stride, offset):
+    """The first output o whose element o * stride + offset is within an axis of *size*, and one past the last."""
+    first = min(max(-(offset // stride), 0), outputs)
+    return first, max(first, min((size - 1 - offset) // stride + 1, outputs))
+
+
+@function
+def _clipped(o, size, extent, stride, padding, counted):
+    """The first element of window o along an axis, one past its last, and how many it is the mean of."""
+    start = o * stride - padding
+    end = min(start + extent, size + padding)
+    first, last = max(start, 0), min(end, size)
+    return first, last, end - start if counted else last - first
+
+
+@function
+def _unfold(n, c, extents, sizes, operands):
+    count, channels, height, width, p, q = extents
+    kh, kw, sh, sw, ph, pw, dh, dw = sizes
+    x, columns = operands
+    plane = (n * channels + c) * height * width
+    for i in range(kh):
+        for j in range(kw):
+            target = (((c * kh + i) * kw + j) * count + n) * p * q
+            first, last = _inside(q, width, sw, j * dw - pw)
+            for o in range(p):
+                h = o * sh + i * dh - ph
+                inside = 0 <= h < height
+                start, end = (first, last) if inside else (q, q)
+                source = plane + h * width + j * dw - pw
+                for k in range(start):
+                    columns[target + k] = 0
+                for k in range(start, end):
+                    columns[target + k] = x[source + k * sw]
+                for k in range(end, q):
+                    columns[target + k] = 0
+                target += q
+
+
+@function
+def _fold(n, c, extents, sizes, operands):
+    count, channels, height, width, p, q = extents
+    kh, kw, sh, sw, ph, pw, dh, dw = sizes
+    columns, bias, x = operands
+    plane = (n * channels + c) * height * width
+    for k in range(height * width):
+        x[plane + k] = bias[c]
+    for i in range(kh):
+        for j in range(kw):
+            source = (((c * kh + i) * kw + j) * count + n) * p * q
+            first, last = _inside(q, width, sw, j * dw - pw)
+            for o in range(p):
+                h = o * sh + i * dh - ph
+                if 0 <= h < height:
+                    target = plane + h * width + j * dw - pw
+                    for k in range(first, last):
+                        x[target + k * sw] += columns[source + k]
+                source += q
+
+
+@function
+def _max_pool(n, c, extents, sizes, operands):
+    _, channels, height, width, p, q = extents
+    kh, kw, sh, sw, ph, pw, dh, dw = sizes
+    x, y, index = operands
+    plane, target = (n * channels + c) * height * width, (n * channels + c) * p * q
+    for o in range(p):
+        i_first, i_last = _inside(kh, height, dh, o * sh - ph)
+        for r in range(q):
+            j_first, j_last = _inside(kw, width, dw, r * sw - pw)
+            best = (o * sh + i_first * dh - ph) * width + r * sw + j_first * dw - pw
+            largest = x[plane + best]
+            for i in range(i_first, i_last):
+                for j in range(j_first, j_last):
+                    place = (o * sh + i * dh - ph) * width + r * sw + j * dw - pw
+                    if replaces(x[plane + place], largest):
+                        largest, best = x[plane + place], place
+            y[target], index[target] = largest, best
+            target += 1
+
+
+@function
+def _max_pool_backward(n, c, extents, sizes, operands):
+    _, channels, height, width, p, q = extents
+    grad, index, dx = operands
+    plane, source = (n * channels + c) * height * width, (n * channels + c) * p * q
+    for k in range(height * width):
+        dx[plane + k] = 0
+    for k in range(source, source + p * q):
+        dx[plane + index[k]] += grad[k]
+
+
+@function
+def _avg_pool(n, c, extents, sizes, operands):
+    _, channels, height, width, p, q = extents
+    kh, kw, sh, sw, ph, pw, _, _, counted = sizes
+    x, y = operands
+    plane, target = (n * channels + c) * height * width, (n * channels + c) * p * q
+    for o in range(p):
+        top, bottom, rows = _clipped(o, height, kh, sh, ph, counted)
+        for r in range(q):
+            left, right, columns = _clipped(r, width, kw, sw, pw, counted)
+            total = x[plane + top * width + left]
+            for h in range(top, bottom):  # rows are added up by themselves: fewer roundings in large windows
+                line = plane + h * width
+                row = x[line + left]
+                for w in range(left + 1, right):
+                    row += x[line + w]
+                total = row if h == top else total + row
+            y[target] = share(total, rows * columns)
+            target += 1
+
+
+@function
+def _avg_pool_backward(n, c, extents, sizes, operands):
+    _, channels, height, width, p, q = extents
+    kh, kw, sh, sw, ph, pw, _, _, counted = sizes
+    grad, dx = operands
+    plane, source = (n * channels + c) * height * width, (n * channels + c) * p * q
+    for k in range(height * width):
+        dx[plane + k] = 0
+    for o in range(p):
+        top, bottom, rows = _clipped(o, height, kh, sh, ph, counted)
+        for r in range(q):
+            left, right, columns = _clipped(r, width, kw, sw, pw, counted)
+            each = share(grad[source], rows * columns)
+            for h in range(top, bottom):
+                for w in range(left, right):
+                    dx[plane + h * width + w] += each
+            source += 1
+
+
+_PLANES = {
+    "unfold": _unfold,
+    "fold": _fold,
+    "max_pool": _max_pool,
+    "max_pool.backward": _max_pool_backward,
+    "avg_pool": _avg_pool,
+    "avg_pool.backward": _avg_pool_backward,
+}

@@ -1,0 +1,80 @@
+"""Layers one after the other: what a model and a residual block do with theirs."""
+
+from .activations import ActivationLayer
+from .dropout import Dropout
+from .layer import Layer
+from .layers import BatchNorm
+from .norms import NORMS
+from .spatial import Pool
+
+
+def check_layers(layers, first=0):
+    """All are layers that stand nowhere else, and none but that in place *first* takes whole numbers."""
+    for position, layer in enumerate(layers):
+        if not isinstance(layer, Layer):
+            raise TypeError(f"layer {position}: got {type(layer).__name__}, accepted are layers of numbadl.nn")
+        if layer.is_model:
+            raise TypeError(f"layer {position}: a Sequential inside another is not supported; give its layers")
+        if layer.model is not None:
+            raise ValueError(f"layer {position}, {layer!r}: belongs to another model; make one for each")
+        if layer.takes_numbers and position != first:
+            raise ValueError(
+                f"layer {position}, {layer!r}: takes whole numbers, which only the input of a model can be"
+            )
+    if len(set(map(id, layers))) != len(layers):
+        raise ValueError("layers: the same layer stands in two places; make one for each")
+
+
+def output_shapes(layers, shape=None):
+    """What each layer gives, as far as that is known without an input; checks that the next one takes it.
+
+    *shape* is that of the input, without the batch axis, if it is known.
+    """
+    maker, shapes = "the input", []
+    for position, layer in enumerate(layers):
+        before = layer.input_shape() if shape is None else shape
+        try:
+            shape = None if before is None else layer.output_shape(before)
+        except ValueError as error:
+            raise ValueError(f"layer {position}, {layer!r}: {error}, but {maker} gives {axes_text(before)}") from None
+        if shape != before:
+            maker = f"layer {position}, {layer!r},"
+        shapes.append(shape)
+    return shapes
+
+
+def axes_text(shape):
+    """A shape, as messages and the summary show it."""
+    return ", ".join(map(str, shape))
+
+
+def activation_behind(layers):
+    """The record of the first activation, looking past normalisation, dropout and pooling."""
+    for layer in layers:
+        if isinstance(layer, ActivationLayer):
+            return layer.function.record
+        if not isinstance(layer, (BatchNorm, Dropout, Pool, *NORMS)):
+            return None
+    return None
+
+
+def collect(layers, what):
+    """Key such as "0.weight" -> array, of name -> layer; *what* is "parameters", "gradients" or "state"."""
+    return {f"{name}.{key}": value for name, layer in layers.items() for key, value in getattr(layer, what)().items()}
+
+
+def forward_through(layers, x, training):
+    """The output of the last layer; an error names the layer that it comes from."""
+    for position, layer in enumerate(layers):
+        try:
+            x = layer.forward(x, training)
+        except ValueError as error:
+            raise ValueError(f"layer {position}, {layer!r}: {error}") from None
+    return x
+
+
+def backward_through(layers, grad, input_gradient):
+    """The gradient of the first layer's input, if it is asked for."""
+    for position in range(len(layers) - 1, -1, -1):
+        grad = layers[position].backward(grad, input_gradient or position > 0)
+    return grad
