@@ -126,9 +126,7 @@ def test_partial_overlap_in_memory_of_a_gpu(x, out):
         nd.softmax.backward(OnGpu(2 * GPU, x.shape), x, out=out)
 
 
-@pytest.mark.parametrize(
-    "strided", [OnGpu(GPU, (4, 4), (4, 16)), OnGpu(GPU, (4,), (8,)), OnGpu(GPU, (2, 3), (16, 4))]
-)
+@pytest.mark.parametrize("strided", [OnGpu(GPU, (4, 4), (4, 16)), OnGpu(GPU, (4,), (8,)), OnGpu(GPU, (2, 3), (16, 4))])
 def test_strides_in_memory_of_a_gpu_are_refused(strided):
     with pytest.raises(ValueError, match="x: is not C-contiguous"):
         nd.softmax(strided)

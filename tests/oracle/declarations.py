@@ -61,22 +61,22 @@ OTHERS = {
 } | OWN
 
 
-SLOW = (".weighted", ".soft")  # variants of losses; one of them stands for all in the quick tests
-REPRESENTATIVE = "cross_entropy.weighted"
+# What the quick tests compile to look at its code: of each loop shape, and of what kernels are made of, some. The rest is slow.
+QUICK = set(
+    ["relu", "silu", "silu.backward", "gelu", "gelu.backward", "tanh", "sigmoid.backward.of_result", "elu", "leaky_relu.derivative", "prelu", "prelu.backward", "rrelu", "brelu", "sin", "snake.backward", "mish", "own.backward", "swiglu", "swiglu.backward", "scaled_at_random.backward", "softmax", "softmax.backward", "softmax.masked", "log_softmax", "sparsemax", "maxout.backward", "cross_entropy.gradient", "cross_entropy.weighted", "mse.value", "mse.value_and_grad", "binary_cross_entropy.gradient", "dropout", "dropout.mask", "normal", "feature_dropout", "sum", "largest_size", "penalty.add", "batch_norm.backward", "typical_values", "layer_norm", "layer_norm.backward", "fold", "max_pool", "take", "matmul", "matmul.ta.bias"]
+)
 
 
 def all_or_slow(declarations):
-    """Declarations as parameters of a test that compiles each: variants are slow, but for one of a kind."""
+    """Declarations as parameters of a test that compiles each; all but the QUICK ones are slow."""
     return [pytest.param(d, id=d.name, marks=[pytest.mark.slow] * is_slow(d)) for d in declarations]
 
 
 def is_slow(declaration):
     name = declaration.name
-    if name in OTHERS and name.startswith("batch_norm"):  # of the fused ones the one with most in it is no variant
+    if name in OTHERS and name.startswith("batch_norm"):  # of the fused ones the one with most in it
         return "evaluation" in name or "backward" not in name
-    if isinstance(declaration, shapes.Window):
-        return name not in ("fold", "max_pool")
-    return name.endswith(SLOW) and name != REPRESENTATIVE
+    return name.removesuffix(".reduce").removesuffix(".output").removesuffix(".terms") not in QUICK
 
 
 def operands(declaration, shape, dtype, rng, positive=False):
