@@ -62,9 +62,15 @@ OTHERS = {
 
 
 # What the quick tests compile to look at its code: of each loop shape, and of what kernels are made of, some. The rest is slow.
-QUICK = set(
-    ["relu", "silu", "silu.backward", "gelu", "gelu.backward", "tanh", "sigmoid.backward.of_result", "elu", "leaky_relu.derivative", "prelu", "prelu.backward", "rrelu", "brelu", "sin", "snake.backward", "mish", "own.backward", "swiglu", "swiglu.backward", "scaled_at_random.backward", "softmax", "softmax.backward", "softmax.masked", "log_softmax", "sparsemax", "maxout.backward", "cross_entropy.gradient", "cross_entropy.weighted", "mse.value", "mse.value_and_grad", "binary_cross_entropy.gradient", "dropout", "dropout.mask", "normal", "feature_dropout", "sum", "largest_size", "penalty.add", "batch_norm.backward", "typical_values", "layer_norm", "layer_norm.backward", "fold", "max_pool", "take", "matmul", "matmul.ta.bias"]
-)
+QUICK = {
+    "relu", "silu", "silu.backward", "gelu", "gelu.backward", "tanh", "sigmoid.backward.of_result", "elu",
+    "leaky_relu.derivative", "prelu", "prelu.backward", "rrelu", "brelu", "sin", "snake.backward", "mish",
+    "own.backward", "swiglu", "swiglu.backward", "scaled_at_random.backward", "softmax", "softmax.backward",
+    "softmax.masked", "log_softmax", "sparsemax", "maxout.backward", "cross_entropy.gradient",
+    "cross_entropy.weighted", "mse.value", "mse.value_and_grad", "binary_cross_entropy.gradient", "dropout",
+    "dropout.mask", "normal", "feature_dropout", "sum", "largest_size", "penalty.add", "batch_norm.backward",
+    "typical_values", "layer_norm", "layer_norm.backward", "fold", "max_pool", "take", "matmul", "matmul.ta.bias",
+}  # fmt: skip
 
 
 def all_or_slow(declarations):
