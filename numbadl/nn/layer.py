@@ -22,6 +22,7 @@ class Layer:
     """
 
     model = None  # whether it is part of a model, whose flat buffers hold its parameters
+    regularizer = None  # one of `numbadl.regularizers` for this layer's weights, instead of that of `fit`
     following = None  # the record of the activation behind it, which the initialiser is chosen by
     _kept = None  # what backward needs from the last forward in training
 
@@ -84,6 +85,10 @@ class Layer:
                 for name, shape in self.shapes().items()
             }
         return self._values
+
+    def weights(self):
+        """Name -> array of the parameters that penalties are of: those of two or more dimensions, not biases and slopes."""
+        return {name: value for name, value in self.parameters().items() if len(value.shape) > 1}
 
     def gradients(self):
         """Name -> gradient of each parameter, from the last backward."""
