@@ -11,7 +11,8 @@ class TrainingDiverged(FloatingPointError):
     Attributes
     ----------
     epoch, step : where, both counted from 1
-    layer : the position of the first layer with NaN or infinity in its parameters or its output; None if there is none
+    layer : the position of the first layer with NaN or infinity in its parameters or its output, or if only the loss itself
+        overflowed, of the layer with the largest parameter; None if the layers have none
     history : History of the epochs that were completed
     """
 
@@ -36,4 +37,16 @@ def _first_layer(model, x):
             x = layer.forward(x)
             if not np.isfinite(to_host(x)).all():
                 return position, f"NaN or infinity begins in the output of layer {position}, {layer!r}"
-    return None, "all parameters and outputs are finite"
+    sizes = [
+        (float(np.abs(to_host(value)).max()), position, name)
+        for position, layer in enumerate(model.layers)
+        for name, value in layer.parameters().items()
+        if value.size
+    ]
+    if not sizes:
+        return None, "the outputs are finite"
+    size, position, name = max(sizes)
+    return position, (
+        f"the outputs are finite, the largest parameter, {size:.3g}, is in the {name} of layer {position}, "
+        f"{model.layers[position]!r}"
+    )
