@@ -138,7 +138,8 @@ class EarlyStopping(_Monitor):
     patience : stop after so many epochs without an improvement
     min_delta : an improvement is one by more than this
     mode : "min", "max", or "auto": "max" for accuracy and its kin
-    restore_best_weights : put back parameters and running statistics of the best epoch, however training ends
+    restore_best_weights : put back parameters and running statistics of the best epoch at the end, also where training was
+        not stopped by this; after an error or Ctrl-C the model keeps those it has
 
     Attributes
     ----------

@@ -1,6 +1,7 @@
 """What training is fed with: weights, splits, iterables, and memory maps that are never read as a whole."""
 
 import itertools
+import os
 import subprocess
 import sys
 
@@ -315,8 +316,9 @@ print(resident("VmHWM") - before)
     ("dtype", "shuffle"), [(np.float32, "shuffle"), pytest.param(np.uint8, "in order", marks=pytest.mark.slow)]
 )
 def test_memory_maps_larger_than_memory(tmp_path, dtype, shuffle):
-    """300 MB (uint8 is converted batch by batch) are read twice, within 150 MB."""
-    n = 300_000_000 // (1000 * np.dtype(dtype).itemsize)
+    """300 MB (uint8 is converted batch by batch) are read twice within 156 MB; NUMBADL_TEST_GIGABYTES=10 reads so many."""
+    gigabytes = float(os.environ.get("NUMBADL_TEST_GIGABYTES", 0.3))
+    n = int(gigabytes * 1e9) // (1000 * np.dtype(dtype).itemsize)
     x = np.lib.format.open_memmap(tmp_path / "x.npy", "w+", dtype, (n, 1000))
     for start in range(0, n, 10_000):
         x[start : start + 10_000] = np.arange(1000) % 7
@@ -326,4 +328,4 @@ def test_memory_maps_larger_than_memory(tmp_path, dtype, shuffle):
     command = [sys.executable, "-c", MEMORY, tmp_path / "x.npy", tmp_path / "y.npy", shuffle]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    assert float(done.stdout) < 150
+    assert float(done.stdout) < 150 + 20 * gigabytes  # labels and the order of rows grow with their number
