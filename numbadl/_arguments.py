@@ -117,8 +117,8 @@ def array_list(name, given):
     return list(given.values() if isinstance(given, dict) else given)
 
 
-def within(name, array, low, high, what="numbers"):
-    """Raise ValueError for a value of *array* that is not from *low* to *high*, naming its place.
+def within(name, array, low, high, what="numbers", start=0):
+    """Raise ValueError for a value of *array* that is not from *low* to *high*, naming its place; rows count from *start*.
 
     >>> within("y", np.array([[0.5], [2.0]]), 0, 1)
     Traceback (most recent call last):
@@ -126,12 +126,12 @@ def within(name, array, low, high, what="numbers"):
     """
     # The extremes pass NaN on, and need no memory.
     if array.size and not (array.min() >= low and array.max() <= high):
-        index, value = _first(array, ~((array >= low) & (array <= high)))
+        index, value = _first(array, ~((array >= low) & (array <= high)), start)
         raise ValueError(f"{name}[{index}]: got {value}, accepted are {what} from {low:g} to {high:g}")
 
 
-def among(name, array, accepted):
-    """Raise ValueError for a value of *array* that is not one of *accepted*, naming its place.
+def among(name, array, accepted, start=0):
+    """Raise ValueError for a value of *array* that is not one of *accepted*, naming its place; rows count from *start*.
 
     >>> among("y", np.array([1, 0]), (-1, 1))
     Traceback (most recent call last):
@@ -139,7 +139,7 @@ def among(name, array, accepted):
     """
     bad = ~np.isin(array, accepted)
     if bad.any():
-        index, value = _first(array, bad)
+        index, value = _first(array, bad, start)
         raise ValueError(f"{name}[{index}]: got {value}, accepted are {' and '.join(map(str, accepted))}")
 
 
@@ -164,22 +164,22 @@ def weights(name, array, shape, exact=False):
     return array
 
 
-def finite(name, array, given):
-    """Raise ValueError for NaN or infinity in *array*, which was made from *given*, naming its place.
+def finite(name, array, given, start=0):
+    """Raise ValueError for NaN or infinity in *array*, which was made from *given*, naming its place; rows from *start*.
 
     >>> finite("x", np.array([1, np.inf], np.float32), np.array([1, 1e300]))
     Traceback (most recent call last):
     ValueError: x[1]: got 1e+300, accepted are finite numbers within the range of float32
     """
     if array.size and not (math.isfinite(array.min()) and math.isfinite(array.max())):
-        index, value = _first(given, ~np.isfinite(array))
+        index, value = _first(given, ~np.isfinite(array), start)
         within_range = f" within the range of {array.dtype}" if math.isfinite(value) else ""
         raise ValueError(f"{name}[{index}]: got {value}, accepted are finite numbers{within_range}")
 
 
-def _first(array, bad):
+def _first(array, bad, start=0):
     index = tuple(np.argwhere(bad)[0].tolist())
-    return ", ".join(map(str, index)), array[index]
+    return ", ".join(map(str, (index[0] + start, *index[1:]) if index else index)), array[index]
 
 
 def no_subclass(name, array):

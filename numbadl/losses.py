@@ -67,10 +67,15 @@ class Loss:
         """(value, gradient), in one pass over the prediction."""
         return self._run(prediction, target, options, out, grad)
 
-    def sum_and_count(self, prediction, target, /):
+    def sum_and_count(self, prediction, target, /, **options):
         """The sum of the terms, and what a mean divides it by: means over several batches are made of both."""
-        total, _, count = self._sums(prediction, target, self.options, gradient=False)
+        total, _, count = self._sums(prediction, target, self._merged(options), gradient=False)
         return total, count
+
+    def sum_count_and_grad(self, prediction, target, /, out=None, **options):
+        """(the sum of the terms, what a mean divides it by, the gradient of that mean), in one pass."""
+        total, slope, count = self._sums(prediction, target, self._merged(options), out)
+        return total, count, slope
 
     def _run(self, prediction, target, options, out=None, grad=None, value=True, gradient=True):
         options = self._merged(options)
@@ -119,13 +124,13 @@ class ElementwiseLoss(Loss):
             if not (good and p.valid(value)):
                 raise ValueError(f"{name}: got {arguments.shown(value)}, accepted are {p.accepted}")
 
-    def check_target(self, target, name="target", options=None):
-        """Raise ValueError for a value of a NumPy array that this loss does not take."""
+    def check_target(self, target, name="target", options=None, start=0):
+        """Raise ValueError for a value of a NumPy array that this loss does not take; its rows count from *start*."""
         kind = self.record.targets
         if kind == "probabilities" and not (options or self.options).get("log_target"):
-            arguments.within(name, target, 0, 1)
+            arguments.within(name, target, 0, 1, start=start)
         elif kind == "signs":
-            arguments.among(name, target, (-1, 1))
+            arguments.among(name, target, (-1, 1), start)
 
     def _sums(self, prediction, target, options, out=None, grad=None, value=True, gradient=True):
         """(the sum of the terms or an array of them, gradient, what a mean divides by)."""
@@ -223,14 +228,17 @@ class LogitsLoss(Loss):
         """Whether *target* is meant as probabilities of classes for predictions of *ndim* dimensions, not as labels."""
         return self.record.soft is not None and target.dtype.kind == "f" and target.ndim == ndim
 
-    def check_labels(self, labels, classes, name="labels", options=None):
-        """*labels*, integers from 0 to classes - 1, with 0 in place of those that are ignored; and where they are not."""
+    def check_labels(self, labels, classes, name="labels", options=None, start=0):
+        """*labels*, integers from 0 to classes - 1, with 0 in place of those that are ignored; and where they are not.
+
+        In messages, rows count from *start*.
+        """
         ignored = (options or self.options)["ignore_index"]
         if labels.size == 0 or (labels.min() >= 0 and labels.max() < classes and not 0 <= ignored < classes):
             return labels, None
         kept = labels != ignored
         labels = labels if kept.all() else np.where(kept, labels, 0)
-        arguments.within(name, labels, 0, classes - 1, "labels")
+        arguments.within(name, labels, 0, classes - 1, "labels", start)
         return labels, None if kept.all() else kept
 
     def _sums(self, logits, labels, options, out=None, grad=None, value=True, gradient=True):

@@ -4,6 +4,7 @@ import math
 from pathlib import Path
 
 from .kernels.atomic import atomic_path
+from .train.diagnosis import turning_epoch
 
 BLUE, ORANGE, INK, FAINT = "#2a6fbb", "#d9622b", "#333333", "#d8d8d8"  # the first two: safe for colour-blind eyes
 _TRAIN, _VALIDATION = BLUE, ORANGE
@@ -13,6 +14,8 @@ _PANELS_PER_ROW = 3
 
 def learning_curves(history, path):
     """Draw each metric over the epochs, training and validation in one panel, and save the picture as PNG.
+
+    Where the losses say overfit (`numbadl.train.diagnosis`), a line in their panel marks the epoch where validation turned.
 
     Parameters
     ----------
@@ -53,8 +56,58 @@ def learning_curves(history, path):
     panels = figure.subplots(rows, columns, squeeze=False).flat
     for panel, name in zip(panels, names, strict=False):
         _draw(panel, name, epochs, metrics.get(name), metrics.get(f"val_{name}"))
+        turned = turning_epoch(history) if name == "loss" else None
+        if turned is not None:
+            panel.axvline(turned, color=INK, linewidth=0.9, linestyle=":", label=f"overfits from epoch {turned}")
+        panel.legend(frameon=False, fontsize=9, labelcolor=INK)
     for panel in panels[len(names) :]:
         panel.set_visible(False)
+    return _saved(figure, path)
+
+
+def gradient_norms(monitor, path):
+    """Draw the norm of each layer's gradient over the epochs, on a logarithmic axis, and save the picture as PNG.
+
+    Parameters
+    ----------
+    monitor : object
+        ``monitor.epochs``, a list of epoch numbers, and ``monitor.norms``, a mapping of layers to lists of as many norms,
+        as `numbadl.train.GradientMonitor` has them. Zero, NaN and infinity leave gaps.
+    path : str or path
+        The PNG file, as `learning_curves` has it.
+
+    Returns
+    -------
+    pathlib.Path
+        `path`.
+
+    Raises
+    ------
+    ImportError
+        If matplotlib is not installed.
+    ValueError
+        If there are no epochs or no layers, or a layer's number of norms is not that of epochs.
+    """
+    epochs, norms = list(monitor.epochs), {name: list(values) for name, values in monitor.norms.items()}
+    _check(epochs, norms, "monitor", "layer")
+    figure = new_figure((1.5 * _PANEL_INCHES[0], 1.2 * _PANEL_INCHES[1]), layout="constrained")
+    panel = figure.subplots()
+    for place, (name, values) in enumerate(norms.items()):
+        part = place / max(len(norms) - 1, 1)  # from the first layer's colour to the last one's
+        colour = [(1 - part) * a + part * b for a, b in zip(_rgb(BLUE), _rgb(ORANGE), strict=True)]
+        shown = [value if 0 < value < math.inf else math.nan for value in values]
+        panel.plot(epochs, shown, color=colour, linewidth=1.5, marker="o" if len(epochs) == 1 else None, label=name)
+    panel.set_yscale("log")
+    _dress(panel, "norm of the gradient")
+    panel.legend(frameon=False, fontsize=9, labelcolor=INK)
+    return _saved(figure, path)
+
+
+def _rgb(colour):
+    return [int(colour[k : k + 2], 16) / 255 for k in (1, 3, 5)]
+
+
+def _saved(figure, path):
     with atomic_path(path) as temporary:
         figure.savefig(temporary, format="png")
     return Path(path)
@@ -73,20 +126,18 @@ def new_figure(inches, layout=None):
     return figure
 
 
-def _check(epochs, metrics):
+def _check(epochs, metrics, argument="history", what="metric"):
     if not epochs or not metrics:
         raise ValueError(
-            f"history: got {len(epochs)} epochs and {len(metrics)} metrics, at least one of each is needed"
+            f"{argument}: got {len(epochs)} epochs and {len(metrics)} {what}s, at least one of each is needed"
         )
     for name, values in metrics.items():
         if len(values) != len(epochs):
-            raise ValueError(f"history: metric {name!r} has {len(values)} values for {len(epochs)} epochs")
+            raise ValueError(f"{argument}: {what} {name!r} has {len(values)} values for {len(epochs)} epochs")
 
 
 def _draw(panel, name, epochs, train, validation):
     """One metric: two lines, a dot at the best validation value, the last values written beside the lines."""
-    from matplotlib.ticker import MaxNLocator
-
     marker = "o" if len(epochs) == 1 else None
     for label, values, colour in (("training", train, _TRAIN), ("validation", validation, _VALIDATION)):
         if values is not None:
@@ -94,7 +145,14 @@ def _draw(panel, name, epochs, train, validation):
             panel.plot(epochs, finite, color=colour, linewidth=1.8, marker=marker, label=_label(label, name, finite))
     if validation is not None and len(epochs) > 1:
         _mark_best(panel, name, epochs, validation)
-    panel.set_title(name.replace("_", " "), loc="left", color=INK, fontsize=11, fontweight="bold")
+    _dress(panel, name.replace("_", " "))
+
+
+def _dress(panel, title):
+    """Title, axes and grid of a panel over epochs."""
+    from matplotlib.ticker import MaxNLocator
+
+    panel.set_title(title, loc="left", color=INK, fontsize=11, fontweight="bold")
     panel.set_xlabel("epoch", color=INK)
     panel.xaxis.set_major_locator(MaxNLocator(integer=True))
     panel.grid(True, color=FAINT, linewidth=0.6)
@@ -104,7 +162,6 @@ def _draw(panel, name, epochs, train, validation):
         panel.spines[side].set_visible(False)
     panel.spines["bottom"].set_color(FAINT)
     panel.margins(x=0.02)
-    panel.legend(frameon=False, fontsize=9, labelcolor=INK)
 
 
 def _label(label, name, values):

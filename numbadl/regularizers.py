@@ -176,8 +176,16 @@ def _arrays(name, given):
 
 
 def _weights_of(model, arrays):
-    """Those of a model's *arrays*, its parameters or gradients, that belong to parameters of two or more dimensions."""
-    return [arrays[key] for key, value in model.parameters().items() if len(value.shape) > 1]
+    """Those of a model's *arrays*, its parameters or gradients, that penalties are of (`numbadl.nn.Layer.weights`)."""
+    return [arrays[key] for key in model.weights()]
+
+
+def checked(regularizer):
+    """*regularizer*, if it is one, or None."""
+    if regularizer is not None and not isinstance(regularizer, L1L2):
+        got = arguments.shown(regularizer)
+        raise TypeError(f"regularizer: got {got}, accepted are those of numbadl.regularizers, such as L2(1e-4)")
+    return regularizer
 
 
 def _check_writeable(name, given):

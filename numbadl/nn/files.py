@@ -10,6 +10,7 @@ from .. import _arguments as arguments
 from ..arrays import to_host
 from ..kernels.atomic import atomic_path
 from ..losses import loss as find_loss
+from ..train import state
 from .activations import ActivationMissing
 from .layer import described
 from .sequential import Sequential
@@ -22,8 +23,11 @@ class ModelFileError(ValueError):
     """A file is not a model of this library, or is damaged."""
 
 
-def save(model, path):
-    """Write *model* to *path*: to a temporary file that takes its place, so that a killed process loses nothing."""
+def save(model, path, optimizer=None, history=None, callbacks=()):
+    """Write *model* to *path*: to a temporary file that takes its place, so that a killed process loses nothing.
+
+    With *optimizer*, what `numbadl.train.state` packs of a training is in the file as well.
+    """
     path = arguments.path("path", path)
     arguments.check_can_write(path)
     description = {
@@ -34,6 +38,12 @@ def save(model, path):
     }
     tensors = {key: np.ascontiguousarray(to_host(value)) for key, value in model.state().items()}
     header = {"format": FORMAT, "version": str(VERSION), "model": json.dumps(description)}
+    if optimizer is not None:
+        training, more = state.packed(model, optimizer, history, callbacks)
+        header["training"] = json.dumps(training)
+        tensors |= {state.PREFIX + key: value for key, value in more.items()}
+    elif history is not None or callbacks:
+        raise TypeError("optimizer: got None, needed beside history and callbacks, for training to be resumed")
     with atomic_path(path) as temporary:
         save_file(tensors, temporary, header)
 
@@ -47,6 +57,12 @@ def load(path):
     FileNotFoundError : there is no such file
     ModelFileError : it is not a model of this library, is damaged, or its tensors do not fit its layers
     """
+    header, tensors = read(path)
+    return _built(path, header, tensors)
+
+
+def read(path):
+    """(header, tensors) of a file that `save` wrote."""
     header, tensors = _read(arguments.path("path", path))
     if header.get("format") != FORMAT:
         raise ModelFileError(
@@ -54,6 +70,11 @@ def load(path):
         )
     if header.get("version") != str(VERSION):
         raise ModelFileError(f"{path}: version {header.get('version')!r} of the format; this numbadl reads {VERSION}")
+    return header, tensors
+
+
+def _built(path, header, tensors):
+    tensors = {key: value for key, value in tensors.items() if not key.startswith(state.PREFIX)}
     try:
         description = json.loads(header["model"])
         layers = [described(entry) for entry in description["layers"]]
@@ -121,13 +142,19 @@ def _check_fit(shapes, tensors, path):
 
 
 def _fill(model, tensors, path):
-    state = model.state()
-    missing, unknown = sorted(set(state) - set(tensors)), sorted(set(tensors) - set(state))
+    check_fill(model, tensors, path)
+    for key, value in model.state().items():
+        model.device.copy(value, tensors[key])
+
+
+def check_fill(model, tensors, path):
+    """Raise ModelFileError unless the tensors are those of the model's state."""
+    wanted = model.state()
+    missing, unknown = sorted(set(wanted) - set(tensors)), sorted(set(tensors) - set(wanted))
     if missing or unknown:
         raise ModelFileError(f"{path}: tensors do not fit the layers; missing: {missing}, unknown: {unknown}")
-    for key, value in state.items():
+    for key, value in wanted.items():
         if tensors[key].shape != value.shape or tensors[key].dtype != value.dtype:
             raise ModelFileError(
                 f"{path}: {key} is {tensors[key].dtype}{tensors[key].shape}, its layer has {value.dtype}{value.shape}"
             )
-        model.device.copy(value, tensors[key])

@@ -4,6 +4,7 @@ import numpy as np
 
 from .. import _arguments as arguments
 from ..arrays import DEVICES, check, device_of, to_host
+from ..regularizers import L1L2
 from . import initializers
 
 LAYERS = {}  # class name -> class, for loading a saved model
@@ -24,6 +25,7 @@ class Layer:
     is_model = False  # whether it is a whole model, which cannot be a part of another
     takes_numbers = False  # whether its input are whole numbers: of an integer type, or of the layer's dtype
     model = None  # whether it is part of a model, whose flat buffers hold its parameters
+    regularizer = None  # one of `numbadl.regularizers` for this layer's weights, instead of that of `fit`
     following = None  # the record of the activation behind it, which the initialiser is chosen by
     _kept = None  # what backward needs from the last forward in training
 
@@ -87,6 +89,10 @@ class Layer:
             }
         return self._values
 
+    def weights(self):
+        """Name -> array of the parameters that penalties are of: those of two or more dimensions, not biases and slopes."""
+        return {name: value for name, value in self.parameters().items() if len(value.shape) > 1}
+
     def gradients(self):
         """Name -> gradient of each parameter, from the last backward."""
         if self._gradients is None:
@@ -116,7 +122,11 @@ class Layer:
 
     def description(self):
         """Its class's name and its arguments, as JSON can hold them; `described` makes a layer of it again."""
-        return {"type": type(self).__name__, **self.config()}
+        found = {"type": type(self).__name__, **self.config()}
+        if self.regularizer is not None:
+            penalty = self.regularizer
+            found["_regularizer"] = {"l1": penalty.l1, "l2": penalty.l2, "proximal": penalty.proximal}
+        return found
 
     # -- what forward and backward share -------------------------------------------------------------------------
     def _check_input(self, x):
@@ -158,4 +168,8 @@ class Layer:
 def described(description):
     """The layer that a `Layer.description` describes."""
     options = dict(description)
-    return LAYERS[options.pop("type")](**options)
+    penalty = options.pop("_regularizer", None)
+    layer = LAYERS[options.pop("type")](**options)
+    if penalty is not None:
+        layer.regularizer = L1L2(**penalty)
+    return layer

@@ -12,6 +12,7 @@ from ..arrays import to_host
 from ..elementwise import elementwise
 from ..linear import column_sums, matmul
 from ..normalization import batch_norm
+from ..regularizers import checked
 from . import initializers
 from .layer import Layer
 
@@ -20,7 +21,7 @@ class Linear(Layer):
     """y = x W^T + b, x: (N, in_features), W: (out_features, in_features).
 
     Weights start uniform with the variance that suits the activation behind the layer (`numbadl.nn.initializers`),
-    biases at 0.
+    biases at 0. *regularizer* is one of `numbadl.regularizers`, for the weights of this layer.
 
     Examples
     --------
@@ -30,10 +31,10 @@ class Linear(Layer):
     (5, 2)
     """
 
-    def __init__(self, in_features, out_features, bias=True):
+    def __init__(self, in_features, out_features, bias=True, regularizer=None):
         self.in_features = arguments.integer("in_features", in_features)
         self.out_features = arguments.integer("out_features", out_features)
-        self.bias = bool(bias)
+        self.bias, self.regularizer = bool(bias), checked(regularizer)
         super().__init__()
 
     def shapes(self):

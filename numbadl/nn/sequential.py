@@ -102,6 +102,10 @@ class Sequential(Layer):
         """Key such as "0.weight" -> array."""
         return self._collect("parameters")
 
+    def weights(self):
+        """Key -> array of the parameters that penalties are of."""
+        return {f"{i}.{name}": w for i, layer in enumerate(self.layers) for name, w in layer.weights().items()}
+
     def gradients(self):
         """Key such as "0.weight" -> gradient."""
         return self._collect("gradients")
@@ -132,13 +136,16 @@ class Sequential(Layer):
     # -- training -----------------------------------------------------------------------------------------------
     fit, evaluate, predict = training.fit, training.evaluate, training.predict
 
-    def save(self, path, metadata=None):
-        """Write the model to *path* (safetensors), whole or not at all; *metadata* is a JSON-able dict."""
+    def save(self, path, metadata=None, *, optimizer=None, history=None, callbacks=()):
+        """Write the model to *path* (safetensors), whole or not at all; *metadata* is a JSON-able dict.
+
+        With *optimizer* and *history*, ``fit(resume=path)`` continues the training, and *callbacks* as well, to the bit.
+        """
         from .files import save
 
         if metadata is not None:
             self.metadata = metadata
-        save(self, path)
+        save(self, path, optimizer, history, callbacks)
 
     def summary(self):
         """A table of the layers, their outputs' shapes and their numbers of parameters."""

@@ -51,3 +51,17 @@ class WeightAverage:
     def swap(self):
         """Exchange the parameters and their mean: before an evaluation, and again after it."""
         self._tensors.run(EXCHANGE)
+
+    def state_dict(self):
+        """Copies of the mean and the number of updates, for `load_state_dict`."""
+        return {"updates": self.updates, **{f"mean.{k}": to_host(a).copy() for k, a in enumerate(self.averages)}}
+
+    def load_state_dict(self, saved):
+        """Continue from what `state_dict` gave."""
+        for k, average in enumerate(self.averages):
+            given = saved.get(f"mean.{k}")
+            if given is None or given.shape != average.shape or given.dtype != average.dtype:
+                raise ValueError(f"saved: its mean {k} does not fit the parameters, of shape {average.shape}")
+        for k, average in enumerate(self.averages):
+            device_of(average).copy(average, saved[f"mean.{k}"])
+        self.updates = saved["updates"]

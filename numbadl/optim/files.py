@@ -18,6 +18,17 @@ def save(optimizer, path):
     """Write the state to *path* (safetensors), whole or not at all; training that continues from it gives the same bits."""
     path = arguments.path("path", path)
     arguments.check_can_write(path)
+    description, tensors = packed(optimizer)
+    header = {
+        "format": FORMAT, "version": VERSION, "optimizer": type(optimizer).__name__,
+        "description": json.dumps(description),
+    }  # fmt: skip
+    with atomic_path(path) as temporary:
+        save_file(tensors, temporary, header)
+
+
+def packed(optimizer):
+    """The state as a JSON-able dict and a dict of arrays, which `unpacked` takes."""
     saved = optimizer.state_dict()
     tensors = {
         f"{g}.{k}.{name}": np.ascontiguousarray(value)
@@ -26,11 +37,7 @@ def save(optimizer, path):
         for name, value in state.items()
     }
     saved["groups"] = [{k: schedules.to_json(v) for k, v in group.items()} for group in saved["groups"]]
-    header = {
-        "format": FORMAT, "version": VERSION, "optimizer": type(optimizer).__name__, "description": json.dumps(saved),
-    }  # fmt: skip
-    with atomic_path(path) as temporary:
-        save_file(tensors, temporary, header)
+    return saved, tensors
 
 
 def load(optimizer, path):
@@ -56,15 +63,20 @@ def load(optimizer, path):
     if header.get("optimizer") != type(optimizer).__name__:
         raise ValueError(f"{path}: the state of {header.get('optimizer')}, not of {type(optimizer).__name__}")
     try:
-        saved = json.loads(header["description"])
-        state = [[{} for _ in group["params"]] for group in optimizer.param_groups]
-        for key, value in tensors.items():
-            g, k, name = key.split(".", 2)
-            state[int(g)][int(k)][name] = value
-        groups = [{k: schedules.from_json(v) for k, v in group.items()} for group in saved["groups"]]
+        saved = unpacked(optimizer, json.loads(header["description"]), tensors)
     except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
         raise ValueError(f"{path}: its state is damaged, or that of other parameters: {error}") from None
+    optimizer.load_state_dict(saved)
+
+
+def unpacked(optimizer, description, tensors):
+    """What `Optimizer.load_state_dict` takes; *optimizer* is bound to parameters like those that were."""
+    state = [[{} for _ in group["params"]] for group in optimizer.param_groups]
+    for key, value in tensors.items():
+        g, k, name = key.split(".", 2)
+        state[int(g)][int(k)][name] = value
+    groups = [{k: schedules.from_json(v) for k, v in group.items()} for group in description["groups"]]
     if len(groups) == len(optimizer.param_groups):  # functions of the user are in no file: they stay what they are
         for mine, theirs in zip(optimizer.param_groups, groups, strict=True):
             theirs.update({k: mine[k] for k, v in theirs.items() if v is schedules.NOT_SAVED})
-    optimizer.load_state_dict({**saved, "groups": groups, "state": state})
+    return {**description, "groups": groups, "state": state}

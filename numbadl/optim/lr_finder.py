@@ -45,11 +45,11 @@ def lr_find(model, x, y, *, loss, optimizer, start=1e-6, end=1.0, steps=100, bat
     >>> 1e-3 < found.suggestion < 1
     True
     """
-    from ..train import fit as training  # which imports this package
+    from ..train.sources import Data  # which imports this package
 
     loss = find_loss(loss)
-    x, y = training._checked(model, x, y, loss, finite=True)
-    batch_size = min(arguments.integer("batch_size", batch_size), len(x))
+    data = Data(model, x, y, loss, finite=True)
+    batch_size = min(arguments.integer("batch_size", batch_size), len(data))
     arguments.number("start", start, above=True)
     arguments.number("end", end, low=start, above=True)
     arguments.integer("steps", steps, low=2)
@@ -60,7 +60,7 @@ def lr_find(model, x, y, *, loss, optimizer, start=1e-6, end=1.0, steps=100, bat
     kept = {key: to_host(value).copy() for key, value in model.state().items()}
     before, rates, losses = optimizer.state_dict(), [], []
     try:
-        batches = _batches(model, x, y, batch_size, np.random.default_rng(seed))
+        batches = _batches(model, data, batch_size, np.random.default_rng(seed))
         for k, (batch, target) in zip(range(steps), batches, strict=False):
             rate = start * (end / start) ** (k / (steps - 1))
             value, grad = loss.value_and_grad(model.forward(batch, training=True), target)
@@ -81,17 +81,14 @@ def lr_find(model, x, y, *, loss, optimizer, start=1e-6, end=1.0, steps=100, bat
     return LearningRates(rates, losses, _steepest(rates, losses))
 
 
-def _batches(model, x, y, size, rng):
+def _batches(model, data, size, rng):
     """Batches of rows in random order, for ever."""
     while True:
-        order = rng.permutation(len(x))
-        for first in range(0, len(x) - size + 1, size):
-            rows = order[first : first + size]
-            target = y[rows]
-            yield (
-                model.device.from_host(x[rows]),
-                target if target.dtype.kind in "iu" else model.device.from_host(target),
-            )
+        order = rng.permutation(len(data))
+        for first in range(0, len(data) - size + 1, size):
+            batch = data.take(order[first : first + size])
+            target = batch.y if batch.y.dtype.kind in "iu" else model.device.from_host(batch.y)
+            yield model.device.from_host(batch.x), target
 
 
 def _steepest(rates, losses):

@@ -320,6 +320,16 @@ class Optimizer:
                 launch.set_gradients([taken[k] for k in launch.places], [addresses[k] for k in launch.places])
         self._last = given if not frozen and all(a is b for a, b in zip(given, taken, strict=True)) else None
 
+    def learning_rate(self, param):
+        """That of the next update of *param*, one of the parameters or a part of one."""
+        self._require_bound()
+        start = address(param)
+        for group, memory in zip(self.param_groups, self._memory, strict=True):
+            for p in group["params"]:
+                if address(p) <= start < address(p) + max(p.size * p.dtype.itemsize, 1):
+                    return options.now(group, memory["step"] + 1)["lr"]
+        raise ValueError("param: is none of the optimiser's parameters")
+
     # -- averages ---------------------------------------------------------------------------------------------
     def eval(self):
         """Put the parameters that are good for predictions in place: those that the schedule-free rule averages.
@@ -366,13 +376,14 @@ class Optimizer:
         return {
             "steps": self.steps,
             "micro_steps": self._micro_steps,
+            "averaged": self._averaged,
             "groups": [{k: v for k, v in group.items() if k != "params"} for group in self.param_groups],
             "memory": [dict(memory) for memory in self._memory],
             "state": [[{k: to_host(v).copy() for k, v in s.items()} for s in group] for group in self._state],
         }
 
-    def load_state_dict(self, saved):
-        """Continue from what `state_dict` gave; the optimiser is bound to parameters of the same shapes."""
+    def check_state(self, saved):
+        """Raise ValueError for a state that `load_state_dict` does not take."""
         self._require_bound()
         if missing := {"steps", "micro_steps", "groups", "memory", "state"} - set(saved):
             raise ValueError(f"state: has no {sorted(missing)}")
@@ -384,7 +395,12 @@ class Optimizer:
             raise ValueError(f"state: shapes {given} do not fit the parameters' {shapes}")
         for options_of_group in saved["groups"]:
             self._check(options_of_group)
+
+    def load_state_dict(self, saved):
+        """Continue from what `state_dict` gave; the optimiser is bound to parameters of the same shapes."""
+        self.check_state(saved)
         self.steps, self._micro_steps = saved["steps"], saved["micro_steps"]
+        self._averaged = saved.get("averaged", False)  # whether the parameters that go with it are the averaged ones
         self._memory = [dict(memory) for memory in saved["memory"]]
         for group, options_of_group in zip(self.param_groups, saved["groups"], strict=True):
             group.update(options_of_group)

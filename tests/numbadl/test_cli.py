@@ -225,7 +225,7 @@ def test_interruption_is_quiet_and_leaves_nothing(capsys, monkeypatch):
 @pytest.mark.parametrize("epochs", [0, 2])
 def test_interruption_saves_what_was_learnt(capsys, monkeypatch, epochs):
     """Ctrl-C in the second step of an epoch; before the first whole epoch there is no curve to draw."""
-    begun, one_epoch, value_and_grad = [], nd.train.fit._epoch, type(nd.losses.mse).value_and_grad
+    begun, one_epoch, value_and_grad = [], nd.train.fit._epoch, type(nd.losses.mse).sum_count_and_grad
 
     def pressed(*arguments, **options):
         begun[-1] += 1
@@ -238,7 +238,7 @@ def test_interruption_saves_what_was_learnt(capsys, monkeypatch, epochs):
         return one_epoch(*arguments)
 
     monkeypatch.setattr(nd.train.fit, "_epoch", counted)
-    monkeypatch.setattr(type(nd.losses.mse), "value_and_grad", pressed)
+    monkeypatch.setattr(type(nd.losses.mse), "sum_count_and_grad", pressed)
     data = write_csv("data.csv", problem("regression")[0])
     assert run("train", "--data", data, "--target", "price", "--epochs", 9, "--batch-size", 45, "--quiet") == 130
     printed = capsys.readouterr()

@@ -45,6 +45,7 @@ def test_one_panel_holds_training_and_validation(tmp_path, monkeypatch):
         "training, last 0.25": LOSS,
         "validation, last 0.6": [1.1, 0.4, 0.6],
         "best 0.4, epoch 2": [0.4],
+        "overfits from epoch 2": [0, 1],  # from the bottom to the top of the panel
     }
     assert panels["accuracy"]["best 0.8, epoch 2"] == [0.8]
 
