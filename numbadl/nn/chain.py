@@ -2,7 +2,7 @@
 
 from .activations import ActivationLayer
 from .dropout import Dropout
-from .layer import Layer
+from .layer import Layer, axes_text
 from .layers import BatchNorm
 from .norms import NORMS
 from .spatial import Pool
@@ -41,11 +41,6 @@ def output_shapes(layers, shape=None):
             maker = f"layer {position}, {layer!r},"
         shapes.append(shape)
     return shapes
-
-
-def axes_text(shape):
-    """A shape, as messages and the summary show it."""
-    return ", ".join(map(str, shape))
 
 
 def activation_behind(layers):

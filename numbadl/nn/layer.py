@@ -1,5 +1,7 @@
 """What every layer is: parameters and gradients that may be views into a model's flat buffers, forward and backward."""
 
+import math
+
 import numpy as np
 
 from .. import _arguments as arguments
@@ -128,6 +130,11 @@ class Layer:
             found["_regularizer"] = {"l1": penalty.l1, "l2": penalty.l2, "proximal": penalty.proximal}
         return found
 
+    def summary_rows(self, name, before, shape):
+        """Rows of a model's summary, (name, layer, output, parameters), given the shapes of input and output, or None."""
+        count = sum(math.prod(s) for s in self.shapes().values())
+        return [(name, repr(self), "" if shape is None else f"(N, {axes_text(shape)})", f"{count:,}")]
+
     # -- what forward and backward share -------------------------------------------------------------------------
     def _check_input(self, x):
         """x is an array of the layer's dtype, on its device."""
@@ -163,6 +170,11 @@ class Layer:
 
     def __repr__(self):
         return f"{type(self).__name__}({', '.join(f'{k}={v!r}' for k, v in self.config().items())})"
+
+
+def axes_text(shape):
+    """A shape, as messages and the summary show it."""
+    return ", ".join(map(str, shape))
 
 
 def described(description):

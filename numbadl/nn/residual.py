@@ -113,6 +113,16 @@ class Residual(Layer):
     def input_shape(self):
         return self.layers[0].input_shape()
 
+    def summary_rows(self, name, before, shape):
+        """A row for the block, whose parameters are those of the rows below it: its layers, and the projection."""
+        shapes = [*output_shapes(self.layers, before), shape]
+        ((_, _, output, _),) = super().summary_rows(name, before, shape)
+        rows = [(name, "Residual", output, "")]
+        befores = [before, *shapes[: len(self.layers) - 1], before]
+        for (part, layer), *given in zip(self._parts().items(), befores, shapes, strict=False):
+            rows += layer.summary_rows(f"{name}.{part}", *given)
+        return rows
+
     def __repr__(self):
         projection = "" if self.projection is None else f", projection={self.projection!r}"
         return f"Residual({self.layers!r}{projection})"

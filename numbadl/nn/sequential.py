@@ -8,7 +8,6 @@ from .. import arrays
 from ..train import fit as training
 from .chain import (
     activation_behind,
-    axes_text,
     backward_through,
     check_layers,
     collect,
@@ -149,17 +148,10 @@ class Sequential(Layer):
 
     def summary(self):
         """A table of the layers, their outputs' shapes and their numbers of parameters."""
-        rows = [("layer", "", "output", "parameters")]
+        rows, before = [("layer", "", "output", "parameters")], None
         for position, (layer, shape) in enumerate(zip(self.layers, self._output_shapes(), strict=True)):
-            count = sum(math.prod(s) for s in layer.shapes().values())
-            rows.append(
-                (
-                    str(position),
-                    repr(layer),
-                    "" if shape is None else f"(N, {axes_text(shape)})",
-                    f"{count:,}",
-                )
-            )
+            rows += layer.summary_rows(str(position), before, shape)
+            before = shape
         widths = [max(len(row[k]) for row in rows) for k in range(4)]
         lines = [
             f"{a:<{widths[0]}}  {b:<{widths[1]}}  {c:<{widths[2]}}  {d:>{widths[3]}}".rstrip() for a, b, c, d in rows

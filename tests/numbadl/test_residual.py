@@ -71,6 +71,18 @@ def test_moving_to_another_dtype(rng):
     np.testing.assert_allclose(after, before, rtol=1e-4, atol=1e-5)
 
 
+def test_summary_has_a_row_for_each_layer_of_a_block():
+    block = [nn.Linear(6, 3), nn.ReLU(), nn.Residual([nn.Linear(3, 3, bias=False)]), nn.Linear(3, 2)]
+    lines = nn.Sequential(nn.Linear(4, 6), nn.Residual(block, nn.Linear(6, 2))).summary().splitlines()
+    names = ["0", "1", "1.0", "1.1", "1.2", "1.2.0", "1.3", "1.projection"]
+    assert [line.split()[0] for line in lines[1:-1]] == names
+    assert lines[2].split()[1:] == ["Residual", "(N,", "2)"]
+    outputs = [int(line[line.index("(N, ") + 4 :].split(")")[0]) for line in lines[1:-1]]
+    assert outputs == [6, 2, 3, 3, 3, 3, 2, 2]
+    counts = [line.split()[-1] for line in lines[1:-1] if "Residual" not in line]
+    assert list(map(int, counts)) == [30, 21, 0, 9, 8, 14] and lines[-1].startswith("82 parameters")
+
+
 def test_errors():
     for wrong, got in ((nn.ReLU(), "ReLU"), ("relu", "str"), ([], "no layers")):
         with pytest.raises(TypeError, match=f"layers: got {got}, accepted are lists of layers"):
