@@ -99,7 +99,7 @@ def gradient_norms(monitor, path):
         panel.plot(epochs, shown, color=colour, linewidth=1.5, marker="o" if len(epochs) == 1 else None, label=name)
     panel.set_yscale("log")
     _dress(panel, "norm of the gradient")
-    panel.legend(frameon=False, fontsize=9, labelcolor=INK)
+    panel.legend(frameon=False, fontsize=9, labelcolor=INK, loc="center left", bbox_to_anchor=(1, 0.5))
     return _saved(figure, path)
 
 

@@ -208,7 +208,12 @@ class ModelCheckpoint(_Monitor):
 
     def on_checkpoint(self, model, history):
         if self._due:
-            path = str(self.path).format(epoch=history.epochs[-1], **history.last())
+            known = {"epoch": history.epochs[-1], **history.last()}
+            try:
+                path = str(self.path).format(**known)
+            except (KeyError, IndexError, ValueError) as error:
+                names = ", ".join(known)
+                raise ValueError(f"path: got {self.path}, accepted in braces are {names} ({error!r})") from None
             model.save(path, optimizer=self.training.optimizer, history=history, callbacks=self.training.callbacks)
 
     def state_dict(self):

@@ -87,6 +87,11 @@ def test_checkpoints(tmp_path):
     assert repr(saved) == repr(model)
 
 
+def test_a_checkpoints_name_has_what_is_measured(tmp_path):
+    with pytest.raises(ValueError, match="path: got .*accepted in braces are epoch, loss, mae"):
+        run(train.ModelCheckpoint(tmp_path / "{val_loss}.safetensors"), epochs=1)
+
+
 def test_a_folder_that_cannot_be_written_is_known_before_training(tmp_path):
     (tmp_path / "file").write_text("")
     for kind in (train.ModelCheckpoint, train.CSVLogger):
