@@ -12,7 +12,7 @@ import itertools
 
 import numpy as np
 
-from .compile import function, kernel
+from .compile import building, function, kernel
 from .pool import parallel
 from .stores import past_cache_pays, storing
 from .vector import (
@@ -36,8 +36,11 @@ MOST_BLOCKS = 256  # of images
 
 def build(spec):
     """The kernel of a `Channel`: inputs and outputs (N, C, S), channel inputs, channel outputs (C,), scalars, constants."""
-    parts = _parts(spec)
-    by_row, by_run = _build_rows(spec, *parts), _build_runs(spec, *parts)
+    parts, found = _parts(spec), []
+    for part, build_part in ((".rows", _build_rows), (".runs", _build_runs)):
+        with building(spec, part):
+            found.append(build_part(spec, *parts))
+    by_row, by_run = found
 
     def run(*arguments):
         (by_row if arguments[0].shape[2] == 1 else by_run)(*arguments)
