@@ -85,7 +85,7 @@ class AlphaDropout:
 
     def __call__(self, x, p=0.5, seed=0, offset=0, out=None, *, start=0):
         stream = stream_of(seed, offset, start)
-        if p == 1:
+        if arguments.number("p", p, high=1) == 1:
             return _dropped({"x": x}, p, stream, out, _kept_scale)
         return _dropped({"x": x}, p, stream, out, self._scalars, "alpha_dropout")
 

@@ -47,7 +47,10 @@ def normal(shape, mean=0.0, std=1.0, seed=0, offset=0, dtype=np.float32, *, star
 
 def _fill(name, shape, parameters, stream, dtype, out):
     for parameter, value in parameters.items():
-        arguments.number(parameter, value, low=-math.inf)
+        arguments.number(parameter, value, low=0 if parameter == "std" else -math.inf)
+    low, high = parameters.get("low", 0), parameters.get("high", 0)
+    if low > high:
+        raise ValueError(f"low: got {low}, which is above high, {high}")
     if out is None:
         out = np.empty(shape, dtype)
         check(dtype=out)
@@ -58,6 +61,9 @@ def _fill(name, shape, parameters, stream, dtype, out):
             raise ValueError(f"out: got shape {tuple(out.shape)}, expected {expected}")
         if isinstance(out, np.ndarray) and not out.flags.carray:
             raise ValueError("out: has to be a writeable, C-contiguous array")
+    for value in (*parameters.values(), high - low):
+        if abs(value) > float(np.finfo(out.dtype).max):
+            raise ValueError(f"{', '.join(parameters)}: got {tuple(parameters.values())}, too large for {out.dtype}")
     if out.size:
         device = device_of(out)
         device.prepare(out.size)

@@ -4,12 +4,12 @@ import functools
 
 import numpy as np
 
-from .arrays import check, check_shape, device_of, to_host
+from .arrays import check, check_out, check_shape, device_of, share_memory, to_host
 from .elementwise import by_channel
 from .functional import FUNCTIONS
 from .fuse import Chain
 from .kernels.scalar.fused_norm import fused_batch_norm
-from .normalization import Behind, backward, check_channels, forward, momentum_of
+from .normalization import Behind, backward, check_channels, check_saved, forward, momentum_of
 
 
 def fuse_batch_norm(*stages):
@@ -80,10 +80,12 @@ class FusedBatchNorm(Chain):
 
         The gradient of a residual behind which nothing changes it is *grad* itself.
         """
+        check_saved(saved)
         behind, plan = self._behind(x, operands), self._plan
         channels = check_channels(x, weight=weight, bias=bias)
-        if out is grad and not all(plan.wanted):
-            check(grad=grad)
+        check(x=x, grad=grad)
+        if out is not None and not all(plan.wanted) and share_memory(out, grad):
+            check_out(out, x, grad=grad)
             grad = FUNCTIONS["identity"](grad)  # it is a residual's gradient, too
         given = [saved.shift, saved.delta, saved.rstd, saved.scale, channels.constant(bias, 0)]
         outs = (out, *[None] * sum(plan.wanted))

@@ -92,6 +92,7 @@ class BatchNorm:
         dx : array like x
         dweight, dbias : array (C,); None for what forward had as None
         """
+        check_saved(saved)
         operands = [saved.shift, saved.delta, saved.rstd]
         (dx,), (dweight, dbias) = backward(BACKWARD_KERNELS, grad, x, weight, saved, operands, (out,))
         return dx, None if weight is None else dweight, dbias if saved.has_bias else None
@@ -168,6 +169,12 @@ def backward(kernels, grad, x, weight, saved, operands, outs, behind=NOTHING):
         for total in totals:
             device.copy(total, device.zeros(total.shape, total.dtype))
     return outs, totals
+
+
+def check_saved(saved):
+    """Raise TypeError unless *saved* is what a forward gave."""
+    if not isinstance(saved, BatchNormSaved):
+        raise TypeError(f"saved: got {arguments.shown(saved)}, accepted is what forward gave")
 
 
 def momentum_of(momentum, num_batches_tracked, training):

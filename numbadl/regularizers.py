@@ -20,7 +20,7 @@ import math
 import numpy as np
 
 from . import _arguments as arguments
-from .arrays import check, check_out, check_shape, device_of
+from .arrays import check, check_out, check_shape, device_of, share_memory
 from .elementwise import Channels, elementwise, reduced, run_any
 
 
@@ -69,8 +69,8 @@ class L1L2:
         device = device_of(w)
         if out is not None:
             check_out(out, w)
-            if out is w:
-                raise ValueError("out: may not be w itself")
+            if share_memory(out, w):
+                raise ValueError("out: may not share memory with w")
             device.copy(out, np.zeros(out.shape, out.dtype))
         else:
             out = device.zeros(w.shape, w.dtype)
@@ -123,9 +123,9 @@ class L1L2:
         for k, (w, grad) in enumerate(zip(weights, grads, strict=True)):
             check(**{f"params[{k}]": w, f"grads[{k}]": grad})
             check_shape(f"grads[{k}]", grad, w.shape, "that of the parameter")
-            check_out(grad, w, f"grads[{k}]", params=w)
-            if grad is w:
-                raise ValueError(f"grads[{k}]: is the parameter itself")
+            check_out(grad, w, f"grads[{k}]")
+            if share_memory(grad, w):
+                raise ValueError(f"grads[{k}]: shares memory with the parameter")
         return weights, grads
 
     def __repr__(self):

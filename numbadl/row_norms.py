@@ -66,6 +66,8 @@ class _RowNorm:
         dx : array like x
         dweight, dbias : arrays like weight and bias; None for what forward had as None
         """
+        if not isinstance(saved, RowNormSaved) or len(saved.values) != self._saved:
+            raise TypeError(f"saved: got {arguments.shown(saved)}, accepted is what {self.__name__} gave")
         rows = saved.rows
         check(x=x, grad=grad)
         check_shape("x", x, rows.shape, "that of forward's x")

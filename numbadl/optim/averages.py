@@ -3,6 +3,8 @@
 from .. import _arguments as arguments
 from ..arrays import check, device_of, to_host
 from ..kernels.catalog import EXCHANGE, TOWARDS
+from .gradients import Apart
+from .groups import updatable
 from .tensors import Tensors
 
 
@@ -37,7 +39,10 @@ class WeightAverage:
         if decay is not None:
             arguments.number("decay", decay, high=1, below=True)
         self.params = arguments.array_list("params", getattr(params, "flat_parameters", params))
-        check(**{f"params[{k}]": p for k, p in enumerate(self.params)})
+        if not self.params:
+            raise ValueError("params: got no arrays")
+        check(**{f"params[{k}]": p for k, p in enumerate(map(updatable, self.params))})
+        Apart(self.params)
         self.decay, self.updates = decay, 0
         self.averages = [device_of(p).from_host(to_host(p).copy()) for p in self.params]
         self._tensors = Tensors([self.averages, self.params])
@@ -62,6 +67,7 @@ class WeightAverage:
             given = saved.get(f"mean.{k}")
             if given is None or given.shape != average.shape or given.dtype != average.dtype:
                 raise ValueError(f"saved: its mean {k} does not fit the parameters, of shape {average.shape}")
+        updates = arguments.integer("saved: updates", saved.get("updates"), low=0)
         for k, average in enumerate(self.averages):
             device_of(average).copy(average, saved[f"mean.{k}"])
-        self.updates = saved["updates"]
+        self.updates = updates

@@ -1,11 +1,11 @@
 """Gradient clipping, in place: by global norm and by value."""
 
-import math
-
 import numpy as np
 
 from .. import _arguments as arguments
 from ..arrays import check, device_of
+from ..norms import norm
+from .gradients import Apart, factor
 
 
 def _flat(grads):
@@ -14,13 +14,14 @@ def _flat(grads):
         check(**{f"grads[{k}]": array})
         if isinstance(array, np.ndarray) and not array.flags.carray:
             raise ValueError(f"grads[{k}]: has to be a writeable, C-contiguous array, because it is changed in place")
+    Apart(given, "grads")
     return [array.reshape(-1) for array in given if array.size]
 
 
 def clip_grad_norm_(grads, max_norm):
     """Scale gradients so that their norm over all of them is at most *max_norm*; returns the norm before.
 
-    A norm of NaN or inf makes all gradients NaN or 0, as in PyTorch.
+    A norm of NaN makes all gradients NaN, as in PyTorch. The norm is found where the sum of squares overflows, too.
 
     Parameters
     ----------
@@ -37,11 +38,11 @@ def clip_grad_norm_(grads, max_norm):
     """
     arguments.number("max_norm", max_norm, above=True, finite=False)
     flat = _flat(grads)
-    total = math.sqrt(math.fsum(_run("sum_of_squares", a) for a in flat)) if flat else 0.0
-    factor = max_norm / (total + 1e-6)
-    if not factor >= 1:
+    total = norm(flat) if flat else 0.0
+    scale = factor(total, max_norm)
+    if not scale >= 1:
         for a in flat:
-            _run("scaled", a, a, a.dtype.type(factor))
+            _run("scaled", a, a, a.dtype.type(scale))
     return total
 
 

@@ -9,13 +9,13 @@ from .tensors import address
 
 
 class Apart:
-    """Where parameters lie in memory. Raises ValueError if two of them overlap."""
+    """Where parameters, or gradients to be written, lie in memory. Raises ValueError if two of them overlap."""
 
-    def __init__(self, arrays):
+    def __init__(self, arrays, name="params"):
         ends = sorted((address(a), address(a) + a.size * a.dtype.itemsize) for a in arrays if a.size)
         self.starts, self.ends = [start for start, _ in ends], [end for _, end in ends]
         if any(end > start for end, start in zip(self.ends, self.starts[1:], strict=False)):
-            raise ValueError("params: the same array stands in two places, or two of them overlap")
+            raise ValueError(f"{name}: the same array stands in two places, or two of them overlap")
 
     def overlap(self, start, count):
         """Whether *count* bytes from *start* on overlap a parameter."""
@@ -46,6 +46,8 @@ def matched(given, params, apart, writes, frozen=()):
             raise ValueError(f"grads[{k}]: shares memory with a parameter")
         taken.append(grad)
         addresses.append(start)
+    if writes:
+        Apart([grad for grad in taken if grad is not None], "grads")
     return taken, addresses
 
 

@@ -93,7 +93,9 @@ def _batches(model, data, size, rng):
 
 def _steepest(rates, losses):
     """The rate where the loss fell fastest against the logarithm of the rate, on the way to its minimum."""
-    last = int(np.argmin(losses)) + 1
+    finite = np.isfinite(losses)
+    rates, losses = np.array(rates)[finite], np.array(losses)[finite]
+    last = int(np.argmin(losses)) + 1 if losses.size else 0
     if last < 3:
-        return rates[0]
-    return rates[int(np.argmin(np.gradient(np.array(losses[:last]), np.log(rates[:last]))))]
+        return float(rates[0]) if rates.size else math.nan
+    return float(rates[int(np.argmin(np.gradient(losses[:last], np.log(rates[:last]))))])

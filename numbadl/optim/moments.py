@@ -234,3 +234,8 @@ class ScheduleFreeAdamW(Optimizer):
     """
 
     name = "schedule_free"
+
+    def _check(self, h):
+        super()._check(h)
+        if h["betas"][0] == 0:
+            raise ValueError(f"betas: got {tuple(h['betas'])}, accepted is a first one above 0: eval divides by it")

@@ -324,10 +324,11 @@ class Optimizer:
         """That of the next update of *param*, one of the parameters or a part of one."""
         self._require_bound()
         start = address(param)
-        for group, memory in zip(self.param_groups, self._memory, strict=True):
-            for p in group["params"]:
+        for launch in self._launches:
+            for p in launch.params:
                 if address(p) <= start < address(p) + max(p.size * p.dtype.itemsize, 1):
-                    return options.now(group, memory["step"] + 1)["lr"]
+                    group, memory = self.param_groups[launch.group], self._memory[launch.group]
+                    return self._of_rule(launch, options.now(group, memory["step"] + 1))["lr"]
         raise ValueError("param: is none of the optimiser's parameters")
 
     # -- averages ---------------------------------------------------------------------------------------------

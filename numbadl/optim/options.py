@@ -62,6 +62,7 @@ def check_whole(h):
 def now(group, t):
     """A group's hyperparameters for its update number *t*: with a number for the learning rate."""
     if not callable(group["lr"]):
+        arguments.number("lr", group["lr"])
         return group
     lr = group["lr"](t - 1)
     if not (isinstance(lr, (int, float, np.floating)) and 0 <= lr < math.inf):

@@ -24,6 +24,8 @@ import dataclasses
 import math
 from dataclasses import dataclass
 
+import numpy as np
+
 from .. import _arguments as arguments
 
 NOT_SAVED = object()  # in place of a function of the user
@@ -211,6 +213,11 @@ class ReduceOnPlateau:
 
     def step(self, measure):
         """Look at the measure after an epoch."""
+        if isinstance(measure, bool) or not isinstance(measure, (int, float, np.integer, np.floating)):
+            raise TypeError(f"measure: got {arguments.shown(measure)}, accepted are numbers")
+        for group in self.optimizer.param_groups:
+            if callable(group["lr"]):
+                raise TypeError(f"lr: got {group['lr']!r}, accepted beside ReduceOnPlateau are numbers")
         if self._is_better(measure):
             self.best, self.bad = measure, 0
         else:
@@ -219,14 +226,14 @@ class ReduceOnPlateau:
             self.waiting, self.bad = self.waiting - 1, 0
         if self.bad > self.patience:
             for group in self.optimizer.param_groups:
-                if callable(group["lr"]):
-                    raise TypeError(f"lr: got {group['lr']!r}, accepted beside ReduceOnPlateau are numbers")
                 lr = max(group["lr"] * self.factor, self.min_lr)
                 if group["lr"] - lr > self.eps:
                     group["lr"] = lr
             self.waiting, self.bad = self.cooldown, 0
 
     def _is_better(self, measure):
+        if measure != measure:
+            return False  # NaN is never better
         sign = 1 if self.mode == "max" else -1
         if self.threshold_mode == "rel":
             return sign * measure > sign * self.best * (1 + sign * self.threshold) if math.isfinite(self.best) else True
