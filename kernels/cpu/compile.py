@@ -52,17 +52,8 @@ _prefix, _build_lock = "", threading.RLock()
 
 def function(fn):
     """Compile *fn* as a part of kernels: inlined or called by them, never cached by itself."""
-    return _dispatcher(fn)
-
-
-def _dispatcher(fn):
     fn.__qualname__ = _prefix + fn.__qualname__
-    _kept.append(njit(**OPTIONS)(fn))
-    return _kept[-1]
-
-
-# A dispatcher that is collected takes its entry points out of Numba's tables, also where a later one has the same.
-_kept = []
+    return njit(**OPTIONS)(fn)
 
 
 def kernel(declaration, part=""):
@@ -73,7 +64,8 @@ def kernel(declaration, part=""):
     """
 
     def decorate(fn):
-        dispatcher = _dispatcher(fn)
+        fn.__qualname__ = _prefix + fn.__qualname__
+        dispatcher = njit(**OPTIONS)(fn)
         dispatcher._cache = KernelCache(declaration.name + part, fn, declaration)
         compile_for_args = dispatcher._compile_for_args
 

@@ -19,6 +19,7 @@ from numba.extending import intrinsic
 _I64 = ir.IntType(64)
 BLOCK = 64  # elements per streamed block: whole cache lines for every dtype
 LINE = 64  # bytes
+LANES = 64  # sums that are added to side by side
 SUM_BLOCK = 1 << 12  # elements whose terms are added to each other before they are added to the rest
 
 
@@ -247,7 +248,8 @@ class _Element:
     def __init__(self, context, fn, sources, scalars):
         fn = fn if isinstance(fn, types.Type) else context.resolve_value_type(fn)
         self.fn, self.pointee = fn, [getattr(p, "dtype", p) for p in sources.types]
-        self.signature = fn.get_call_type(context, (*self.pointee, *scalars.types), {})
+        self.scalars = scalars.types
+        self.signature = fn.get_call_type(context, (*self.pointee, *self.scalars), {})
         result = self.signature.return_type
         self.results = list(result.types) if isinstance(result, types.BaseTuple) else [result]
         self.single = not isinstance(result, types.BaseTuple)
@@ -267,6 +269,9 @@ class _Element:
         *fixed, last = self.signature.args
         if isinstance(last, (types.StarArgTuple, types.StarArgUniTuple)):  # of a function of (x, *parameters)
             operands = [*operands[: len(fixed)], cx.make_tuple(builder, last, operands[len(fixed) :])]
+        # Numba keeps this code for the next kernel of the same types, and the function's entry point with its type, which CUDA
+        # shares: what was compiled last, for a GPU perhaps, would be called. So it is looked up again.
+        self.fn.get_call_type(cx.typing_context, (*self.pointee, *self.scalars), {})
         value = cx.get_function(self.fn, self.signature)(builder, operands)
         return [value] if self.single else cgutils.unpack_tuple(builder, value)
 
@@ -415,9 +420,10 @@ class _Reduction:
 
     The first *outputs* values are not combined, but stored.
 
-    Additions may be re-associated within a block, and only there: which elements meet in which lane depends on the count and the
-    machine's vectors, never on threads. "max" is IEEE 754-2019's maximum: NaN wins. "top" takes half its instructions, and
-    compares floats by their bits, as integers: a NaN wins or loses, by its sign.
+    Element i of a block of a sum is added to lane i % LANES, and lanes are added to each other two by two: an order that is
+    written down, which no compiler changes (what it was free to re-associate had other bits in the process that compiled it
+    than in those that loaded it), and which is the same for vectors of any width. "max" is IEEE 754-2019's maximum: NaN wins.
+    "top" takes half its instructions, and compares floats by their bits, as integers: a NaN wins or loses, by its sign.
     """
 
     def __init__(self, context, combine, fn, sources, scalars, outputs=0):
@@ -431,25 +437,24 @@ class _Reduction:
         totals = [cgutils.alloca_once_value(builder, value) for value in initial]
         for slot, value in zip(totals, initial, strict=True):
             builder.store(value, slot)
+        block = self._sums if self.combine == "sum" else self._largest
         blocks = builder.sdiv(builder.add(count, _I64(SUM_BLOCK - 1)), _I64(SUM_BLOCK))
         with cgutils.for_range(builder, blocks, intp=_I64) as loop:
             first = builder.mul(loop.index, _I64(SUM_BLOCK))
             left = builder.sub(count, first)
             size = builder.select(builder.icmp_signed("<", left, _I64(SUM_BLOCK)), left, _I64(SUM_BLOCK))
             moved = [_moved(builder, p, first) for p in sources]
-            found = self._block(
-                cx, builder, size, moved, scalars, [_moved(builder, p, first) for p in kept], kept_types, initial
-            )
+            targets = [_moved(builder, p, first) for p in kept]
+            found = block(cx, builder, size, moved, scalars, targets, kept_types, initial)
             for slot, value in zip(totals, found, strict=True):
                 builder.store(self._join(builder, builder.load(slot), value), slot)
         found = [builder.load(slot) for slot in totals]
         if self.combine != "top":
             return found
-        return [
-            builder.bitcast(_ordered(builder, k), cx.get_value_type(t)) for k, t in zip(found, self.types, strict=True)
-        ]
+        types_of = zip(found, self.types, strict=True)
+        return [builder.bitcast(_ordered(builder, k), cx.get_value_type(t)) for k, t in types_of]
 
-    def _block(self, cx, builder, count, sources, scalars, kept, kept_types, initial):
+    def _largest(self, cx, builder, count, sources, scalars, kept, kept_types, initial):
 
         def body(i, mark, totals):
             found = self.element.call(cx, builder, self.element.load(cx, builder, sources, i, mark) + scalars)
@@ -459,6 +464,57 @@ class _Reduction:
 
         return _independent_loop(builder, count, body, initial)
 
+    def _sums(self, cx, builder, count, sources, scalars, kept, kept_types, initial):
+        lanes = []
+        for zero in initial:
+            space = cgutils.alloca_once(builder, ir.ArrayType(zero.type, LANES))
+            space.align = LINE
+            lanes.append(builder.bitcast(space, zero.type.as_pointer()))
+
+        def clear(i, mark, carried):
+            for lane, zero in zip(lanes, initial, strict=True):
+                mark(builder.store(zero, builder.gep(lane, [i], inbounds=True)))
+
+        def add(first, size):
+            moved, targets = ([_moved(builder, p, first) for p in pointers] for pointers in (sources, kept))
+
+            def body(i, mark, carried):
+                found = self.element.call(cx, builder, self.element.load(cx, builder, moved, i, mark) + scalars)
+                self.element.store(cx, builder, found[: len(kept)], targets, kept_types, i, mark)
+                for lane, value in zip(lanes, found[self.outputs :], strict=True):
+                    place = builder.gep(lane, [i], inbounds=True)
+                    before = builder.load(place)
+                    mark(before)
+                    mark(builder.store(builder.fadd(before, value), place))
+
+            _independent_loop(builder, size, body)
+
+        def fold(width):
+            def body(i, mark, carried):
+                for lane in lanes:
+                    place = builder.gep(lane, [i], inbounds=True)
+                    pair = (
+                        builder.load(place),
+                        builder.load(builder.gep(lane, [builder.add(i, _I64(width))], inbounds=True)),
+                    )
+                    for access in pair:
+                        mark(access)
+                    mark(builder.store(builder.fadd(*pair), place))
+
+            _independent_loop(builder, _I64(width), body)
+
+        _independent_loop(builder, _I64(LANES), clear)
+        whole = builder.sdiv(count, _I64(LANES))
+        with cgutils.for_range(builder, whole, intp=_I64) as loop:
+            add(builder.mul(loop.index, _I64(LANES)), _I64(LANES))
+        done = builder.mul(whole, _I64(LANES))
+        add(done, builder.sub(count, done))
+        width = LANES // 2
+        while width:
+            fold(width)
+            width //= 2
+        return [builder.load(lane) for lane in lanes]
+
     def _keyed(self, builder, value):
         """What *value* is combined as: itself, or an integer."""
         if self.combine != "top":
@@ -467,7 +523,7 @@ class _Reduction:
 
     def _join(self, builder, total, value):
         if self.combine == "sum":
-            return builder.fadd(total, value, flags=("reassoc", "nsz"))
+            return builder.fadd(total, value)
         if self.combine == "max":
             return _maximum(builder, total, value)
         return builder.select(builder.icmp_signed(">", value, total), value, total)

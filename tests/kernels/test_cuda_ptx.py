@@ -1,5 +1,6 @@
 """What the compiler made of the CUDA kernels, on a machine without a GPU: PTX for sm_80 and sm_90, and its assembly."""
 
+import dataclasses
 import re
 from types import SimpleNamespace
 
@@ -15,7 +16,8 @@ from numbadl.kernels.scalar.updates import UPDATES
 
 pytest.importorskip("numba_cuda", reason="numba-cuda is not installed: pip install 'numbadl[cuda]'")
 
-from numbadl.kernels import cuda
+from numbadl.kernels import cpu, cuda
+from numbadl.kernels.cpu import compile as cpu_compile
 from numbadl.kernels.cuda import compile
 
 if compile.SIMULATOR:
@@ -203,3 +205,18 @@ def test_arrays_of_any_shape_share_one_compilation(launches):
         run(StandIn(shape, np.float32), StandIn(shape, np.float32))
     kernel = launches[0][0]
     assert len({tuple(kernel.dispatcher.typeof_pyval(a) for a in given) for _, given in launches}) == 1
+
+
+def test_a_cpu_kernel_of_a_function_that_was_compiled_for_a_gpu(launches, monkeypatch):
+    """Numba keeps one entry point with a function, that of the last target; kernels of the same types keep their code."""
+    monkeypatch.setattr(cpu_compile, "cache_folder", lambda: None)
+    x, declaration = np.ones(10, np.float32), catalog()["softsign"]
+
+    def on_cpu(name):
+        y = np.empty_like(x)
+        cpu.build(dataclasses.replace(declaration, name=name))(x, y)
+        return y[0]
+
+    assert on_cpu("softsign.before") == 0.5
+    assert list(compiled(declaration, np.float32, launches))
+    assert on_cpu("softsign.after") == 0.5

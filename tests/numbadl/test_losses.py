@@ -49,7 +49,7 @@ def make(name, shape, dtype, rng, scale=3):
     return prediction, target.astype(dtype)
 
 
-def check_value(value, name, prediction, target, reduction="mean", ulps=16, **options):
+def check_value(value, name, prediction, target, reduction="mean", ulps=8, **options):
     """Within some units in the last place of the sum of the sizes of the terms."""
     expected, _ = ref.loss(name, prediction, target, reduction, **options)
     terms, _ = ref.loss(name, prediction, target, "none", **options)
