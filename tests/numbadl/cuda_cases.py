@@ -399,3 +399,39 @@ def test_a_step_is_refused_as_on_the_cpu():
     for array, size in zip(there, (3, 2), strict=True):
         np.testing.assert_array_equal(cuda.to_host(array), np.ones(size))
     assert optimizer.steps == 0
+
+
+@pytest.mark.parametrize("name", ["swiglu", "geglu", "reglu"])
+def test_gated_units_are_those_of_the_cpu(name, rng):
+    function, (x, gate, grad) = getattr(nd, name), rng.normal(size=(3, 4, 6)).astype(np.float32)
+    there = [cuda.to_device(a) for a in (x, gate, grad)]
+    np.testing.assert_allclose(cuda.to_host(function(*there[:2])), function(x, gate), rtol=1e-6, atol=1e-6)
+    found = function.backward(there[2], *there[:2])
+    for mine, theirs in zip(found, function.backward(grad, x, gate), strict=True):
+        np.testing.assert_allclose(cuda.to_host(mine), theirs, rtol=1e-5, atol=1e-6)
+
+
+def test_glu_and_maxout_are_those_of_the_cpu(rng):
+    x = rng.normal(size=(4, 6)).astype(np.float32)
+    there = cuda.to_device(x)
+    y = nd.glu(x, axis=0)
+    np.testing.assert_allclose(cuda.to_host(nd.glu(there, axis=0)), y, rtol=1e-6)
+    dx = nd.glu.backward(cuda.to_device(y), there, axis=0)
+    np.testing.assert_allclose(cuda.to_host(dx), nd.glu.backward(y, x, axis=0), rtol=1e-5, atol=1e-6)
+    with pytest.raises(ValueError, match="axis: got 1, accepted is 0 for CUDA arrays"):
+        nd.glu(there, axis=1)
+    y = nd.maxout(x, 3)
+    np.testing.assert_array_equal(cuda.to_host(nd.maxout(there, 3)), y)
+    dx = nd.maxout.backward(cuda.to_device(y), there, 3)
+    np.testing.assert_array_equal(cuda.to_host(dx), nd.maxout.backward(y, x, 3))
+
+
+def test_apl_is_that_of_the_cpu(rng):
+    x, grad = rng.normal(size=(2, 5, 3, 4)).astype(np.float32)
+    a, b = rng.normal(size=(2, 2, 3)).astype(np.float32)
+    there = [cuda.to_device(v) for v in (x, a, b)]
+    np.testing.assert_allclose(cuda.to_host(nd.apl(*there)), nd.apl(x, a, b), rtol=1e-5, atol=1e-6)
+    found = nd.apl.backward(cuda.to_device(grad), *there)
+    for mine, theirs in zip(found, nd.apl.backward(grad, x, a, b), strict=True):
+        mine = mine if isinstance(mine, np.ndarray) else cuda.to_host(mine)
+        np.testing.assert_allclose(mine, theirs, rtol=1e-5, atol=1e-5)
