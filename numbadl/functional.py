@@ -48,8 +48,12 @@ class RowFunction:
         device.prepare(first.size)
         name = self.__name__ + ".masked" * len(masks) + what
         given = (*inputs.values(), *masks)
-        if device.name == "cpu" and axis < first.ndim - 1 and _beside_each_other(name, axis, *given, out):
-            device.kernel(Columns(catalog()[name]))(*[columns_of(a, axis) for a in (*given, out)])
+        if device.name == "cpu" and axis < first.ndim - 1 and _beside_each_other(name, axis, first.shape):
+            dense = [np.require(a, requirements="CA") for a in given]
+            result = out if out.flags.carray else np.empty(out.shape, out.dtype)
+            device.kernel(Columns(catalog()[name]))(*[columns_of(a, axis) for a in (*dense, result)])
+            if result is not out:
+                np.copyto(out, result)
             return out
         direct = device.name == "cuda" or (axis == first.ndim - 1 and out.flags.carray)
         result = rows_of(out, axis) if direct else np.empty(rows_of(out, axis).shape, out.dtype)
@@ -60,10 +64,9 @@ class RowFunction:
         return out
 
 
-def _beside_each_other(name, axis, *arrays):
-    """Whether the columns along *axis* lie side by side in memory, and enough of them for vectors."""
-    wide = math.prod(arrays[0].shape[axis + 1 :]) >= FEWEST_COLUMNS
-    return wide and Columns.take(catalog()[name]) and all(a.flags.c_contiguous and a.flags.aligned for a in arrays)
+def _beside_each_other(name, axis, shape):
+    """Whether enough columns along *axis* lie side by side for vectors; by the shape alone: any layout gives the same bits."""
+    return math.prod(shape[axis + 1 :]) >= FEWEST_COLUMNS and Columns.take(catalog()[name])
 
 
 def _mask_like(x, mask, name):

@@ -133,7 +133,7 @@ def test_an_edit_recompiles_what_depends_on_it(tmp_path):
     assert finish(start(cache, *names, PYTHONPATH=str(site)))["compilations"] == "0"
 
 
-@pytest.mark.parametrize("damage", [b"", b"not a pickle", None])
+@pytest.mark.parametrize("damage", [b"not a pickle", *(pytest.param(d, marks=pytest.mark.slow) for d in (b"", None))])
 def test_a_damaged_file_is_compiled_again(tmp_path, damage):
     finish(start(tmp_path, "relu"))
     (path,) = tmp_path.glob("relu-*.kernel")

@@ -28,9 +28,7 @@ def run_cases(selected, simulator):
 
 
 # Of each loop shape and of each kind of public function some: what the quick tests run.
-SOME = (
-    "relu or dropout or softmax or cross_entropy or batch_norm or layer_norm or matmul or mse or sum or refused or Adam"
-)
+SOME = "relu or dropout or softmax or batch_norm or layer_norm or matmul or mse or refused"
 
 
 @needs_numba_cuda

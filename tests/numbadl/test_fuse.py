@@ -66,7 +66,7 @@ def differences(fn, arrays, grad, k, step=1e-6):
 
 
 @pytest.mark.parametrize("dtype", [np.float32, pytest.param(np.float64, marks=pytest.mark.slow)])
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("name", [pytest.param(n, marks=[pytest.mark.slow] * (n == "all kinds")) for n in CASES])
 def test_values_and_gradients(name, dtype, rng):
     stages, kinds, formula = CASES[name]
     op = nd.fuse(*stages)

@@ -1,5 +1,6 @@
 """Layers and models: gradients of every layer, buffers, first weights, what training and evaluation keep apart."""
 
+import re
 import tracemalloc
 import warnings
 
@@ -80,13 +81,15 @@ CASES = {
 }
 ABSTRACT = {ActivationLayer, Sequential, Spatial, Pool}
 OF_NUMBERS = {nn.Embedding}  # test_embedding.py
+VARIANT = re.compile("option|without|beyond|as large|of each|of one|in Residual|APL of|cumulative")
 # Layers of activations are made alike: in float64, and but for one of each kind, they are tested in the slow part.
 ONE_OF_EACH_KIND = {"Tanh", "LeakyReLU", "PReLU", "RReLU", "BReLU", "GELU", "DeclaredActivation"}
 
 
 def each(fast):
     slow = {*(cls.__name__ for cls in ACTIVATION_LAYERS.values()), "DeclaredActivation"}
-    slow = (slow | {name for name in CASES if name.startswith(("Layer", "RMS", "Group", "Instance"))}) - fast
+    slow |= {name for name in CASES if name.startswith(("Layer", "RMS", "Group", "Instance")) or VARIANT.search(name)}
+    slow -= fast
     return pytest.mark.parametrize(
         "case", [pytest.param(c, marks=[pytest.mark.slow] if c in slow else []) for c in CASES]
     )

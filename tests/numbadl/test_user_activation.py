@@ -210,6 +210,7 @@ def test_parameters_given_apart():
 
 
 # -- names, sources, the disk ----------------------------------------------------------------------------------------
+@pytest.mark.slow
 def test_two_functions_of_one_name_and_shape():
     found = []
     for factor in (2.0, 3.0):
