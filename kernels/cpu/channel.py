@@ -1,8 +1,8 @@
 """channel: batch norm and its kin; statistics over each channel of (N, C, S) arrays and a map that uses them.
 
 Both passes take examples in the order of memory, in blocks that depend on the shape alone; the map begins with the last ones,
-which are still in the cache. (The elements of one channel, or of some columns, are often a power of two apart, and so fall
-into the same few sets of a cache: a task for each channel, whose elements L2 should keep for the map, took half as long again.)
+which are still in the cache. (A task for each channel, whose elements L2 should have kept for the map, took a fifth to a third
+longer. Channels are often a power of two apart, and then share few sets of a cache, which may be why.)
 
 Two layouts. With S > 1 a channel is a run of elements in each example. With S == 1 channels are columns, which are added into
 accumulators as wide as a row.

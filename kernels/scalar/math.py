@@ -146,7 +146,10 @@ def exp(x):
 
 @elementary(python=np.exp, cuda=math.exp)
 def exp_to_1(x):
-    """e^x for x <= 0, in the fewest steps, for sums of many: as `exp`, but r is one number. Flushed."""
+    """e^x for x <= 0, in the fewest steps, for sums of many: as `exp`, but r is one number. Flushed.
+
+    Within 1.1 ULP (`exp`: 0.6).
+    """
     z = fma(EXP_TO_1_LOWEST if x < EXP_TO_1_LOWEST else x, LOG2_E_HIGH, MAGIC)
     n = z - MAGIC
     r = fma(n, -LN2_LOW, fma(n, -LN2_HIGH, EXP_TO_1_LOWEST if x < EXP_TO_1_LOWEST else x))

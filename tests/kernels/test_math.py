@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from elementary import ELEMENTARY, exact, float32_inputs, float64_inputs, ulps
 from numba import njit, types
-from numbadl.kernels.scalar.math import FUNCTIONS, NEAR, near, x_normal_cdf
+from numbadl.kernels.scalar.math import FUNCTIONS, NEAR, exp_to_1, near, x_normal_cdf
 
 INF, NAN = np.inf, np.nan
 DTYPES = [np.float32, np.float64]
@@ -134,6 +134,20 @@ def test_sin_and_cos_far_out(dtype, rng):
 def test_near_functions_are_the_same_numbers(name, dtype, rng):
     x = rng.uniform(-NEAR, NEAR, 10_000).astype(dtype)
     assert np.array_equal(compiled(near(FUNCTIONS[name]), dtype)(x), compiled(FUNCTIONS[name], dtype)(x))
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_exponentials_of_sums(dtype, rng):
+    """e^x for x <= 0 to 1.1 ULP, against wider floats; flushed below the normal range."""
+    lowest = math.log(np.finfo(dtype).tiny)
+    x = np.concatenate([-rng.uniform(0, -1.1 * lowest, 200_000), -(10 ** rng.uniform(-12, 3, 50_000))]).astype(dtype)
+    found, wide = compiled(exp_to_1, dtype)(x), np.exp(x.astype(np.longdouble))
+    normal = wide >= np.finfo(dtype).tiny
+    unit = np.ldexp(np.finfo(dtype).eps, np.frexp(wide[normal].astype(np.float64))[1] - 1)
+    assert np.max(np.abs(found[normal] - wide[normal]) / unit) <= 1.1
+    assert np.all(np.abs(found[~normal] - wide[~normal]) <= np.finfo(dtype).tiny)
+    ends = np.array([0, -0.0, -INF, -np.finfo(dtype).max, NAN], dtype)
+    np.testing.assert_array_equal(compiled(exp_to_1, dtype)(ends), [1, 1, 0, 0, NAN])
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
