@@ -6,7 +6,7 @@ from importlib import metadata
 from . import _machine
 from ._commandline import print_pairs
 
-_PACKAGES = ("numbadl", "numba", "llvmlite", "numpy", "scipy", "numba-cuda")
+_PACKAGES = ("numbadl", "numba", "llvmlite", "numpy", "numba-cuda")
 
 
 def add_arguments(parser):
@@ -49,16 +49,6 @@ def _threads():
     ]
 
 
-def _blas():
-    pairs = []
-    for library in sorted(_machine.blas(), key=lambda library: not library["ours"]):
-        text = (
-            f"{library['internal_api']} {library['version']}, {library['num_threads']} threads, {library['filepath']}"
-        )
-        pairs.append(("blas" if library["ours"] else "blas of numpy", text))
-    return pairs or [("blas", "none that threadpoolctl knows")]
-
-
 def _cuda():
     usable, text = _machine.cuda()
     return [("cuda", text if usable else f"not usable: {text}")]
@@ -79,7 +69,6 @@ _SECTIONS = {
     "versions": _versions,
     "cpu": _cpu,
     "threads": _threads,
-    "blas": _blas,
     "cuda": _cuda,
     "cache": _cache,
 }

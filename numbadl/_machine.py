@@ -1,4 +1,4 @@
-"""What this machine offers to the kernels: CPU, threads, BLAS, CUDA; found out through public interfaces."""
+"""What this machine offers to the kernels: CPU, threads, CUDA; found out through public interfaces."""
 
 import importlib
 import os
@@ -68,17 +68,6 @@ def threading_layer():
         return numba.threading_layer()
     except ValueError as error:  # the layer that NUMBA_THREADING_LAYER names is not there
         return f"none ({' '.join(str(error).split())})"
-
-
-def blas():
-    """The BLAS libraries in the process, one dictionary of threadpoolctl each, with "ours" for those that we call."""
-    import scipy.linalg.cython_blas  # noqa: F401  (loads the library)
-    from threadpoolctl import threadpool_info
-
-    libraries = [library for library in threadpool_info() if library["user_api"] == "blas"]
-    # The wheels of NumPy and SciPy carry a copy each, and ours is SciPy's; elsewhere both use one library.
-    scipys = [library for library in libraries if "scipy" in os.path.basename(os.path.dirname(library["filepath"]))]
-    return [{**library, "ours": library in (scipys or libraries)} for library in libraries]
 
 
 def cuda():

@@ -27,7 +27,7 @@ COMMANDS = (
     Command("predict", "apply a trained model to the rows of a file", "_command_predict"),
     Command("plot", "draw activations and their derivatives", "_command_plot"),
     Command("bench", "measure operations beside NumPy or PyTorch", "_command_bench"),
-    Command("info", "show what runs where: CPU, vector width, threads, BLAS, CUDA, cache folder", "_command_info"),
+    Command("info", "show what runs where: CPU, vector width, threads, CUDA, cache folder", "_command_info"),
 )
 
 _USAGE = 2

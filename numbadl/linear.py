@@ -1,7 +1,6 @@
 """Matrix products over arrays, and the parts of a linear layer that are made of them."""
 
 from .arrays import check, check_out, check_shape, dense, device_of, rows_of, share_memory
-from .kernels.cpu import blas
 
 
 def matmul(a, b, out=None, *, transpose_a=False, transpose_b=False, bias=None):
@@ -30,8 +29,6 @@ def matmul(a, b, out=None, *, transpose_a=False, transpose_b=False, bias=None):
         raise ValueError(f"b: its inner dimension is {inner}, that of a is {k} (shapes {a.shape} and {b.shape})")
     if bias is not None:
         check_shape("bias", bias, (n,), "one value for each column of the result")
-    if max(m, n, k) >= 2**31:
-        raise ValueError(f"a, b: shapes {a.shape} and {b.shape}; BLAS takes dimensions below 2**31")
     device = device_of(a)
     if out is None:
         out = device.empty((m, n), a.dtype)
@@ -46,11 +43,7 @@ def matmul(a, b, out=None, *, transpose_a=False, transpose_b=False, bias=None):
     direct = device.name == "cuda" or out.flags.carray
     target = out if direct else device.empty(out.shape, out.dtype)
     device.prepare(m * n * k // 64)
-    if device.name == "cpu":
-        with blas.single_threaded, blas.calling:
-            device.kernel(name)(*operands, target)
-    else:
-        device.kernel(name)(*operands, target)
+    device.kernel(name)(*operands, target)
     if not direct:
         device.copy(out, target)
     return out

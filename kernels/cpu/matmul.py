@@ -1,58 +1,124 @@
-"""matmul: BLAS on tiles of the result, inside our own threads, with the bias added to the tile while it is in cache."""
+"""matmul: tiles of the result in registers, from panels of b that are packed into the cache.
 
-from ..scalar.activations import identity
-from . import blas
+The inner index is taken DEPTH at a time: each part's sum is one chain of multiply-adds in order, and the parts are added in
+order. So the bits follow from the operands alone, whatever the tiles and the threads, and however the operands lie.
+"""
+
 from .compile import function, kernel
 from .pool import parallel
-from .vector import at, pointers, vector_map
+from .tile import (
+    VECTORS,
+    pack_columns,
+    pack_rows,
+    pack_strips,
+    room,
+    tile_columns,
+    tile_product,
+    tile_rows,
+    vector_bytes,
+)
+from .vector import at, pointers
 
-TILE_WORK = 1 << 21  # multiply-adds of a tile: some 40 us, against 2 us for starting the threads
-GRAIN = 16  # tiles are multiples of this, for the sake of BLAS's own inner tiles
+DEPTH = 256  # of the inner index at a time: some rows of a stay in L1
+PANELS = 4  # of b at a time, which stay in L2
+PANEL_BYTES, ROW_BYTES = (
+    1 << 17,
+    3 << 15,
+)  # of the stack for these panels, and for rows of a where those are packed, too
+TASK = 1 << 21  # multiply-adds of a task, at least: some 20 us, against 2 us for starting the threads
+TASKS = 64  # at most
+WORTH_PACKING = 128  # rows, or columns, of a task, where there are as many: packing takes a twentieth of it
+TALL = tile_rows()
+BYTES = vector_bytes()
+ZERO_BYTES = PANELS * VECTORS * BYTES  # a row of zeros
 
 
 @function
-def tile_shape(m, n, k):
-    """Rows and columns of a tile. From the shape of the product alone: other tiles would give other bits."""
-    tiles = min(max(m * n * k // TILE_WORK, 1), blas.MOST_CALLS_AT_ONCE)
+def task_shape(m, n, k):
+    """Rows and columns of a task."""
+    tasks = min(max(m * n * k // TASK, 1), TASKS)
     rows, columns = 1, 1
-    while 2 * rows * columns <= tiles:
-        if m // rows > n // columns:
+    while 2 * rows * columns <= tasks and max(m // rows, n // columns) >= 2 * WORTH_PACKING:
+        if m // rows >= n // columns:
             rows *= 2
         else:
             columns *= 2
     height, width = (m + rows - 1) // rows, (n + columns - 1) // columns
-    return (height + GRAIN - 1) // GRAIN * GRAIN, (width + GRAIN - 1) // GRAIN * GRAIN
+    return (height + TALL - 1) // TALL * TALL, (width + 31) // 32 * 32
+
+
+@function
+def strips(shape, operands, top, bottom, left, columns, start, depth, panels, packed, zeros):
+    """Add the panels' part to the rows from *top* to below *bottom* of the result; *packed* is room for rows of a."""
+    m, n, k, transposed, _, has_bias = shape
+    a, _, bias, c = operands
+    wide = DEPTH * tile_columns(c)
+    whole = (bottom - top) // TALL
+    if transposed:
+        pack_strips(TALL, at((a,), start * m + top)[0], m, depth, packed, DEPTH * TALL, whole)
+    done = 0
+    while top < bottom:
+        rows = TALL if done < whole else 4 if bottom - top >= 4 else 2 if bottom - top >= 2 else 1
+        line, row, step = at((a,), start * m + top if transposed else top * k + start)[0], k, 1
+        if transposed:
+            row, step = 1, m
+            if rows == TALL:
+                line, step = at((packed,), done * DEPTH * TALL)[0], TALL
+        out = at((c,), top * n + left)[0]
+        base, base_row = zeros, 0
+        if start:
+            base, base_row = out, n
+        elif has_bias:
+            base = at((bias,), left)[0]
+        if rows == TALL:
+            tile_product(TALL, line, row, step, panels, wide, depth, base, base_row, out, n, columns)
+        elif rows == 4:
+            tile_product(4, line, row, step, panels, wide, depth, base, base_row, out, n, columns)
+        elif rows == 2:
+            tile_product(2, line, row, step, panels, wide, depth, base, base_row, out, n, columns)
+        else:
+            tile_product(1, line, row, step, panels, wide, depth, base, base_row, out, n, columns)
+        top += rows
+        done += 1
+
+
+@parallel
+def tasks(height, width, shape, operands, index):
+    m, n, k, _, transposed, _ = shape
+    across = (n + width - 1) // width
+    top, left = (index // across) * height, (index % across) * width
+    bottom, right = min(top + height, m), min(left + width, n)
+    b, c = operands[1], operands[3]
+    panels, packed, zeros = room(PANEL_BYTES, c), room(ROW_BYTES, c), room(ZERO_BYTES, c)
+    wide = tile_columns(c)
+    rows = ROW_BYTES // DEPTH * wide // (VECTORS * BYTES)  # at a time: as many elements as the room has
+    for j in range(PANELS * wide):
+        zeros[j] = 0
+    for first in range(left, right, PANELS * wide):
+        columns = min(PANELS * wide, right - first)
+        for start in range(0, max(k, 1), DEPTH):
+            depth = min(DEPTH, k - start)
+            if transposed:
+                pack_columns(at((b,), first * k + start)[0], k, depth, columns, panels, DEPTH * wide)
+            else:
+                pack_rows(at((b,), start * n + first)[0], n, depth, columns, panels, DEPTH * wide)
+            for i in range(top, bottom, rows):
+                strips(shape, operands, i, min(i + rows, bottom), first, columns, start, depth, panels, packed, zeros)
 
 
 def build(spec):
-    """The kernel of a `Matmul`: a, b, [bias], out; 2-D C-contiguous arrays. Call it under `blas.single_threaded`."""
-    blas.load()
-    ta, tb, has_bias, gemm, shape = spec.transpose_a, spec.transpose_b, spec.bias, blas.gemm, tile_shape
-
-    copy = identity
-
-    @parallel
-    def tiles(height, width, m, n, k, one, operands, index):
-        across = (n + width - 1) // width
-        i, j = (index // across) * height, (index % across) * width
-        rows, columns = min(height, m - i), min(width, n - j)
-        if has_bias:
-            for r in range(rows):
-                vector_map(copy, columns, at(operands[2:3], j), at(operands[3:], (i + r) * n + j), ())
-        start_a = at(operands[:1], i if ta else i * k)[0]
-        start_b = at(operands[1:2], j * k if tb else j)[0]
-        lda, ldb = m if ta else k, k if tb else n
-        beta = one if has_bias else one - one
-        gemm(tb, ta, columns, rows, k, start_b, ldb, start_a, lda, beta, at(operands[-1:], i * n + j)[0], n)
+    """The kernel of a `Matmul`: a, b, [bias], out; 2-D C-contiguous arrays. All of them share one function of the three flags."""
+    transpose_a, transpose_b, has_bias = spec.transpose_a, spec.transpose_b, spec.bias
+    inner = 0 if transpose_a else 1
 
     @kernel(spec)
     def run(*arguments):
         m, n = arguments[-1].shape
-        k = arguments[0].shape[0] if ta else arguments[0].shape[1]
-        one = arguments[-1].dtype.type(1)
         if m * n > 0:
-            height, width = shape(m, n, k)
+            shape = m, n, arguments[0].shape[inner], transpose_a, transpose_b, has_bias
+            height, width = task_shape(m, n, shape[2])
             count = ((m + height - 1) // height) * ((n + width - 1) // width)
-            tiles(count, (height, width, m, n, k, one, pointers(arguments)))
+            given = pointers(arguments)
+            tasks(count, (height, width, shape, (given[0], given[1], given[2], given[-1])))
 
     return run

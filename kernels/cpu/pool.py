@@ -52,7 +52,7 @@ def ensure_started():
         if _started or _broken_by_fork:
             return
         if "OMP_WAIT_POLICY" not in os.environ:
-            # Workers that spin after a loop starve BLAS threads and other processes; read when libgomp is loaded.
+            # Workers that spin after a loop starve other libraries' threads and other processes; read when libgomp is loaded.
             os.environ.setdefault("GOMP_SPINCOUNT", "1000")
         numba.get_num_threads()  # loads the threading layer and starts it
         _run_in_threads.compile((types.intp, types.intp, types.intp))

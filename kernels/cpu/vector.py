@@ -125,6 +125,14 @@ def at(context, pointers, start):
     return pointers(pointers, types.intp), codegen
 
 
+def stack(builder, element, count):
+    """Pointer to *count* elements of the stack, whose values are whatever was there (Numba's alloca_once writes zeros first)."""
+    with builder.goto_entry_block():
+        space = builder.alloca(ir.ArrayType(element, count))
+    space.align = LINE
+    return builder.bitcast(space, element.as_pointer())
+
+
 @intrinsic(prefer_literal=True)
 def scratch(context, count, like):
     """A tuple of one pointer to *count* (a constant) elements of the stack, of the type *like*, or of what *like* points to."""
@@ -134,10 +142,8 @@ def scratch(context, count, like):
     result = types.Tuple([types.CPointer(dtype)])
 
     def codegen(cx, builder, sig, values):
-        element = cx.get_data_type(dtype)
-        space = cgutils.alloca_once(builder, ir.ArrayType(element, count.literal_value))
-        space.align = LINE
-        return cx.make_tuple(builder, result, [builder.bitcast(space, element.as_pointer())])
+        space = stack(builder, cx.get_data_type(dtype), count.literal_value)
+        return cx.make_tuple(builder, result, [space])
 
     return result(count, like), codegen
 
@@ -465,11 +471,7 @@ class _Reduction:
         return _independent_loop(builder, count, body, initial)
 
     def _sums(self, cx, builder, count, sources, scalars, kept, kept_types, initial):
-        lanes = []
-        for zero in initial:
-            space = cgutils.alloca_once(builder, ir.ArrayType(zero.type, LANES))
-            space.align = LINE
-            lanes.append(builder.bitcast(space, zero.type.as_pointer()))
+        lanes = [stack(builder, zero.type, LANES) for zero in initial]
 
         def clear(i, mark, carried):
             for lane, zero in zip(lanes, initial, strict=True):
@@ -612,9 +614,7 @@ def stream_map(context, fn, count, sources, targets, scalars):
         count = values[1]
         from_, (target,), parameters = (cgutils.unpack_tuple(builder, v) for v in values[2:])
         size = cx.get_abi_sizeof(target.type.pointee)
-        space = cgutils.alloca_once(builder, ir.ArrayType(target.type.pointee, BLOCK))
-        space.align = LINE
-        space = builder.bitcast(space, target.type)
+        space = stack(builder, target.type.pointee, BLOCK)
 
         def run(start, count, to):
             moved = [_moved(builder, p, start) for p in from_]

@@ -1,6 +1,5 @@
 """fit, evaluate, predict: batches of rows through a model."""
 
-import contextlib
 import math
 
 import numpy as np
@@ -8,7 +7,6 @@ from tqdm import tqdm
 
 from .. import _arguments as arguments
 from ..arrays import to_host
-from ..kernels.cpu import blas
 from ..losses import loss as find_loss
 from ..optim import Optimizer
 from ..regularizers import checked as check_regularizer
@@ -159,8 +157,7 @@ def fit(
                 training.epoch, training.step = epoch, 0
                 optimizer.train()
                 training.tell("on_epoch_begin")
-                with blas.single_threaded if model.device.name == "cpu" else contextlib.nullcontext():
-                    values = _epoch(training, source, weights, metrics, penalties, augmentation, shape, bar)
+                values = _epoch(training, source, weights, metrics, penalties, augmentation, shape, bar)
                 optimizer.eval()
                 if validation is not None:
                     found = _evaluate(model, validation, loss, _EVALUATED_ROWS, metrics, weights)

@@ -12,7 +12,7 @@ import os, threading
 import numpy as np
 import numba
 import numbadl as nd
-from numbadl.kernels.cpu import blas, pool
+from numbadl.kernels.cpu import pool
 
 x = np.linspace(-4, 4, 1 << 20, dtype=np.float32)
 w = np.linspace(-1, 1, 512 * 512, dtype=np.float32).reshape(512, 512)
@@ -89,10 +89,8 @@ IMPORT_STARTS_NOTHING = """
 import sys
 from numba.np.ufunc import parallel
 assert not parallel._is_initialized
-assert "scipy.linalg.cython_blas" not in sys.modules  # Numba itself imports it at the first compilation
 nd.relu(x[:100])
 assert not parallel._is_initialized and not pool.started()
-assert blas.load.cache_info().currsize == 0
 numba.get_num_threads()
 print("ok", layer())
 """

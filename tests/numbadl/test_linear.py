@@ -1,9 +1,13 @@
 """Matrix products: every transposition, shape and layout, with and without bias, on any number of threads."""
 
 import itertools
+import os
+import subprocess
+import sys
 
 import numpy as np
 import pytest
+from numbadl.kernels.cpu.tile import vector_bytes
 
 import numbadl as nd
 from numbadl.linear import column_sums
@@ -54,6 +58,44 @@ def test_several_tiles(ta, tb, has_bias, m, k, n, on_threads, rng):
     check(a, b, options, first)
     others.append(nd.matmul(a, b, **options))
     assert all(np.array_equal(first, other) for other in others)
+
+
+def test_bits_follow_from_the_operands_alone(rng):
+    """Not from the way that they lie, nor from what stands beside them in a tile."""
+    a, b, _ = operands(150, 520, 300, False, False, False, np.float32, rng)
+    found = nd.matmul(a, b)
+    for ta, tb in itertools.product((False, True), repeat=2):
+        left, right = (np.ascontiguousarray(x.T) if t else x for x, t in ((a, ta), (b, tb)))
+        assert np.array_equal(nd.matmul(left, right, transpose_a=ta, transpose_b=tb), found)
+    assert np.array_equal(nd.matmul(a[31:46], b[:, 57:90]), found[31:46, 57:90])
+
+
+NARROW = """
+import hashlib, sys
+import numpy as np, numbadl as nd
+from numbadl.kernels.cpu.tile import vector_bytes
+rng, digest = np.random.default_rng(0), hashlib.sha256()
+for m, k, n in ((1, 1, 1), (9, 5, 33), (150, 520, 300)):
+    for dtype in (np.float32, np.float64):
+        a, b = rng.standard_normal((m, k)).astype(dtype), rng.standard_normal((k, n)).astype(dtype)
+        digest.update(nd.matmul(a, b).tobytes())
+        digest.update(nd.matmul(a.T.copy(), b.T.copy(), transpose_a=True, transpose_b=True, bias=b[0].copy()).tobytes())
+print(vector_bytes(), digest.hexdigest())
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(vector_bytes() < 64, reason="there is one width of vectors here")
+def test_bits_are_the_same_for_narrower_vectors():
+    found = []
+    for change in ({}, {"NUMBA_CPU_NAME": "haswell", "NUMBA_CPU_FEATURES": "+avx,+avx2,+fma"}):
+        done = subprocess.run(
+            [sys.executable, "-c", NARROW], env={**os.environ, **change}, capture_output=True, text=True
+        )
+        assert done.returncode == 0, done.stderr
+        found.append(done.stdout.split())
+    assert [width for width, _ in found] == ["64", "32"]
+    assert found[0][1] == found[1][1]
 
 
 def test_nothing_is_added_to_what_out_held():

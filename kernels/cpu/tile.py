@@ -1,0 +1,281 @@
+"""The innermost loops of a product of matrices: a tile of the result in registers, in vectors as wide as the machine's.
+
+LLVM finds the vectors of a map by itself, but not these. An element of a product is one chain of fused multiply-adds in the
+order of the inner index, so that its bits depend neither on the size of tiles nor on that of vectors.
+"""
+
+import math
+
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils
+from numba.core.registry import cpu_target
+from numba.extending import intrinsic
+
+from .vector import prefer_512_bit, stack
+
+_I32, _I64 = ir.IntType(32), ir.IntType(64)
+_ALIGN = {ir.FloatType(): _I32(4), ir.DoubleType(): _I32(8)}
+VECTORS = 2  # vectors across a tile
+
+
+def vector_bytes():
+    """The machine's widest vectors."""
+    features = cpu_target.target_context.codegen().magic_tuple()[2]
+    return 64 if "+avx512f" in features else 32 if "+avx," in features else 16
+
+
+def tile_rows():
+    """Rows of a tile: with 8 of them, 16 of 32 vector registers are sums, which hide the latency; of 16 registers, 12."""
+    return 6 if vector_bytes() == 32 else 8
+
+
+def _lanes(cx, dtype):
+    return vector_bytes() // cx.get_abi_sizeof(cx.get_data_type(dtype))
+
+
+def _vector(element, lanes):
+    return ir.VectorType(element, lanes)
+
+
+def _intrinsic(builder, name, result, operands):
+    return cgutils.get_or_insert_function(builder.module, ir.FunctionType(result, operands), name)
+
+
+def _suffix(vector):
+    return f"v{vector.count}f{32 if vector.element == ir.FloatType() else 64}"
+
+
+def _shuffled(builder, a, b, order):
+    return builder.shuffle_vector(a, b, ir.Constant(_vector(_I32, len(order)), order))
+
+
+def _splat(builder, value, lanes):
+    vector = _vector(value.type, lanes)
+    first = builder.insert_element(ir.Constant(vector, ir.Undefined), value, _I32(0))
+    return _shuffled(builder, first, ir.Constant(vector, ir.Undefined), [0] * lanes)
+
+
+def _mask(builder, count, lanes):
+    """Lanes below *count*."""
+    numbers = ir.Constant(_vector(_I64, lanes), list(range(lanes)))
+    return builder.icmp_signed("<", numbers, _splat(builder, count, lanes))
+
+
+def _load(builder, place, vector, mask):
+    """The lanes of a vector at *place* that *mask* names, and 0 for the others, whose memory is not touched."""
+    pointer = vector.as_pointer()
+    load = _intrinsic(
+        builder, f"llvm.masked.load.{_suffix(vector)}.p0{_suffix(vector)}", vector, [pointer, _I32, mask.type, vector]
+    )
+    zeros = ir.Constant(vector, [0.0] * vector.count)
+    return builder.call(load, [builder.bitcast(place, pointer), _ALIGN[vector.element], mask, zeros])
+
+
+def _store(builder, value, place, mask):
+    vector = value.type
+    pointer = vector.as_pointer()
+    store = _intrinsic(
+        builder,
+        f"llvm.masked.store.{_suffix(vector)}.p0{_suffix(vector)}",
+        ir.VoidType(),
+        [vector, pointer, _I32, mask.type],
+    )
+    builder.call(store, [value, builder.bitcast(place, pointer), _ALIGN[vector.element], mask])
+
+
+@intrinsic
+def tile_columns(context, like):
+    """Columns of a tile of the type that *like* points to."""
+
+    def codegen(cx, builder, sig, values):
+        return _I64(VECTORS * _lanes(cx, like.dtype))
+
+    return types.intp(like), codegen
+
+
+@intrinsic(prefer_literal=True)
+def room(context, size, like):
+    """Pointer to *size* (a constant) bytes of the stack, for elements of the type that *like* points to."""
+    if not isinstance(size, types.IntegerLiteral):
+        return None
+
+    def codegen(cx, builder, sig, values):
+        element = cx.get_data_type(like.dtype)
+        return stack(builder, element, size.literal_value // cx.get_abi_sizeof(element))
+
+    return like(size, like), codegen
+
+
+@intrinsic(prefer_literal=True)
+def tile_product(context, rows, a, a_row, a_step, panels, stride, depth, start, start_row, c, c_row, columns):
+    """c[r, j] = start[r, j] + the sum over k < depth of a[r, k] b[k, j], for *rows* (a constant) rows and j < columns.
+
+    a[r, k] is ``a[r * a_row + k * a_step]``, and so on; b are panels of `tile_columns` columns, *stride* apart, that `pack_rows`
+    or `pack_columns` wrote.
+    """
+    if not isinstance(rows, types.IntegerLiteral):
+        return None
+    height, dtype, i = range(rows.literal_value), c.dtype, types.intp
+
+    def codegen(cx, builder, sig, values):
+        prefer_512_bit(builder)
+        _, a, a_row, a_step, panels, stride, depth, start, start_row, c, c_row, columns = values
+        lanes = _lanes(cx, dtype)
+        vector = _vector(c.type.pointee, lanes)
+        lines = [builder.gep(a, [builder.mul(a_row, _I64(r))]) for r in height]
+        offsets = [[builder.mul(x, _I64(r)) for x in (start_row, c_row)] for r in height]
+        across = builder.udiv(builder.add(columns, _I64(VECTORS * lanes - 1)), _I64(VECTORS * lanes))
+        with cgutils.for_range(builder, across, intp=_I64) as loop:
+            first = builder.mul(loop.index, _I64(VECTORS * lanes))
+            panel = builder.gep(panels, [builder.mul(loop.index, stride)])
+            totals = _sums(builder, vector, lines, a_step, panel, depth)
+            for v in range(VECTORS):
+                column = builder.add(first, _I64(v * lanes))
+                mask = _mask(builder, builder.sub(columns, column), lanes)
+                for (of_start, of_c), found in zip(offsets, totals, strict=True):
+                    base = _load(builder, builder.gep(start, [builder.add(of_start, column)]), vector, mask)
+                    place = builder.gep(c, [builder.add(of_c, column)])
+                    _store(builder, builder.fadd(base, found[v]), place, mask)
+        return cx.get_dummy_value()
+
+    return types.void(rows, a, i, i, panels, i, i, start, i, c, i, i), codegen
+
+
+def _sums(builder, vector, lines, step, panel, depth):
+    """For each of *lines* (pointers to elements of a, *step* apart), VECTORS vectors: the sum of its products with the panel."""
+    lanes, width = vector.count, range(VECTORS)
+    fma = _intrinsic(builder, f"llvm.fma.{_suffix(vector)}", vector, [vector] * 3)
+    zero = ir.Constant(vector, [0.0] * lanes)
+    before, loop, after = builder.block, builder.append_basic_block("product"), builder.append_basic_block("done")
+    builder.cbranch(builder.icmp_signed(">", depth, _I64(0)), loop, after)
+    builder.position_at_end(loop)
+    k = builder.phi(_I64)
+    sums = [[builder.phi(vector) for _ in width] for _ in lines]
+    row = builder.gep(panel, [builder.mul(k, _I64(VECTORS * lanes))])
+    places = [builder.bitcast(builder.gep(row, [_I64(v * lanes)]), vector.as_pointer()) for v in width]
+    factors = [builder.load(place, align=lanes * _ALIGN[vector.element].constant) for place in places]
+    moved, added = builder.mul(k, step), []
+    for line, before_it in zip(lines, sums, strict=True):
+        factor = _splat(builder, builder.load(builder.gep(line, [moved], inbounds=True)), lanes)
+        added.append([builder.call(fma, [factor, factors[v], before_it[v]]) for v in width])
+    following = builder.add(k, _I64(1), flags=["nsw"])
+    builder.cbranch(builder.icmp_signed("<", following, depth), loop, after)
+    k.add_incoming(_I64(0), before)
+    k.add_incoming(following, loop)
+    builder.position_at_end(after)
+    totals = [[builder.phi(vector) for _ in width] for _ in lines]
+    for v in width:
+        for phi, total, value in zip(sums, totals, added, strict=True):
+            for x in (phi[v], total[v]):
+                x.add_incoming(zero, before)
+                x.add_incoming(value[v], loop)
+    return totals
+
+
+@intrinsic(prefer_literal=True)
+def pack_strips(context, rows, a, a_row, depth, strips, stride, count):
+    """strips[s * stride + k * rows + r] = a[k * a_row + s * rows + r] for k < depth, s < count and r < rows, a constant."""
+    if not isinstance(rows, types.IntegerLiteral):
+        return None
+
+    def codegen(cx, builder, sig, values):
+        prefer_512_bit(builder)
+        height, a, a_row, depth, strips, stride, count = rows.literal_value, *values[1:]
+        vector, align = ir.VectorType(a.type.pointee, height), _ALIGN[a.type.pointee].constant
+        with cgutils.for_range(builder, depth, intp=_I64) as k:
+            source = builder.gep(a, [builder.mul(k.index, a_row)])
+            target = builder.gep(strips, [builder.mul(k.index, _I64(height))])
+            with cgutils.for_range(builder, count, intp=_I64) as s:
+                from_, to = builder.mul(s.index, _I64(height)), builder.mul(s.index, stride)
+                places = [
+                    builder.bitcast(builder.gep(p, [o]), vector.as_pointer())
+                    for p, o in ((source, from_), (target, to))
+                ]
+                builder.store(builder.load(places[0], align=align), places[1], align=align)
+        return cx.get_dummy_value()
+
+    i = types.intp
+    return types.void(rows, a, i, i, strips, i, i), codegen
+
+
+def _packing(write):
+    """The intrinsic (b, row, depth, columns, panels, stride): panel j // w has b[k, j] at k * w + j % w, with w `tile_columns`.
+
+    All of a panel's columns are written, those from *columns* on as 0.
+    """
+
+    @intrinsic
+    def pack(context, b, row, depth, columns, panels, stride):
+        dtype, i = b.dtype, types.intp
+
+        def codegen(cx, builder, sig, values):
+            prefer_512_bit(builder)
+            lanes = _lanes(cx, dtype)
+            write(builder, _vector(values[0].type.pointee, lanes), *values)
+            return cx.get_dummy_value()
+
+        return types.void(b, i, i, i, panels, i), codegen
+
+    return pack
+
+
+def _write_rows(builder, vector, b, row, depth, columns, panels, stride):
+    wide = VECTORS * vector.count
+    across = builder.udiv(builder.add(columns, _I64(wide - 1)), _I64(wide))
+    with cgutils.for_range(builder, depth, intp=_I64) as k:
+        source = builder.gep(b, [builder.mul(k.index, row)])
+        target = builder.gep(panels, [builder.mul(k.index, _I64(wide))])
+        with cgutils.for_range(builder, across, intp=_I64) as panel:
+            first, place = builder.mul(panel.index, _I64(wide)), builder.mul(panel.index, stride)
+            for v in range(0, wide, vector.count):
+                column = builder.add(first, _I64(v))
+                mask = _mask(builder, builder.sub(columns, column), vector.count)
+                value = _load(builder, builder.gep(source, [column]), vector, mask)
+                _store_whole(builder, value, builder.gep(target, [builder.add(place, _I64(v))]))
+
+
+def _write_columns(builder, vector, b, row, depth, columns, panels, stride):
+    """b[k, j] lies at j * row + k: squares are turned in registers."""
+    lanes, wide = vector.count, VECTORS * vector.count
+    down = builder.udiv(builder.add(depth, _I64(lanes - 1)), _I64(lanes))
+    across = builder.udiv(builder.add(columns, _I64(lanes - 1)), _I64(lanes))
+    whole = builder.mul(builder.udiv(builder.add(across, _I64(VECTORS - 1)), _I64(VECTORS)), _I64(VECTORS))
+    with cgutils.for_range(builder, whole, intp=_I64) as j, cgutils.for_range(builder, down, intp=_I64) as i:
+        column, first = builder.mul(j.index, _I64(lanes)), builder.mul(i.index, _I64(lanes))
+        left = builder.sub(depth, first)
+        inside, lines = _mask(builder, left, lanes), []
+        nothing = ir.Constant(inside.type, [0] * lanes)
+        for n in range(lanes):
+            place = builder.add(column, _I64(n))
+            mask = builder.select(builder.icmp_signed("<", place, columns), inside, nothing)
+            lines.append(_load(builder, builder.gep(b, [builder.add(builder.mul(row, place), first)]), vector, mask))
+        panel = builder.mul(builder.udiv(j.index, _I64(VECTORS)), stride)
+        within = builder.mul(builder.urem(j.index, _I64(VECTORS)), _I64(lanes))
+        target = builder.gep(panels, [builder.add(panel, within)])
+        for n, value in enumerate(_turned(builder, lines)):
+            with builder.if_then(builder.icmp_signed("<", _I64(n), left)):
+                place = builder.mul(builder.add(first, _I64(n)), _I64(wide))
+                _store_whole(builder, value, builder.gep(target, [place]))
+
+
+def _store_whole(builder, value, place):
+    """*place* is aligned to a vector."""
+    vector = value.type
+    builder.store(
+        value, builder.bitcast(place, vector.as_pointer()), align=vector.count * _ALIGN[vector.element].constant
+    )
+
+
+pack_rows, pack_columns = _packing(_write_rows), _packing(_write_columns)
+
+
+def _turned(builder, lines):
+    """The columns of a square whose rows are *lines*: log2 rounds, each of which interleaves lines half the square apart."""
+    lanes = len(lines)
+    low = [x for k in range(lanes // 2) for x in (k, lanes + k)]
+    high = [x + lanes // 2 for x in low]
+    for _ in range(int(math.log2(lanes))):
+        pairs = list(zip(lines[: lanes // 2], lines[lanes // 2 :], strict=True))
+        lines = [_shuffled(builder, a, b, order) for a, b in pairs for order in (low, high)]
+    return lines
