@@ -269,6 +269,8 @@ def rows_of(array, axis):
     shape, axis = tuple(array.shape), axis % array.ndim  # a tuple: the simulator's shapes know no shape[-1]
     n, rows = shape[axis], math.prod(shape[:axis] + shape[axis + 1 :])
     if isinstance(array, np.ndarray):
+        if array.flags.carray and axis == len(shape) - 1:
+            return array if len(shape) == 2 else array.reshape(rows, n)
         moved = np.moveaxis(array, axis, -1)
         return writeable(np.require(moved, requirements="CA").reshape(rows, n))
     inner = math.prod(shape[axis + 1 :])
@@ -279,7 +281,7 @@ def rows_of(array, axis):
 def dense(array):
     """*array* as a C-contiguous array that kernels take, copied only if it is none."""
     if isinstance(array, np.ndarray):
-        return writeable(np.require(array, requirements="CA"))
+        return array if array.flags.carray else writeable(np.require(array, requirements="CA"))
     return DEVICES["cuda"]._module().as_device_array(array)
 
 

@@ -65,6 +65,10 @@ class FusedBatchNorm(Chain):
     def _kernels(self):
         return fused_batch_norm(self._plan.records, self._plan.wanted)
 
+    def parts(self, x, *operands):
+        """The kernels of forward and backward, and the operands behind batch norm."""
+        return self._kernels, self._behind(x, operands)
+
     def __call__(
         self, x, weight, bias, running_mean, running_var, *operands, training=True, momentum=0.1, eps=1e-5, out=None,
         num_batches_tracked=None,

@@ -33,6 +33,22 @@ KERNELS = {True: "batch_norm", False: "batch_norm.evaluation"}  # by whether it 
 BACKWARD_KERNELS = {True: "batch_norm.backward", False: "batch_norm.evaluation.backward"}
 
 
+class Scratch:
+    """Arrays of one value for each channel, for results; `restart` gives the same ones again, in order."""
+
+    def __init__(self):
+        self._arrays, self._given = [], 0
+
+    def restart(self):
+        self._given = 0
+
+    def take(self, device, count, dtype):
+        if self._given == len(self._arrays):
+            self._arrays.append(device.empty((count,), dtype))
+        self._given += 1
+        return self._arrays[self._given - 1]
+
+
 class BatchNorm:
     """y, saved = batch_norm(x, weight, bias, running_mean, running_var, training=True, momentum=0.1, eps=1e-5).
 
@@ -99,9 +115,12 @@ class BatchNorm:
 
 
 def forward(
-    kernels, x, weight, bias, running_mean, running_var, training, momentum, eps, out, behind=NOTHING
-):  # fmt: skip
-    """Batch norm with what is *behind* it, by one of two *kernels*, in training and not -> out, saved."""
+    kernels, x, weight, bias, running_mean, running_var, training, momentum, eps, out, behind=NOTHING, kept=None
+):
+    """Batch norm with what is *behind* it, by one of two *kernels*, in training and not -> out, saved.
+
+    Results by channel go into *kept*, a `Scratch`, or into new arrays.
+    """
     given = dict(weight=weight, bias=bias, running_mean=running_mean, running_var=running_var)
     channels = check_channels(x, **given)
     if (running_mean is None) != (running_var is None):
@@ -116,13 +135,13 @@ def forward(
     else:
         given = {name: value for name, value in given.items() if value is not None}
         check_out(out, x, x=x, **given, **behind.arrays)
-    scratch, has_bias = channels.scratch, bias is not None
+    scratch, has_bias = channels.scratch_of(kept), bias is not None
     weight, bias = channels.constant(weight, 1), channels.constant(bias, 0)
     results = delta, rstd, scale = scratch(), scratch(), scratch()
     target, write_back = target_of(out, _three(x.shape))
     device.prepare(x.size)
     if training:
-        shift = channels.typical_values()
+        shift = channels.typical_values(scratch())
         mean, variance = (scratch(), scratch()) if running_mean is None else (running_mean, running_var)
         if running_mean is None:
             device.copy(mean, shift)
@@ -140,21 +159,22 @@ def forward(
     return out, BatchNormSaved(shift, delta, rstd, scale, training, has_bias)
 
 
-def backward(kernels, grad, x, weight, saved, operands, outs, behind=NOTHING):
+def backward(kernels, grad, x, weight, saved, operands, outs, behind=NOTHING, kept=None, totals=()):
     """The gradients of x and of arrays behind batch norm, as many as *outs*; those by channel: of weight, bias, ...
 
-    *operands* are the first channel inputs of the kernels, before the weight, and what follows it.
+    *operands* are the first channel inputs of the kernels, before the weight, and what follows it. *totals* are arrays for
+    the first gradients by channel; other results by channel go into *kept*, a `Scratch`, or into new arrays.
     """
     channels = check_channels(x, weight=weight)
     check(grad=grad, x=x)
     check_shape("grad", grad, x.shape, "that of x")
     check(x=x, saved=saved.shift)
     check_shape("saved", saved.shift, (channels.count,), "one value for each channel of x")
-    device, scratch = device_of(x), channels.scratch
+    device, scratch = device_of(x), channels.scratch_of(kept)
     outs = [device.empty(x.shape, x.dtype) if out is None else out for out in outs]
     check_out(outs[0], x, x=x, grad=grad, **behind.arrays)
     targets, write_backs = zip(*(target_of(out, _three(x.shape)) for out in outs), strict=True)
-    totals = [scratch() for _ in range(2 + len(behind.channels))]
+    totals = [*totals, *(scratch() for _ in range(2 + len(behind.channels) - len(totals)))]
     coefficients = [scratch() for _ in range(3 if saved.training else 1)]
     results = [*totals[:2], *coefficients, *totals[2:]]
     before, after = operands[:3], operands[3:]
@@ -205,15 +225,17 @@ class check_channels:
             if isinstance(value, np.ndarray) and not value.flags.carray:
                 raise ValueError(f"{name}: has to be a writeable, C-contiguous array, as training updates it in place")
 
-    def scratch(self):
-        return self.device.empty((self.count,), self.x.dtype)
+    def scratch_of(self, kept=None):
+        """What gives arrays for results: those of *kept*, a `Scratch`, or new ones."""
+        kept = Scratch() if kept is None else kept
+        kept.restart()
+        return lambda: kept.take(self.device, self.count, self.x.dtype)
 
     def constant(self, value, default):
         return constant(value, default, self.count, self.x)
 
-    def typical_values(self):
-        """What the sums of each channel are shifted by."""
-        shift = self.scratch()
+    def typical_values(self, shift):
+        """What the sums of each channel are shifted by, in *shift*."""
         self.device.kernel("typical_values")(dense(self.x, _three(self.x.shape)), shift)
         return shift
 

@@ -46,6 +46,12 @@ class ActivationLayer(Layer):
     def initialize(self, name, shape):
         return np.full(shape, self._config[name])
 
+    def is_plain(self):
+        """Whether it is a function of an element and numbers alone, which `numbadl.stage.activation` takes."""
+        record = self.function.record
+        special = record.random or record.alternating or record.learnable
+        return not special and set(self._config) == {p.name for p in record.parameters}
+
     def _options(self):
         return {name: value for name, value in self._config.items() if name != "num_parameters"}
 

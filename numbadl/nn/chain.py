@@ -60,9 +60,9 @@ def collect(layers, what):
 
 def forward_through(layers, x, training):
     """The output of the last layer; an error names the layer that it comes from."""
-    for position, layer in enumerate(layers):
+    for position, layer, merged in _steps(layers):
         try:
-            x = layer.forward(x, training)
+            x = layer.forward(x, training, *merged)
         except ValueError as error:
             raise ValueError(f"layer {position}, {layer!r}: {error}") from None
     return x
@@ -70,6 +70,18 @@ def forward_through(layers, x, training):
 
 def backward_through(layers, grad, input_gradient):
     """The gradient of the first layer's input, if it is asked for."""
-    for position in range(len(layers) - 1, -1, -1):
-        grad = layers[position].backward(grad, input_gradient or position > 0)
+    for position, layer, merged in reversed(_steps(layers)):
+        grad = layer.backward(grad, input_gradient or position > 0, *merged)
     return grad
+
+
+def _steps(layers):
+    """(position, layer, the layer behind it if it computes that, too)."""
+    found, position = [], 0
+    while position < len(layers):
+        layer, merged = layers[position], layers[position + 1 : position + 2]
+        if not (merged and layer.merges(merged[0])):
+            merged = ()
+        found.append((position, layer, merged))
+        position += 1 + len(merged)
+    return found

@@ -81,6 +81,10 @@ class Layer:
         """The shape of the input without the batch axis, if it is always the same; else None."""
         return
 
+    def merges(self, following):
+        """Whether ``forward(x, training, following)`` computes the layer *following* it, too, and backward both."""
+        return False
+
     # -- parameters ----------------------------------------------------------------------------------------------
     def parameters(self):
         """Name -> array of each parameter."""

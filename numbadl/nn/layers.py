@@ -3,17 +3,21 @@
 Others: `convolution`, `pooling`, `norms`, `dropout`; activations are in `activations` and `families`.
 """
 
+import functools
 import math
 
 import numpy as np
 
 from .. import _arguments as arguments
+from .. import normalization
 from ..arrays import to_host
 from ..elementwise import elementwise
+from ..fuse_batch_norm import fuse_batch_norm
 from ..linear import column_sums, matmul
-from ..normalization import batch_norm
 from ..regularizers import checked
+from ..stage import activation
 from . import initializers
+from .activations import ActivationLayer
 from .layer import Layer
 
 
@@ -89,6 +93,7 @@ class BatchNorm(Layer):
         self.num_features, self.affine = arguments.integer("num_features", num_features), bool(affine)
         self.eps = arguments.number("eps", eps, above=True)
         self.momentum = None if momentum is None else arguments.number("momentum", momentum, high=1)
+        self._scratch = normalization.Scratch(), normalization.Scratch()
         super().__init__()
 
     def shapes(self):
@@ -106,34 +111,59 @@ class BatchNorm(Layer):
     def initialize(self, name, shape):
         return np.ones(shape) if name == "weight" else np.zeros(shape)
 
-    def forward(self, x, training=False):
+    def bind(self, *buffers):
+        super().bind(*buffers)
+        self._scratch = normalization.Scratch(), normalization.Scratch()
+
+    def merges(self, following):
+        return isinstance(following, ActivationLayer) and following.is_plain()
+
+    def forward(self, x, training=False, following=None):
+        """Batch norm, and in the same passes over memory the activation layer *following* it, if one is given."""
         self._check_input(x)
         values, state = self.parameters(), self._buffers
-        tracked, seen = state["num_batches_tracked"], None
-        if training and self.momentum is None:
+        tracked, seen, momentum = state["num_batches_tracked"], None, self.momentum
+        if training and momentum is None:
             seen = int(to_host(tracked)[0])
-        y, saved = batch_norm(
-            x, values.get("weight"), values.get("bias"), state["running_mean"], state["running_var"], training,
-            self.momentum, self.eps, self._work("out", x.shape, training), num_batches_tracked=seen,
+        kernels, behind = self._operation(x, following)
+        y, saved = normalization.forward(
+            kernels[0], x, values.get("weight"), values.get("bias"), state["running_mean"], state["running_var"], training,
+            normalization.momentum_of(momentum, seen, training), self.eps, self._work("out", x.shape, training), behind,
+            self._scratch[0] if training else None,
         )  # fmt: skip
         if training:
             elementwise("next_number", tracked, x=tracked)
             self._kept = x, saved
         return y
 
-    def backward(self, grad, input_gradient=True):
+    def backward(self, grad, input_gradient=True, following=None):
         x, saved = self._from_forward()
-        dx = self._work("dx", grad.shape)
-        _, dweight, dbias = batch_norm.backward(grad, x, self.parameters().get("weight"), saved, dx)
-        if self.affine:
-            self.device.copy(self.gradients()["weight"], dweight)
-            self.device.copy(self.gradients()["bias"], dbias)
+        values, gradients = self.parameters(), self.gradients()
+        (_, kernels), behind = self._operation(x, following)
+        operands = [saved.shift, saved.delta, saved.rstd]
+        if following is not None:
+            operands += [saved.scale, normalization.constant(values.get("bias"), 0, self.num_features, x)]
+        (dx,), _ = normalization.backward(
+            kernels, grad, x, values.get("weight"), saved, operands, (self._work("dx", grad.shape),), behind,
+            self._scratch[1], list(gradients.values()),
+        )  # fmt: skip
         return dx
+
+    def _operation(self, x, following):
+        """The kernels of forward and backward, with those of *following* in them, and what these take."""
+        if following is None:
+            return (normalization.KERNELS, normalization.BACKWARD_KERNELS), normalization.NOTHING
+        return _batch_norm_and(following.function, *following.config().items()).parts(x)
 
     def output_shape(self, shape):
         if shape[:1] != (self.num_features,):
             raise ValueError(f"takes {self.num_features} features")
         return shape
+
+
+@functools.lru_cache(64)
+def _batch_norm_and(function, *parameters):
+    return fuse_batch_norm(activation(function, **dict(parameters)))
 
 
 class Flatten(Layer):

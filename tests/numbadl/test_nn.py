@@ -244,6 +244,36 @@ def test_a_step_allocates_nothing(rng):
     assert peak < 100_000, f"{peak} bytes; a result of the smallest layer has {out.nbytes}"
 
 
+@pytest.mark.parametrize("behind", [nn.ReLU(), pytest.param(nn.ELU(alpha=0.7), marks=pytest.mark.slow)], ids=repr)
+@pytest.mark.parametrize("options", [{}, {"affine": False, "momentum": None}], ids=["affine", "plain"])
+def test_an_activation_behind_batch_norm_is_computed_with_it(behind, options, rng, monkeypatch):
+    """One kernel gives the bits that two do: outputs, gradients, statistics, in training and in evaluation."""
+    x = rng.standard_normal((20, 6)).astype(np.float32)
+
+    def run():
+        norm, activation = nn.BatchNorm(8, **options), type(behind)(**behind.config())
+        model = Sequential(nn.Linear(6, 8), norm, activation, nn.Dropout(0.2), nn.Linear(8, 3))
+        found = []
+        for _ in range(3):
+            y = model.forward(x, training=True)
+            dx = model.backward(np.cos(y), input_gradient=True)
+            found += [y.copy(), dx.copy(), model.flat_gradients.copy(), *map(np.copy, model.state().values())]
+        assert (activation._kept is None) is norm.merges(activation)
+        return [*found, model.forward(x)]
+
+    assert nn.BatchNorm(8).merges(behind)
+    merged = run()
+    monkeypatch.setattr(nn.BatchNorm, "merges", lambda self, following: False)
+    for one, other in zip(merged, run(), strict=True):
+        assert np.array_equal(one, other)
+
+
+def test_batch_norm_leaves_activations_with_parameters_or_random_slopes_alone():
+    assert not any(
+        nn.BatchNorm(8).merges(layer) for layer in (nn.PReLU(), nn.RReLU(), nn.BReLU(), nn.Dropout(), nn.Softmax())
+    )
+
+
 def test_smaller_batches_after_larger_ones(rng):
     model = make_model()
     for n in (8, 3, 8, 9, 2):
