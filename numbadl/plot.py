@@ -1,4 +1,4 @@
-"""Pictures of training, and panels in their style for pictures of your own. They need matplotlib: ``pip install numbadl[plot]``."""
+"""Pictures of training, and panels in their style for your own. They need matplotlib: ``pip install numbadl[plot]``."""
 
 import math
 from pathlib import Path
@@ -104,7 +104,7 @@ def panels(*titles, columns=None, inches=_PANEL_INCHES):
     for title in titles:
         if not isinstance(title, str):
             raise TypeError(f"titles: got {arguments.shown(title)}, accepted are strings")
-    figure, found = _grid(len(titles), columns, inches)
+    _, found = _grid(len(titles), columns, inches)
     for panel, title in zip(found, titles, strict=True):
         panel.set_prop_cycle(color=COLOURS)
         _dress(panel, title)
@@ -181,7 +181,7 @@ def _rgb(colour):
 
 
 def picture_kind(path):
-    """"png" or "svg", by the end of the file's name; ValueError for others."""
+    """ "png" or "svg", by the end of the file's name; ValueError for others."""
     kind = Path(path).suffix.removeprefix(".").lower()
     if kind not in FORMATS:
         raise ValueError(f"path: got {str(path)!r}, accepted are files that end with .png or .svg")

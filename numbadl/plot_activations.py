@@ -1,7 +1,6 @@
 """Pictures of the activations, drawn from their records. They need matplotlib: ``pip install numbadl[plot]``."""
 
 import math
-from pathlib import Path
 
 import numpy as np
 
