@@ -24,11 +24,11 @@ def add_arguments(parser):
 def run(arguments):
     from . import plot_activations
     from ._arguments import check_can_write
-    from .plot import new_figure
+    from .plot import FORMATS, new_figure
 
     names = arguments.names or list(plot_activations.ACTIVATIONS)
     _check(arguments.names, plot_activations.ACTIVATIONS)
-    _check_formats(arguments.format, plot_activations.FORMATS)
+    _check_formats(arguments.format, FORMATS)
     try:
         new_figure((1, 1))
     except ImportError as error:

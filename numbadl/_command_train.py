@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 from typing import NamedTuple
 
-from . import _machine
+from . import _comparison, _machine
 from ._commandline import (
     INTERRUPTED,
     CommandError,
@@ -64,6 +64,12 @@ def add_arguments(parser):
     add("--seed", type=whole_number(0), default=0, metavar="N", help="for split, weights and order (default 0)")
     add("--device", choices=("auto", "cpu", "cuda"), default="auto", help="auto (default): CUDA if usable")
 
+    add(
+        "--compare", type=name_list, metavar="NAME[,NAME]",
+        help="train once with each of these optimisers (optimizers: with all), each with its own default learning rate "
+        "unless --lr is given; a table and a picture of curves, no model",
+    )  # fmt: skip
+
     add = parser.add_argument_group("output").add_mutually_exclusive_group().add_argument
     add("--out", metavar="DIR", help="folder for model and learning curves (default runs/NAME-OF-THE-DATA)")
     add("--model", metavar="PATH", help="the model's file; the curves go beside it")
@@ -71,7 +77,6 @@ def add_arguments(parser):
 
 
 def run(arguments):
-    from ._tasks import LOSSES
     from .train import TrainingInterrupted
 
     with user_input():
@@ -80,23 +85,20 @@ def run(arguments):
         _settle(arguments, len(data.train[0]))
         device = _machine.choose_device(arguments.device)
         model = _network(arguments, data.table, data.train[0].shape[1])
-        optimizer = _optimizer(arguments)
+        if arguments.compare:
+            known = _known_optimizers()
+            optimizers = {name: _optimizer(arguments, name) for name in _comparison.chosen(arguments.compare, known)}
+        else:
+            optimizer = _optimizer(arguments, arguments.optimizer)
         model.to(device)
     if not arguments.quiet:
         print_pairs(_setup(arguments, data, device))
         print(f"\n{model.summary()}\n", flush=True)
+    if arguments.compare:
+        return _compare(arguments, data, device, optimizers, model_path.parent)
     start, status = time.perf_counter(), 0
     try:
-        history = model.fit(
-            *data.train,
-            loss=LOSSES[data.table.task],
-            optimizer=optimizer,
-            epochs=arguments.epochs,
-            batch_size=arguments.batch_size,
-            validation_data=data.test,
-            seed=arguments.seed,
-            progress=not arguments.quiet,
-        )
+        history = _fit(arguments, data, model, optimizer, progress=not arguments.quiet)
     except FloatingPointError as error:
         raise CommandError(f"training diverged: {error}; try a smaller --lr") from error
     except TrainingInterrupted as stop:
@@ -112,6 +114,32 @@ def run(arguments):
     curves = _save_curves(history, curves_path)
     print_pairs([("time", f"{seconds:.1f} s"), ("model", model_path), ("curves", curves)])
     return status
+
+
+def _fit(arguments, data, model, optimizer, progress):
+    from ._tasks import LOSSES
+
+    return model.fit(
+        *data.train,
+        loss=LOSSES[data.table.task],
+        optimizer=optimizer,
+        epochs=arguments.epochs,
+        batch_size=arguments.batch_size,
+        validation_data=data.test,
+        seed=arguments.seed,
+        progress=progress,
+    )
+
+
+def _compare(arguments, data, device, optimizers, folder):
+    """A network of the same first weights for each optimiser."""
+
+    def train(optimizer):
+        model = _network(arguments, data.table, data.train[0].shape[1]).to(device)
+        return _fit(arguments, data, model, optimizer, progress=False)
+
+    _comparison.compare(optimizers, train, folder, progress=not arguments.quiet)
+    return 0
 
 
 def _widths(text):
@@ -131,6 +159,8 @@ def _output_paths(arguments):
     from ._arguments import check_can_write
 
     if arguments.model:
+        if arguments.compare:
+            raise CommandError(f"--model {arguments.model}: --compare writes no model; --out names its folder")
         model = Path(arguments.model)
         curves = model.with_suffix(".png")
         if curves == model:
@@ -220,16 +250,20 @@ def _network(arguments, table, n_features):
     return nn.Sequential(*layers, seed=arguments.seed)
 
 
-def _optimizer(arguments):
+def _known_optimizers():
+    """Names as the command line has them -> classes."""
     from . import optim
 
     known = {name.lower(): kind for name, kind in vars(optim).items() if isinstance(kind, type)}
-    known = {
+    return {
         name: kind for name, kind in known.items() if issubclass(kind, optim.Optimizer) and kind is not optim.Optimizer
     }
-    name = arguments.optimizer.lower()
+
+
+def _optimizer(arguments, name):
+    known, given, name = _known_optimizers(), name, name.lower()
     if name not in known:
-        raise CommandError(f"--optimizer: got {arguments.optimizer!r}, accepted are {', '.join(known)}")
+        raise CommandError(f"--optimizer: got {given!r}, accepted are {', '.join(known)}")
     options = {"lr": arguments.lr, "weight_decay": arguments.weight_decay}
     if arguments.weight_decay is not None and "weight_decay" not in inspect.signature(known[name]).parameters:
         raise CommandError(f"--weight-decay: {known[name].__name__} has none")
@@ -267,8 +301,8 @@ def _setup(arguments, data, device):
         ("rows", f"{len(data.train[0]):,} for training, {len(data.test[0]):,} for testing"),
         (
             "training",
-            f"{arguments.epochs} epochs, {arguments.batch_size} rows per update, {arguments.optimizer}, "
-            f"seed {arguments.seed}",
+            f"{arguments.epochs} epochs, {arguments.batch_size} rows per update, "
+            f"{' and '.join(arguments.compare or [arguments.optimizer])}, seed {arguments.seed}",
         ),
     ]
 

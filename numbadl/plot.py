@@ -1,15 +1,20 @@
-"""Pictures of training. They need matplotlib: ``pip install numbadl[plot]``."""
+"""Pictures of training, and panels in their style for your own. They need matplotlib: ``pip install numbadl[plot]``."""
 
 import math
 from pathlib import Path
 
+from . import _arguments as arguments
 from .kernels.atomic import atomic_path
 from .train.diagnosis import turning_epoch
 
-BLUE, ORANGE, INK, FAINT = "#2a6fbb", "#d9622b", "#333333", "#d8d8d8"  # the first two: safe for colour-blind eyes
+BLUE, ORANGE, INK, FAINT = "#2a6fbb", "#d9622b", "#333333", "#d8d8d8"
+# Safe for colour-blind eyes: M. Okabe, K. Ito, Color universal design, 2008, but for the first two and the last.
+COLOURS = (BLUE, ORANGE, "#009e73", "#cc79a7", "#e69f00", "#56b4e9", INK)
+FORMATS = ("png", "svg")
 _TRAIN, _VALIDATION = BLUE, ORANGE
 _PANEL_INCHES = (4.8, 3.3)
 _PANELS_PER_ROW = 3
+_LEGEND = {"frameon": False, "fontsize": 9, "labelcolor": INK}
 
 
 def learning_curves(history, path):
@@ -50,19 +55,86 @@ def learning_curves(history, path):
     epochs, metrics = list(history.epochs), {name: list(values) for name, values in history.metrics.items()}
     _check(epochs, metrics)
     names = list(dict.fromkeys(name.removeprefix("val_") for name in metrics))
-    columns = 2 if len(names) == 4 else min(len(names), _PANELS_PER_ROW)
-    rows = math.ceil(len(names) / columns)
-    figure = new_figure((_PANEL_INCHES[0] * columns, _PANEL_INCHES[1] * rows), layout="constrained")
-    panels = figure.subplots(rows, columns, squeeze=False).flat
-    for panel, name in zip(panels, names, strict=False):
+    figure, found = _grid(len(names))
+    for panel, name in zip(found, names, strict=True):
         _draw(panel, name, epochs, metrics.get(name), metrics.get(f"val_{name}"))
         turned = turning_epoch(history) if name == "loss" else None
         if turned is not None:
             panel.axvline(turned, color=INK, linewidth=0.9, linestyle=":", label=f"overfits from epoch {turned}")
-        panel.legend(frameon=False, fontsize=9, labelcolor=INK)
-    for panel in panels[len(names) :]:
-        panel.set_visible(False)
-    return _saved(figure, path)
+        panel.legend(**_LEGEND)
+    return save_figure(figure, path, "png")
+
+
+def panels(*titles, columns=None, inches=_PANEL_INCHES):
+    """Empty panels in the style of this library's pictures: draw on them with matplotlib's methods, then `save`.
+
+    Parameters
+    ----------
+    *titles : str
+        One for each panel.
+    columns : int, optional
+        Panels beside each other; as many as there are, up to three, and two of four.
+    inches : pair of numbers
+        Width and height of a panel.
+
+    Returns
+    -------
+    list of matplotlib.axes.Axes
+        With a grid, and with colours that colour-blind eyes tell apart.
+
+    Raises
+    ------
+    ImportError
+        If matplotlib is not installed.
+    TypeError, ValueError
+        If there are no titles, or one is no string.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> import numbadl as nd
+    >>> left, right = nd.plot.panels("batches of 1", "batches of 64")
+    >>> _ = left.plot([1, 2, 3], [4.0, 2.0, 1.0], label="training")
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     nd.plot.save([left, right], f"{folder}/batches.png").name
+    'batches.png'
+    """
+    if not titles:
+        raise ValueError("titles: got none, accepted are one or more")
+    for title in titles:
+        if not isinstance(title, str):
+            raise TypeError(f"titles: got {arguments.shown(title)}, accepted are strings")
+    _, found = _grid(len(titles), columns, inches)
+    for panel, title in zip(found, titles, strict=True):
+        panel.set_prop_cycle(color=COLOURS)
+        _dress(panel, title)
+    return found
+
+
+def save(panels, path):
+    """Save the picture that panels belong to, with a legend in each that has labels and no legend yet.
+
+    Parameters
+    ----------
+    panels : what `panels` gave
+    path : str or path
+        A file that ends with .png or .svg; folders on the way are made. It is written under another name and renamed.
+
+    Returns
+    -------
+    pathlib.Path
+        `path`.
+
+    Raises
+    ------
+    ValueError
+        If the file is of another kind.
+    """
+    kind = picture_kind(path)
+    for panel in panels:
+        if panel.get_legend() is None and panel.get_legend_handles_labels()[0]:
+            panel.legend(**_LEGEND)
+    return save_figure(panels[0].figure, path, kind)
 
 
 def gradient_norms(monitor, path):
@@ -99,18 +171,41 @@ def gradient_norms(monitor, path):
         panel.plot(epochs, shown, color=colour, linewidth=1.5, marker="o" if len(epochs) == 1 else None, label=name)
     panel.set_yscale("log")
     _dress(panel, "norm of the gradient")
-    panel.legend(frameon=False, fontsize=9, labelcolor=INK, loc="center left", bbox_to_anchor=(1, 0.5))
-    return _saved(figure, path)
+    _over_epochs(panel)
+    panel.legend(**_LEGEND, loc="center left", bbox_to_anchor=(1, 0.5))
+    return save_figure(figure, path, "png")
 
 
 def _rgb(colour):
     return [int(colour[k : k + 2], 16) / 255 for k in (1, 3, 5)]
 
 
-def _saved(figure, path):
-    with atomic_path(path) as temporary:
-        figure.savefig(temporary, format="png")
+def picture_kind(path):
+    """ "png" or "svg", by the end of the file's name; ValueError for others."""
+    kind = Path(path).suffix.removeprefix(".").lower()
+    if kind not in FORMATS:
+        raise ValueError(f"path: got {str(path)!r}, accepted are files that end with .png or .svg")
+    return kind
+
+
+def save_figure(figure, path, kind):
+    """Write a figure, whole or not at all; the same picture is the same file: no date, no random names."""
+    import matplotlib
+
+    with atomic_path(path) as temporary, matplotlib.rc_context({"svg.hashsalt": "numbadl"}):
+        figure.savefig(temporary, format=kind, metadata={"Date": None} if kind == "svg" else None)
     return Path(path)
+
+
+def _grid(count, columns=None, inches=_PANEL_INCHES):
+    """A figure, and so many panels in rows."""
+    columns = columns or (2 if count == 4 else min(count, _PANELS_PER_ROW))
+    rows = math.ceil(count / columns)
+    figure = new_figure((inches[0] * columns, inches[1] * rows), layout="constrained")
+    found = list(figure.subplots(rows, columns, squeeze=False).flat)
+    for panel in found[count:]:
+        panel.set_visible(False)
+    return figure, found[:count]
 
 
 def new_figure(inches, layout=None):
@@ -146,18 +241,24 @@ def _draw(panel, name, epochs, train, validation):
     if validation is not None and len(epochs) > 1:
         _mark_best(panel, name, epochs, validation)
     _dress(panel, name.replace("_", " "))
+    _over_epochs(panel)
+
+
+def _over_epochs(panel):
+    from matplotlib.ticker import MaxNLocator
+
+    panel.set_xlabel("epoch")
+    panel.xaxis.set_major_locator(MaxNLocator(integer=True))
 
 
 def _dress(panel, title):
-    """Title, axes and grid of a panel over epochs."""
-    from matplotlib.ticker import MaxNLocator
-
+    """Title, colours and grid."""
     panel.set_title(title, loc="left", color=INK, fontsize=11, fontweight="bold")
-    panel.set_xlabel("epoch", color=INK)
-    panel.xaxis.set_major_locator(MaxNLocator(integer=True))
+    for axis in (panel.xaxis, panel.yaxis):
+        axis.label.set_color(INK)
     panel.grid(True, color=FAINT, linewidth=0.6)
     panel.set_axisbelow(True)
-    panel.tick_params(colors=INK, length=0)
+    panel.tick_params(which="both", colors=INK, length=0)
     for side in ("top", "right", "left"):
         panel.spines[side].set_visible(False)
     panel.spines["bottom"].set_color(FAINT)

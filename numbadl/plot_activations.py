@@ -1,17 +1,14 @@
 """Pictures of the activations, drawn from their records. They need matplotlib: ``pip install numbadl[plot]``."""
 
 import math
-from pathlib import Path
 
 import numpy as np
 
 from ._curves import curve, jumps, of_parameters, variants, window
 from ._formulas import mathtext
-from .kernels.atomic import atomic_path
 from .kernels.scalar.activations import ACTIVATIONS
-from .plot import BLUE, FAINT, INK, ORANGE, new_figure
+from .plot import BLUE, FAINT, INK, ORANGE, new_figure, picture_kind, save_figure
 
-FORMATS = ("png", "svg")
 _STYLES = ("-", "--", ":", "-.")
 _INCHES = (6.4, 5.2)
 _COLUMNS, _SMALL_INCHES, _HEADING_INCHES = 7, (1.9, 1.75), 0.4
@@ -50,7 +47,7 @@ def draw_activation(name, path):
     """
     if name not in ACTIVATIONS:
         raise ValueError(f"name: got {name!r}, accepted are {', '.join(ACTIVATIONS)}")
-    kind, record = _kind(path), ACTIVATIONS[name]
+    kind, record = picture_kind(path), ACTIVATIONS[name]
     figure = new_figure(_INCHES)
     figure.subplots_adjust(left=0.09, right=0.97, top=0.74, bottom=0.07)
     panel = figure.subplots()
@@ -61,7 +58,7 @@ def draw_activation(name, path):
     for left, right, colour, y in formulas:
         line = figure.text(x0, y, mathtext(f"{left} = {right}"), va="center", color=colour, fontsize=13)
         _shrink(line, (0.98 - x0) * figure.bbox.width)
-    return _save(figure, path, kind)
+    return save_figure(figure, path, kind)
 
 
 def draw_overview(path):
@@ -75,7 +72,7 @@ def draw_overview(path):
     Traceback (most recent call last):
     ValueError: path: got 'activations.gif', accepted are files that end with .png or .svg
     """
-    kind, rows = _kind(path), math.ceil(len(ACTIVATIONS) / _COLUMNS)
+    kind, rows = picture_kind(path), math.ceil(len(ACTIVATIONS) / _COLUMNS)
     width, height = _COLUMNS * _SMALL_INCHES[0], rows * _SMALL_INCHES[1] + _HEADING_INCHES
     figure = new_figure((width, height))
     top = 1 - 1.2 * _HEADING_INCHES / height
@@ -94,23 +91,7 @@ def draw_overview(path):
             axis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10]))
     for panel in panels[len(ACTIVATIONS) :]:
         panel.set_visible(False)
-    return _save(figure, path, kind)
-
-
-def _kind(path):
-    kind = Path(path).suffix.removeprefix(".").lower()
-    if kind not in FORMATS:
-        raise ValueError(f"path: got {str(path)!r}, accepted are files that end with .png or .svg")
-    return kind
-
-
-def _save(figure, path, kind):
-    import matplotlib
-
-    # The same picture is the same file: no date, no random names.
-    with atomic_path(path) as temporary, matplotlib.rc_context({"svg.hashsalt": "numbadl"}):
-        figure.savefig(temporary, format=kind, metadata={"Date": None} if kind == "svg" else None)
-    return Path(path)
+    return save_figure(figure, path, kind)
 
 
 def _draw(panel, record, all_variants):

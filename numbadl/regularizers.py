@@ -31,7 +31,8 @@ class L1L2:
     ----------
     l1, l2 : numbers from 0 on
     proximal : whether the first part acts through `shrink` after each step, which makes weights exactly 0, and not
-        through the gradient
+        through the gradient. It shrinks by the learning rate times l1 whatever the optimiser does with gradients, so an l1 that
+        suits SGD does next to nothing with Adam, whose learning rates are smaller
 
     Attributes
     ----------

@@ -204,6 +204,30 @@ def test_training_that_diverges_saves_nothing(capsys):
     assert files() == ["data.csv"]
 
 
+def test_comparison_of_optimisers(capsys):
+    columns, targets = problem("regression")
+    data = write_csv("data.csv", columns)
+    command = ["train", "--data", data, "--target", *targets, "--layers", "8", "--epochs", "4", "--quiet"]
+    assert run(*command, "--compare", "sgd,Adam", "--out", "both") == 0
+    out = capsys.readouterr().out
+    with open("both/comparison.csv", encoding="utf-8") as file:
+        rows = {row["optimizer"]: row for row in csv.DictReader(file)}
+    assert set(rows) == {"sgd", "adam"} and [rows[name]["lr"] for name in ("sgd", "adam")] == ["0.05", "0.001"]
+    losses = [float(row["val_loss"]) for row in rows.values()]
+    assert losses == sorted(losses) and all(f"{loss:.4g}" in out for loss in losses)
+    assert sorted(path.name for path in Path("both").iterdir()) == ["comparison.csv", "comparison.png"]
+
+    assert run(*command, "--optimizer", "sgd", "--out", "alone") == 0  # the same training as by itself
+    loss = next(line.split() for line in capsys.readouterr().out.splitlines() if line.startswith("loss"))[2]
+    assert loss == f"{float(rows['sgd']['val_loss']):.5g}"
+
+    assert run(*command, "--compare", "sgd,adam", "--lr", "1e20", "--out", "far") == 0
+    captured = capsys.readouterr()
+    assert "numbadl: warning: sgd: the loss is" in captured.err and "sgd        1e+20" in captured.out
+    assert "accepted are optimizers for all of them, and lars" in fails(capsys, *command, "--compare", "sgd,adan2")
+    assert "--compare writes no model" in fails(capsys, *command, "--compare", "sgd", "--model", "m.safetensors")
+
+
 def test_training_without_matplotlib(capsys, monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
     data = write_csv("data.csv", problem("binary")[0])

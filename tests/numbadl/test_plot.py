@@ -7,7 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from numbadl.plot import learning_curves
+from numbadl.plot import COLOURS, learning_curves, panels, save
 
 matplotlib = pytest.importorskip("matplotlib")
 
@@ -100,6 +100,39 @@ def test_a_failure_leaves_the_old_picture(tmp_path, monkeypatch):
     with pytest.raises(OSError, match="disc full"):
         learning_curves(history(loss=LOSS), path)
     assert [file.read_bytes() for file in tmp_path.iterdir()] == [b"old"]
+
+
+@pytest.mark.parametrize(("count", "rows", "columns"), [(1, 1, 1), (3, 1, 3), (4, 2, 2), (5, 2, 3)])
+def test_panels_for_own_pictures(count, rows, columns):
+    found = panels(*(f"panel {k}" for k in range(count)))
+    assert [panel.get_title(loc="left") for panel in found] == [f"panel {k}" for k in range(count)]
+    assert found[0].get_subplotspec().get_gridspec().get_geometry() == (rows, columns)
+    lines = [found[0].plot([1, 2], [k, k])[0].get_color() for k in range(2)]
+    assert lines == list(COLOURS[:2])
+    assert sum(panel.get_visible() for panel in found[0].figure.axes) == count
+
+
+@pytest.mark.parametrize(("name", "first"), [("own.png", PNG), ("own.SVG", b"<?xml")])
+def test_panels_are_saved_with_legends(tmp_path, name, first):
+    named, plain, own = found = panels("named", "plain", "own")
+    named.plot([1, 2], label="a line")
+    plain.plot([1, 2])
+    own.plot([1, 2], label="a line")
+    legend = own.legend(["of my own"])
+    assert save(found, tmp_path / "new" / name) == tmp_path / "new" / name
+    assert (tmp_path / "new" / name).read_bytes().startswith(first)
+    assert [text.get_text() for text in named.get_legend().get_texts()] == ["a line"]
+    assert plain.get_legend() is None and own.get_legend() is legend
+
+
+def test_panels_errors(tmp_path):
+    with pytest.raises(ValueError, match="titles: got none, accepted are one or more"):
+        panels()
+    with pytest.raises(TypeError, match="titles: got 3, accepted are strings"):
+        panels("one", 3)
+    with pytest.raises(ValueError, match="path: got .*own.gif.*, accepted are files that end with .png or .svg"):
+        save(panels("one"), tmp_path / "own.gif")
+    assert not list(tmp_path.iterdir())
 
 
 def test_missing_matplotlib_is_explained(tmp_path, monkeypatch):

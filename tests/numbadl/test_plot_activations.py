@@ -47,9 +47,9 @@ def formulas(monkeypatch):
 @pytest.fixture
 def figures(monkeypatch):
     """The figures as they are saved."""
-    found, save = [], plot_activations._save
+    found, save = [], plot_activations.save_figure
     monkeypatch.setattr(
-        plot_activations, "_save", lambda figure, path, kind: (found.append(figure), save(figure, path, kind))[1]
+        plot_activations, "save_figure", lambda figure, path, kind: (found.append(figure), save(figure, path, kind))[1]
     )
     return found
 
