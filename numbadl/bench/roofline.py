@@ -1,0 +1,33 @@
+"""A roofline: how many vector operations a second each row does, over operations for each byte, below what the machine does."""
+
+from .table import seconds
+
+
+def draw(rows, path):
+    """Write the picture to *path*; rows without counted operations are left out, ValueError if there are no others."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    counted = [row for row in rows if row.operations and row.moved]
+    if not counted:
+        raise ValueError("--plot: no row has its operations counted; activations and elementary functions have")
+    figure = Figure(figsize=(8, 5.5), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.add_subplot()
+    for k, size in enumerate(sorted({row.elements for row in counted})):
+        these, colour = [row for row in counted if row.elements == size], f"C{k % 10}"
+        intensity = [row.operations / row.moved for row in these]
+        axes.scatter(intensity, [row.operations / row.ours for row in these], 14, colour, label=f"{size:,} elements")
+        ceiling = sorted(zip(intensity, [row.operations / row.floor for row in these], strict=True))
+        axes.plot(*zip(*ceiling, strict=True), color=colour, linewidth=0.8, alpha=0.6)
+    slowest = min(counted, key=lambda row: row.share)
+    axes.annotate(
+        f"{slowest.name}, {seconds(slowest.ours)}",
+        (slowest.operations / slowest.moved, slowest.operations / slowest.ours),
+        textcoords="offset points", xytext=(6, -10), fontsize=8,
+    )  # fmt: skip
+    axes.set(xscale="log", yscale="log", xlabel="vector operations for each byte", ylabel="vector operations a second")
+    axes.set_title("Points: reached; lines: the floor of each, by memory or arithmetic", fontsize=10)
+    axes.legend()
+    axes.grid(alpha=0.3)
+    figure.savefig(path, dpi=120)
