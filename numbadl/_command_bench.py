@@ -7,6 +7,8 @@ from pathlib import Path
 from ._commandline import CommandError, name_list, user_input, warn, whole_number
 
 AGAIN = 2  # times that what fell is measured again, before it is named
+# Name -> the package that it needs.
+PEERS = {"numpy": "numpy", "torch": "torch", "compile": "torch", "jax": "jax", "sklearn": "sklearn"}
 _INSTALL = {
     "torch": "`pip install torch==2.13.0` gives the CPU build", "jax": "`pip install jax`",
     "sklearn": "`pip install scikit-learn`",
@@ -149,8 +151,6 @@ def _warn_of_a_busy_machine():
 
 
 def _check_peers(names):
-    from .bench.work import PEERS
-
     for name in names:
         if name not in PEERS:
             raise CommandError(f"--peers: got {name!r}, accepted are {', '.join(PEERS)}")

@@ -15,9 +15,9 @@ import numpy as np
 
 from . import floors
 from .cases import CASES, GROUPS, select
-from .work import PEERS, Case, Work, peer
+from .work import Case, Work, peer
 
-__all__ = ["CASES", "GROUPS", "PEERS", "Case", "Row", "Work", "measure", "peer", "rows", "select", "threads"]
+__all__ = ["CASES", "GROUPS", "Case", "Row", "Work", "measure", "peer", "rows", "select", "threads", "turns"]
 
 
 PAUSE = 0.006  # seconds
@@ -68,13 +68,14 @@ def measure(case, work, theirs, repeat):
     operations = work.operations()
     if work.moved:
         sides["copy"] = floors.copy_of(work.moved)
-    times, arithmetic = _turns(sides, _rates(threads()) if operations else None, work, repeat)
+    times, arithmetic = turns(sides, repeat, _rates(threads()) if operations else None, work.process)
     ours = times.pop("")
     limits = {}
     if work.moved:
         limits["memory"] = times.pop("copy") * (work.moved / sides["copy"].moved)
     if operations:
-        limits["arithmetic"] = np.array([floors.least_seconds(operations, each) for each in arithmetic])
+        best = min(floors.least_seconds(operations, each) for each in arithmetic)  # what slows a burst is no limit
+        limits["arithmetic"] = np.full(len(ours), best)
     found = {name: _ratio(other, ours) for name, other in times.items()}
     size = {"moved": work.moved, "operations": int(operations.get("any", 0)), "peers": found}
     row = case.name, case.group, work.elements, float(np.median(ours)), _spread(ours)
@@ -85,18 +86,18 @@ def measure(case, work, theirs, repeat):
     return Row(*row, float(np.median(floor)), bound, float(share), **size)
 
 
-def _turns(sides, rates, work, repeat):
-    """(name of a side -> array of seconds, what *rates* gave in each turn)."""
+def turns(sides, repeat, rates=None, process=False):
+    """(name of a side -> array of seconds, what *rates* gave in each turn); a *process* is timed without warming up."""
     times, arithmetic = {name: [] for name in sides}, []
-    began, pause = time.perf_counter(), 0 if work.process else PAUSE
-    for turn in range(PROCESSES if work.process else repeat + 2):
-        if turn == 2 and not work.process:  # what came before warmed up
+    began, pause = time.perf_counter(), 0 if process else PAUSE
+    for turn in range(PROCESSES if process else repeat + 2):
+        if turn == 2 and not process:  # what came before warmed up
             times, arithmetic = {name: [] for name in sides}, []
-        if turn > FEWEST and time.perf_counter() - began > LONGEST and not work.process:
+        if turn > FEWEST and time.perf_counter() - began > LONGEST and not process:
             break
         for name, side in sides.items():
             time.sleep(pause)
-            if not work.process:
+            if not process:
                 side()
             start = time.perf_counter()
             side()

@@ -50,7 +50,7 @@ class Rates:
         self.threads, self._results = threads, np.zeros(rates.MOST, np.float32)
         self._turns = dict.fromkeys(rates.OPERATIONS, 256)
         for kind in rates.OPERATIONS:
-            self._turns[kind] = max(int(256 * BURST / min(self._timed(kind) for _ in range(3))), 64)
+            self._turns[kind] = max(int(256 * BURST / min(self._timed(kind) for _ in range(20))), 64)
 
     def __call__(self):
         """Seconds for one lane of one operation of each kind."""

@@ -270,7 +270,7 @@ def _losses():
         if isinstance(record, ElementLoss):
             inputs, shape, moves = with_targets(record.targets), FLAT, 2
         else:
-            inputs, shape, moves = with_labels, LOGITS, 1
+            inputs, shape, moves = with_labels, LOGITS, int(name != "nll")  # which needs one number of a row
         yield Part(f"{name}.value", "losses", loss_value(name), inputs, shape, moves)
         yield Part(name, "losses", loss(name), inputs, shape, moves + 1)
 

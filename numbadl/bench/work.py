@@ -7,15 +7,6 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-# name -> the package that it needs
-PEERS = {"numpy": "numpy", "torch": "torch", "compile": "torch", "jax": "jax", "sklearn": "sklearn"}
-    "numpy": "numpy",
-    "torch": "torch",
-    "compile": "torch",
-    "jax": "jax",
-    "sklearn": "sklearn",
-}  # name -> the package that it needs
-
 
 @dataclass
 class Work:
