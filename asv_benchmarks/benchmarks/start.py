@@ -5,10 +5,10 @@ import time
 
 import numba
 import numpy as np
+from numbadl.kernels.cpu import pool
 
 import numbadl as nd
 from numbadl.bench import start
-from numbadl.kernels.cpu import pool
 
 ELEMENTS = 1 << 20
 
