@@ -51,4 +51,5 @@ PARTS |= {
     f"{name}.both": torch_peer.normalised(_compiled(function), backward=True)
     for name, function in torch_peer.NORMS.items()
 }
+PARTS["batch_norm.relu"] = torch_peer.normalised(_compiled(torch_peer.batch_norm_relu))
 PARTS["training_step"] = functools.partial(torch_peer.training_step, made=_compiled)

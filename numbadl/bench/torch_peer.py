@@ -252,6 +252,10 @@ def _batch_norm(x, mean, variance, weight, bias):
     return F.batch_norm(x, mean, variance, weight, bias, True)
 
 
+def batch_norm_relu(*arrays):
+    return F.relu(_batch_norm(*arrays))
+
+
 def _layer_norm(x, mean, variance, weight, bias):
     return F.layer_norm(x, x.shape[1:], weight, bias)
 
@@ -358,7 +362,7 @@ LOSSES = {
 }  # fmt: skip
 NORMS = {
     "batch_norm": _batch_norm, "layer_norm": _layer_norm, "rms_norm": _rms_norm, "group_norm": _group_norm,
-    "instance_norm": _instance_norm, "batch_norm.relu": lambda *arrays: F.relu(_batch_norm(*arrays)),
+    "instance_norm": _instance_norm,
 }  # fmt: skip
 LAYERS = {
     "Linear": lambda w, b: torch.nn.Linear(w.shape[1], w.shape[0]),
@@ -377,6 +381,7 @@ PARTS = {
     "softmax.images": _row(torch.softmax, 1),
     "softmax.backward": _row_backward(torch.softmax, aten._softmax_backward_data.out),
     "log_softmax.backward": _row_backward(torch.log_softmax, aten._log_softmax_backward_data.out),
+    "batch_norm.relu": normalised(batch_norm_relu),
     "dropout": _dropout,
     "optimizer": _optimizer,
     "training_step": training_step,
