@@ -75,7 +75,8 @@ def test_every_layer_is_timed_as_a_layer_or_as_its_function():
     assert {of_functions.get(name, f"nn.{name}") for name in public} <= timed
 
 
-@pytest.mark.parametrize("name", ["numpy", "torch", "compile", "jax", "sklearn"])
+@pytest.mark.parametrize("name", ["numpy", "torch", pytest.param("compile", marks=pytest.mark.slow), "jax", "sklearn"])
+@pytest.mark.filterwarnings("ignore::DeprecationWarning:torch")
 def test_peers_have_no_function_that_no_case_asks_for(name):
     pytest.importorskip(PEERS[name])
     peer, cases = importlib.import_module(f"numbadl.bench.{name}_peer"), bench.CASES.values()
