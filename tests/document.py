@@ -1,4 +1,4 @@
-"""Write docs/activations.md, benchmarks.md, choosing.md and losses.md from the records and the figures: ``python -m tests.document``.
+"""Write activations.md, benchmarks.md, choosing.md and losses.md in docs/ from records and figures: ``python -m tests.document``.
 
 ``--check`` writes nothing, names the pages that are out of date, and exits with 1 if there are some.
 """

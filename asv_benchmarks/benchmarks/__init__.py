@@ -6,7 +6,13 @@ Nothing here may start the kernels' threads while modules are imported: asv fork
 import os
 
 import numba
+import numpy as np
 
+import numbadl as nd
+
+nd.relu(
+    np.zeros(16, np.float32)
+)  # loads what all kernels share once, not in each worker; so few elements start no threads
 ALL = numba.config.NUMBA_NUM_THREADS  # get_num_threads would start them
 PROFILES = {  # name -> (elements, dtypes, threads)
     "fast": ([1 << 16], ["float32"], [ALL]),
