@@ -208,6 +208,8 @@ def test_a_roofline_is_a_png(tmp_path):
     pytest.importorskip("matplotlib")
     roofline.draw([made_up(), made_up("relu", 128), made_up("mse", operations=0)], tmp_path / "roof.png")
     assert (tmp_path / "roof.png").read_bytes().startswith(b"\x89PNG")
+    places, rates = roofline._roof([made_up(), made_up(bound="arithmetic", operations=10240, floor=1e-6)], [0.1, 50])
+    assert places == pytest.approx([0.1, 10, 50]) and rates == pytest.approx([1.024e8, 1.024e10, 1.024e10])
     with pytest.raises(ValueError, match="--plot: no row has its operations counted"):
         roofline.draw([made_up(operations=0)], tmp_path / "none.png")
 
