@@ -356,9 +356,13 @@ def _instance_norm(x, mean, variance, weight, bias):
     return F.instance_norm(x, None, None, weight, bias)
 
 
+def _kl_div(prediction, target):
+    return F.kl_div(prediction, target, reduction="sum") / prediction.numel()  # with "mean" it warns that this is so
+
+
 LOSSES = {
     "cross_entropy": F.cross_entropy, "nll": F.nll_loss, "mse": F.mse_loss, "mae": F.l1_loss, "huber": F.huber_loss,
-    "smooth_l1": F.smooth_l1_loss, "binary_cross_entropy": F.binary_cross_entropy_with_logits, "kl_div": F.kl_div,
+    "smooth_l1": F.smooth_l1_loss, "binary_cross_entropy": F.binary_cross_entropy_with_logits, "kl_div": _kl_div,
 }  # fmt: skip
 NORMS = {
     "batch_norm": _batch_norm, "layer_norm": _layer_norm, "rms_norm": _rms_norm, "group_norm": _group_norm,
