@@ -2,14 +2,15 @@
 # make test       every operation in float32 on the CPU, the rest on a representative part; at most 10 minutes on 2 cores
 # make test-all   the whole product: float64, every layout, simulator and PTX of every kernel
 # make lint       ruff: rules and format
-# make bench      ratios against PyTorch in one run (installs the peers)
+# make bench      ratios against PyTorch in one run (installs it), kept in docs/benchmarks.json; NAMES="math rows" runs a part
+# make bench-check  exit with 1 if ratios fell by more than 15% against docs/benchmarks.json; NAMES as above
 
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 PYTEST := $(BIN)/python -m pytest -n auto --dist worksteal -q
 
-.PHONY: run test test-rest test-all lint format bench clean
+.PHONY: run test test-rest test-all lint format bench bench-check clean
 
 run: $(VENV)/.run
 	$(BIN)/numbadl train
@@ -32,7 +33,10 @@ format: $(VENV)/.test
 	$(BIN)/ruff format .
 
 bench: $(VENV)/.peers
-	$(BIN)/numbadl bench --peers torch
+	$(BIN)/numbadl bench $(NAMES) --peers torch --json docs/benchmarks.json
+
+bench-check: $(VENV)/.peers
+	$(BIN)/numbadl bench $(NAMES) --peers torch --check docs/benchmarks.json
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)

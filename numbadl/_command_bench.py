@@ -1,25 +1,37 @@
-"""``numbadl bench``: medians over interleaved runs, ours beside the peer's, results checked equal before timing."""
+"""``numbadl bench``: medians over interleaved runs beside peers and the hardware's limit, results compared before timing."""
 
-import json
+import importlib
 import os
-from dataclasses import asdict
-from datetime import date
-from importlib import metadata
 from pathlib import Path
 
-import numpy as np
+from ._commandline import CommandError, name_list, user_input, warn, whole_number
 
-from ._commandline import CommandError, user_input, warn, whole_number
+AGAIN = 2  # times that what fell is measured again, before it is named
+# Name -> the package that it needs.
+PEERS = {"numpy": "numpy", "torch": "torch", "compile": "torch", "jax": "jax", "sklearn": "sklearn"}
+_INSTALL = {
+    "torch": "`pip install torch==2.13.0` gives the CPU build", "jax": "`pip install jax`",
+    "sklearn": "`pip install scikit-learn`",
+}  # fmt: skip
 
 
 def add_arguments(parser):
     parser.add_argument(
         "names", nargs="*", metavar="NAME", help="benchmarks or groups of them (--list shows both); default: all"
     )
-    parser.add_argument("--peers", default="numpy", help="numpy (default) or torch")
+    parser.add_argument(
+        "--peers",
+        type=name_list,
+        default=["numpy"],
+        help="numpy (default), torch, compile, jax, sklearn; parted by commas",
+    )
     parser.add_argument("--size", type=_sizes, default=[1 << 16, 1 << 20, 1 << 24], help="elements, e.g. 65536,1048576")
     parser.add_argument("--repeat", type=whole_number(1), default=31, help="interleaved runs of each (default 31)")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the rows there too, with machine and versions")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="keep the rows there, beside those that it has")
+    parser.add_argument("--plot", type=Path, metavar="FILE", help="draw a roofline as PNG, PDF or SVG")
+    parser.add_argument(
+        "--check", type=Path, metavar="FILE", help="exit with 1 if ratios fell below 85%% of those there"
+    )
     parser.add_argument("--list", action="store_true", help="list the benchmarks by group, and stop")
 
 
@@ -28,8 +40,9 @@ def _sizes(text):
 
 
 def run(arguments):
-    _check_peer(arguments.peers)
+    _check_peers(arguments.peers)
     from . import bench
+    from .bench import record, table
 
     if arguments.list:
         for group in bench.GROUPS:
@@ -40,59 +53,94 @@ def run(arguments):
         raise CommandError(f"{', '.join(unknown)}: not a benchmark; `numbadl bench --list` shows what there is")
     if max(arguments.size) > 1 << 28:
         raise CommandError(f"--size: {max(arguments.size):,} elements; 268,435,456 (1 GiB) at most are accepted")
-    if arguments.json is not None:
-        _check_can_write(arguments.json)
+    run = _Run(arguments, bench.select(arguments.names), [bench.peer(name) for name in arguments.peers])
     _warn_of_a_busy_machine()
-    peer = bench.cases.peers(arguments.peers)
-    print(f"float32, {bench.threads()} threads, {peer.NAME} {peer.VERSION}; ratio = their time / our time", flush=True)
-    print(f"{'operation':<28}{'elements':>12}{'ours us':>12}{'theirs us':>12}{'ratio':>8}{'spread':>9}{'of copy':>9}")
-    found, differing = [], []
-    for case in bench.select(arguments.names):
-        try:
-            for row in bench.rows(case, arguments.size, arguments.peers, arguments.repeat):
-                found.append(row)
-                print(
-                    f"{row.name:<28}{row.elements:>12,}{row.ours * 1e6:>12.1f}{row.theirs * 1e6:>12.1f}"
-                    f"{row.ratio:>8.2f}{row.spread:>8.0%}{row.bandwidth:>9.0%}",
-                    flush=True,
-                )
-        except AssertionError as error:
-            differing.append(case.name)
-            print(f"{case.name}: not timed, the results differ: {' '.join(str(error).split())[:200]}", flush=True)
-        if arguments.json is not None:  # after each case, so that nothing is lost
-            _write(arguments.json, found, peer, bench.threads())
-    print("of copy: bytes read and written per second, compared with our copy of the first array in the same turns")
-    for size in sorted({row.elements for row in found}):
-        ratios = {row.name: row.ratio for row in found if row.elements == size}
-        worst = min(ratios, key=ratios.get)
-        mean = np.exp(np.mean(np.log(list(ratios.values()))))
+    run.measure()
+    for line in table.summary(run.rows):
+        print(line)
+    if message := table.noise(run.rows):
+        warn(message)
+    if arguments.plot is not None:
+        from .bench import roofline
+
+        with user_input():
+            roofline.draw(run.rows, arguments.plot)
+    fell = [] if arguments.check is None else run.check(record.fallen)
+    return 1 if run.differing or fell else None
+
+
+class _Run:
+    """One run of the command: what is read and written is looked at before anything is measured."""
+
+    def __init__(self, arguments, cases, modules):
+        from . import bench
+        from ._arguments import check_can_write
+        from .bench import record
+
+        self.arguments, self.cases, self.rows, self.differing = arguments, cases, [], []
+        self.around = record.surroundings(modules, bench.threads())
+        with user_input():
+            self.recorded = None if arguments.check is None else record.read(arguments.check)
+            for path in (arguments.json, arguments.plot):
+                if path is not None:
+                    check_can_write(path)
+            kept = arguments.json is not None and arguments.json.exists()
+            self.before = record.read(arguments.json) if kept else None
+            if arguments.json is not None:
+                record.merged(self.before, self.around, [])
+        if self.recorded and self.recorded["machine"] != self.around["machine"]:
+            warn(f"{arguments.check}: recorded on another machine; ratios differ between machines")
+
+    def measure(self):
+        """Measure and print all cases; after each the file is written, so that nothing is lost."""
+        from tqdm import tqdm
+
+        from . import bench
+        from .bench import record, table
+
+        peers = self.arguments.peers
+        versions = ", ".join(f"{name} {version}" for name, version in self.around["versions"].items())
+        print(f"float32, {bench.threads()} threads; {versions}; x = their time / ours", flush=True)
+        print(table.header(peers), flush=True)
+        with tqdm(self.cases, desc="bench", unit="case", disable=None, leave=False) as progress:
+            for case in progress:
+                progress.set_postfix_str(case.name)
+                for row in self._rows_of(case):
+                    self.rows.append(row)
+                    progress.write(table.line(row, peers))
+                if self.arguments.json is not None:
+                    with user_input():
+                        record.write(self.arguments.json, record.merged(self.before, self.around, self.rows))
         print(
-            f"{size:,} elements: geometric mean of {len(ratios)} ratios {mean:.2f}, lowest {ratios[worst]:.2f} ({worst})"
+            "floor: the share that was reached of the speed of a copy, or of as many vector operations, in the same turns"
         )
-    return 1 if differing else None
 
+    def check(self, fallen):
+        """Name what fell against the recorded run, after it was measured again."""
+        from . import bench
 
-def _check_can_write(path):
-    from ._arguments import check_can_write
+        fell = fallen(self.recorded, self.rows)
+        for _ in range(AGAIN):
+            if not fell:
+                break
+            again = {(name, elements) for name, elements, *_ in fell}
+            rows = [row for name in {name for name, _ in again} for row in self._rows_of(bench.CASES[name])]
+            fell = fallen(self.recorded, [row for row in rows if (row.name, row.elements) in again])
+        for name, elements, what, was, now in fell:
+            print(f"fell: {name} at {elements:,} beside {what}: {now:.2f}, recorded {was:.2f}")
+        if not fell:
+            print(f"nothing fell by more than 15% against {self.arguments.check}")
+        return fell
 
-    with user_input():
-        check_can_write(path)
+    def _rows_of(self, case):
+        from . import bench
 
+        arguments = self.arguments
+        return bench.rows(case, arguments.size, arguments.peers, arguments.repeat, self._differs)
 
-def _write(path, rows, peer, threads):
-    """{"date", "machine", "versions", "rows": [{"name", "elements", "ratio", ...}, ...]}: the rows have seconds."""
-    from . import _machine
-    from .kernels.atomic import atomic_path
-
-    versions = {name: metadata.version(name) for name in ("numbadl", "numba", "llvmlite", "numpy")}
-    found = {
-        "date": date.today().isoformat(),
-        "machine": {**_machine.cpu(), "threads": threads},
-        "versions": versions | {peer.NAME: peer.VERSION},
-        "rows": [asdict(row) for row in rows],
-    }
-    with user_input(), atomic_path(path) as temporary:
-        temporary.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+    def _differs(self, case, peer, error):
+        self.differing.append(case.name)
+        warn(f"{case.name}: {peer} is not timed, the results differ: {' '.join(str(error).split())[:200]}")
 
 
 def _warn_of_a_busy_machine():
@@ -102,11 +150,14 @@ def _warn_of_a_busy_machine():
         warn(f"the machine is busy (load {load:.1f}): repeat the measurement when it is not")
 
 
-def _check_peer(name):
-    if name not in ("numpy", "torch"):
-        raise CommandError(f"--peers: got {name!r}, accepted are numpy and torch")
-    if name == "torch":
+def _check_peers(names):
+    for name in names:
+        if name not in PEERS:
+            raise CommandError(f"--peers: got {name!r}, accepted are {', '.join(PEERS)}")
         try:
-            import torch  # noqa: F401
+            importlib.import_module(PEERS[name])
         except ImportError:
-            raise CommandError("torch: not installed; `pip install torch==2.13.0` gives the CPU build") from None
+            package = PEERS[name]
+            raise CommandError(
+                f"{package}: not installed; {_INSTALL.get(package, f'`pip install {package}`')}"
+            ) from None

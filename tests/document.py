@@ -1,4 +1,4 @@
-"""Write docs/activations.md, choosing.md and losses.md from the records and the figures: ``python -m tests.document``.
+"""Write activations.md, benchmarks.md, choosing.md and losses.md in docs/ from records and figures: ``python -m tests.document``.
 
 ``--check`` writes nothing, names the pages that are out of date, and exits with 1 if there are some.
 """
@@ -6,6 +6,7 @@
 import argparse
 import json
 import math
+import re
 import sys
 import textwrap
 from pathlib import Path
@@ -17,9 +18,11 @@ from numbadl.kernels.scalar.losses import LOSSES, ElementLoss
 from numbadl._curves import Variant, of_parameters
 from numbadl._formulas import markdown
 from numbadl._recommend import HIDDEN, RECURRENT, TASKS
+from numbadl.bench.table import FAR, SLOW, seconds
 
 DOCS = Path(__file__).parents[1] / "docs"
-FIGURES, SPEED, PICTURES = DOCS / "activations.json", DOCS / "activation_speed.json", DOCS / "activations"
+FIGURES, SPEED, PICTURES = DOCS / "activations.json", DOCS / "benchmarks.json", DOCS / "activations"
+SPEED_NOTES = DOCS / "benchmarks_template.md"
 ELEMENTS = 1 << 20  # of the speed that is shown
 AIM = 2.0  # ULP
 
@@ -180,7 +183,120 @@ def losses_page():
     ])  # fmt: skip
 
 
-PAGES = {"activations.md": activations_page, "choosing.md": choosing_page, "losses.md": losses_page}
+PEER_NAMES = {"numpy": "NumPy", "torch": "PyTorch", "compile": "torch.compile", "jax": "JAX", "sklearn": "scikit-learn"}
+SIZES = {1 << 16: "64K", 1 << 20: "1M", 1 << 24: "16M"}
+
+
+def benchmarks_page():
+    """The template's text, with tables of the recorded run in place of its ``{{...}}`` lines."""
+    run = json.loads(SPEED.read_text())
+    text = "".join([
+        "<!-- Written by `python -m tests.document` from benchmarks_template.md and benchmarks.json: edit those. -->\n",
+        SPEED_NOTES.read_text(encoding="utf-8"),
+    ])  # fmt: skip
+    for place in re.findall(r"^\{\{.*\}\}$", text, re.MULTILINE):
+        what, *names = place.strip("{}").split()
+        text = text.replace(place, "\n".join(_speed_part(what, names, run)))
+    return text
+
+
+def _speed_part(what, names, run):
+    rows = run["rows"]
+    if what == "recorded":
+        machine, dates = run["machine"], sorted({row["date"] for row in rows})
+        features = f"{machine['vector_bits']}-bit vectors, " if machine["vector_bits"] else ""
+        return _paragraph(
+            f"Recorded {' to '.join(dict.fromkeys((dates[0], dates[-1])))}: {machine['model']} ({machine['llvm']}),",
+            f"{features}{machine['threads']} threads, {', '.join(f'{n} {v}' for n, v in run['versions'].items())}.",
+            f"{len(rows)} rows, all figures: [{SPEED.name}]({SPEED.name}).",
+        )[:-1]
+    if what == "means":
+        return _means(rows)
+    rows = [row for name in names for row in rows if row["group"] == name]
+    if not rows:
+        return ["Not measured yet."]
+    return [*_speed_table(rows), "", *_named(rows)]
+
+
+def _means(rows):
+    """Geometric means of the ratios of each group, by size."""
+    header, lines = ["group", "beside", *SIZES.values(), "other sizes"], []
+    for group in dict.fromkeys(row["group"] for row in rows):
+        these = [row for row in rows if row["group"] == group]
+        for peer in [p for p in PEER_NAMES if any(p in row["peers"] for row in these)]:
+            ratios = {}
+            for row in these:
+                if peer in row["peers"]:
+                    ratios.setdefault(SIZES.get(row["elements"], ""), []).append(row["peers"][peer]["ratio"])
+            means = [_mean(ratios.get(size)) for size in (*SIZES.values(), "")]
+            lines.append([group, PEER_NAMES[peer], *means])
+    return _table(header, lines)
+
+
+def _mean(ratios):
+    return f"{math.exp(sum(map(math.log, ratios)) / len(ratios)):.2f} of {len(ratios)}" if ratios else ""
+
+
+def _speed_table(rows):
+    """By size, the ratio to each peer and the share of the floor (m: of memory, a: of arithmetic)."""
+    peers = [peer for peer in PEER_NAMES if any(peer in row["peers"] for row in rows)]
+    by_name = {}
+    for row in rows:
+        by_name.setdefault(row["name"], {})[row["elements"]] = row
+    if not all(set(sizes) <= set(SIZES) for sizes in by_name.values()) or max(map(len, by_name.values())) == 1:
+        header = ["", "elements", "time", *(PEER_NAMES[p] for p in peers), "of the floor"]
+        cells = [
+            [f"`{r['name']}`", f"{r['elements']:,}", seconds(r["ours"]), *(_ratio(r, p) for p in peers), _share(r)]
+            for r in rows
+        ]
+        return _table(header, cells)
+    sizes = [size for size in SIZES if any(size in found for found in by_name.values())]
+    header = ["", *(f"{PEER_NAMES[p]} {SIZES[s]}" for p in peers for s in sizes), *(f"floor {SIZES[s]}" for s in sizes)]
+    return _table(
+        header,
+        [
+            [
+                f"`{name}`",
+                *(_ratio(found.get(s), p) for p in peers for s in sizes),
+                *(_share(found.get(s)) for s in sizes),
+            ]
+            for name, found in by_name.items()
+        ],
+    )
+
+
+def _ratio(row, peer):
+    return f"{row['peers'][peer]['ratio']:.2f}" if row and peer in row["peers"] else ""
+
+
+def _share(row):
+    return f"{row['share']:.0%} {row['bound'][0]}" if row and row["share"] is not None else ""
+
+
+def _named(rows):
+    """What is slower than a peer, and what is far from the floor, as sentences."""
+    slow = [
+        f"{_place(row)} {found['ratio']:.2f} ({PEER_NAMES[peer]})"
+        for row in rows for peer, found in row["peers"].items() if found["ratio"] < SLOW
+    ]  # fmt: skip
+    far = [f"{_place(row)} {row['share']:.0%}" for row in rows if row["share"] is not None and row["share"] < FAR]
+    return [
+        *_paragraph(f"Below {SLOW:.1f}: {', '.join(slow) or 'none'}."),
+        *_paragraph(f"Below {FAR:.0%} of the floor: {', '.join(far) or 'none'}."),
+    ][:-1]
+
+
+def _place(row):
+    size = row["elements"]
+    return f"`{row['name']}`" + (f" {SIZES[size]}" if size in SIZES else "")
+
+
+PAGES = {
+    "activations.md": activations_page,
+    "benchmarks.md": benchmarks_page,
+    "choosing.md": choosing_page,
+    "losses.md": losses_page,
+}
 
 
 def _paragraph(*parts):
@@ -262,25 +378,20 @@ def _above(errors):
 def _about_speed(speed):
     if not speed:
         return []
-    machine = speed.get("machine", {})
-    known = [str(machine[key]) for key in ("model",) if key in machine]
-    known += [f"{machine['threads']} threads"] if "threads" in machine else []
-    known += [f"{name} {version}" for name, version in speed.get("versions", {}).items()]
-    known += [speed[key] for key in ("date",) if key in speed]
     return _paragraph(
-        f"Speed: PyTorch's time over ours, float32, {ELEMENTS:,} elements, by `numbadl bench activations backward --peers",
-        f"torch --json docs/{SPEED.name}`" + f" ({', '.join(known)})" * bool(known) + "; empty where PyTorch has none.",
+        f"Speed: PyTorch's time over ours, float32, {ELEMENTS:,} elements, in the run that [benchmarks.md](benchmarks.md)",
+        "describes; empty where PyTorch has none.",
     )
 
 
 def _ratios(speed):
     """Name -> their time over ours, for ELEMENTS or, if they were not measured, the number nearest to it."""
-    rows = speed.get("rows", [])
+    rows = [row for row in speed.get("rows", []) if "torch" in row["peers"]]
     nearest = {}
     for row in rows:
         if row["name"] not in nearest or _distance(row) < _distance(nearest[row["name"]]):
             nearest[row["name"]] = row
-    return {name: row["ratio"] for name, row in nearest.items()}
+    return {name: row["peers"]["torch"]["ratio"] for name, row in nearest.items()}
 
 
 def _distance(row):

@@ -52,16 +52,25 @@ def seconds(functions, repeat=REPEAT):
     return [float(np.median(found[2:])) for found in times]
 
 
-def with_word(word, value, function):
-    """*function*, run while a word of the pool's memory has another value."""
+def serially(function):
+    """*function*, run as if there were no threads."""
 
     def run():
-        before = pool._state[word]
-        pool._state[word] = value
+        before, pool._state[pool._LAUNCHER] = int(pool._state[pool._LAUNCHER]), 0
         try:
             function()
         finally:
-            pool._state[word] = before
+            pool._state[pool._LAUNCHER] = before
+
+    return run
+
+
+def with_cache(size, function):
+    """*function*, run as if the last-level cache had *size* bytes."""
+
+    def run():
+        with pool.with_cache_size(size):
+            function()
 
     return run
 
@@ -72,7 +81,7 @@ def threads():
         with changed(maps, PARALLEL_FROM=0, CHUNK=1 << 11):
             for n in [1 << k for k in range(12, 19)]:
                 run = kernel(name, "parallel", n)
-                parallel, serial = seconds([run, with_word(pool._LAUNCHER, 0, run)], 101)
+                parallel, serial = seconds([run, serially(run)], 101)
                 print(f"{name:<12}{n:>12,}{serial / parallel:>8.2f}")
 
 
@@ -96,7 +105,7 @@ def streaming():
     for name in EXAMPLES:
         for n in [1 << k for k in range(18, 25)]:
             # Arrays of their own: stores past the cache would throw the other's out of it.
-            plain, past = (with_word(pool._CACHE_BYTES, size, kernel(name, "stores", n)) for size in (1 << 50, 0))
+            plain, past = (with_cache(size, kernel(name, "stores", n)) for size in (1 << 50, 0))
             first, second = seconds([plain, past])
             print(f"{name:<12}{n:>12,}{first / second:>8.2f}")
 

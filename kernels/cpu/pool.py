@@ -16,6 +16,7 @@ A call runs serially
 - in a forked child of a process whose pool had started: GNU OpenMP ends such a child at its first parallel region.
 """
 
+import contextlib
 import os
 import threading
 
@@ -65,6 +66,17 @@ def ensure_started():
 def cache_size():
     """Bytes of the last-level cache, as kernels see it (`cache_bytes`)."""
     return int(_state[_CACHE_BYTES])
+
+
+@contextlib.contextmanager
+def with_cache_size(nbytes):
+    """Kernels see another last-level cache: with 0 bytes they store past it wherever they can, with many nowhere."""
+    before = _state[_CACHE_BYTES]
+    _state[_CACHE_BYTES] = nbytes
+    try:
+        yield
+    finally:
+        _state[_CACHE_BYTES] = before
 
 
 def started():

@@ -1,42 +1,55 @@
-"""Measurements beside a peer, NumPy or PyTorch, in one process: the same arrays, ``out=`` on both sides where both have it.
+"""Measurements beside peers and beside the hardware's limit, in one process: the same arrays, ``out=`` where both sides have it.
 
-Ours, theirs and a copy take turns, and each turn gives ratios; machines are shared and noisy, so the median ratio
-counts, and its spread (the distance between quartiles) is shown. Before its turn a side waits until the threads of the other
-have stopped spinning (those of PyTorch do for some milliseconds), and wakes its own with a call that is not timed.
+Ours, the peers', a copy and a burst of arithmetic take turns, and each turn gives ratios; machines are shared and noisy, so
+median ratios count, and their spread (the distance between quartiles) is shown. Before its turn a side waits until
+the threads of the other have stopped spinning (those of PyTorch do for some milliseconds), and wakes its own with a
+call that is not timed.
 """
 
+import functools
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numba
 import numpy as np
 
-from .cases import CASES, GROUPS, Comparison, select
+from . import floors
+from .cases import CASES, GROUPS, select
+from .work import Case, Work, peer
 
-__all__ = ["CASES", "GROUPS", "Comparison", "Row", "compare", "rows", "select", "threads"]
+__all__ = ["CASES", "GROUPS", "Case", "Row", "Work", "measure", "peer", "rows", "select", "threads", "turns"]
 
 
 PAUSE = 0.006  # seconds
+LONGEST = 2.0  # seconds of turns, once there are FEWEST
+FEWEST = 7
+PROCESSES = 5  # turns of what starts processes
 
 
 @dataclass(frozen=True)
 class Row:
-    """One comparison: medians over the turns.
+    """One operation at one size: medians over the turns.
 
     Attributes
     ----------
-    ours, theirs : seconds
-    ratio, spread : theirs / ours, and the distance between its quartiles as a fraction of it
-    bandwidth : bytes per second that ours reads and writes, as a fraction of what our copy does in the same turns
+    ours, spread : seconds, and the distance between their quartiles as a fraction
+    floor, bound : the least seconds that the hardware takes, and why: "memory" or "arithmetic"; None where no limit is known
+    share : floor / ours
+    moved, operations : bytes that have to move; vector operations, where they were counted
+    peers : name -> {"seconds", "ratio" (theirs / ours), "spread" (of the ratio)}
     """
 
     name: str
+    group: str
     elements: int
     ours: float
-    theirs: float
-    ratio: float
     spread: float
-    bandwidth: float
+    floor: float | None = None
+    bound: str | None = None
+    share: float | None = None
+    moved: int = 0
+    operations: int = 0
+    peers: dict = field(default_factory=dict)
 
 
 def threads():
@@ -44,29 +57,89 @@ def threads():
     return numba.get_num_threads()
 
 
-def compare(name, elements, comparison, repeat):
-    """Time ours, theirs and our copy in turn; they were run, and their results compared, before."""
-    sides = comparison.ours, comparison.theirs, comparison.copy
-    times = []
-    for _ in range(repeat + 2):
-        turn = []
-        for side in sides:
-            time.sleep(PAUSE)
-            side()
+@functools.cache
+def _rates(count):
+    return floors.Rates(count)
+
+
+def measure(case, work, theirs, repeat):
+    """The row of a case's work, with *theirs*, name of a peer -> function; results were compared before."""
+    sides = {"": work.run, **theirs}
+    operations = work.operations()
+    if work.moved:
+        sides["copy"] = floors.copy_of(work.moved)
+    times, arithmetic = turns(sides, repeat, _rates(threads()) if operations else None, work.process)
+    ours = times.pop("")
+    limits = {}
+    if work.moved:
+        limits["memory"] = times.pop("copy") * (work.moved / sides["copy"].moved)
+    if operations:
+        best = min(floors.least_seconds(operations, each) for each in arithmetic)  # what slows a burst is no limit
+        limits["arithmetic"] = np.full(len(ours), best)
+    found = {name: _ratio(other, ours) for name, other in times.items()}
+    size = {"moved": work.moved, "operations": int(operations.get("any", 0)), "peers": found}
+    row = case.name, case.group, work.elements, float(np.median(ours)), _spread(ours)
+    if not limits:
+        return Row(*row, **size)
+    bound = max(limits, key=lambda name: np.median(limits[name]))
+    floor, share = limits[bound], np.median(np.maximum.reduce(list(limits.values())) / ours)
+    return Row(*row, float(np.median(floor)), bound, float(share), **size)
+
+
+def turns(sides, repeat, rates=None, process=False):
+    """(name of a side -> array of seconds, what *rates* gave in each turn); a *process* is timed without warming up."""
+    times, arithmetic = {name: [] for name in sides}, []
+    began, pause = time.perf_counter(), 0 if process else PAUSE
+    for turn in range(PROCESSES if process else repeat + 2):
+        if turn == 2 and not process:  # what came before warmed up
+            times, arithmetic = {name: [] for name in sides}, []
+        if turn > FEWEST and time.perf_counter() - began > LONGEST and not process:
+            break
+        for name, side in sides.items():
+            time.sleep(pause)
+            if not process:
+                side()
             start = time.perf_counter()
             side()
-            turn.append(time.perf_counter() - start)
-        times.append(turn)
-    ours, theirs, copy = np.array(times[2:]).T
-    low, ratio, high = np.quantile(theirs / ours, [0.25, 0.5, 0.75])
-    bandwidth = float(np.median(copy / ours)) * comparison.moved / (2 * 4 * elements)
-    medians = float(np.median(ours)), float(np.median(theirs))
-    return Row(name, elements, *medians, float(ratio), (high - low) / ratio, bandwidth)
+            times[name].append(time.perf_counter() - start)
+        if rates is not None:
+            time.sleep(pause)
+            arithmetic.append(rates())
+    return {name: np.array(found) for name, found in times.items()}, arithmetic
 
 
-def rows(case, sizes, peer, repeat):
-    """The rows of one case, one for each size; none where the peer has no such function."""
+def _spread(values):
+    low, middle, high = np.quantile(values, [0.25, 0.5, 0.75])
+    return float((high - low) / middle)
+
+
+def _ratio(theirs, ours):
+    ratios = theirs / ours
+    return {"seconds": float(np.median(theirs)), "ratio": float(np.median(ratios)), "spread": _spread(ratios)}
+
+
+def rows(case, sizes, peers, repeat, differs):
+    """The rows of one case, one for each size, beside those of *peers*, names, that have the operation.
+
+    A peer whose result is not ours is not timed: ``differs(case, name, error)`` is called.
+    """
     for n in sizes if case.sizes is None else case.sizes:
-        comparison = case.prepare(n, peer)
-        if comparison is not None:
-            yield compare(case.name, comparison.elements or n, comparison, repeat)
+        work, theirs = case.prepare(n, np.float32), {}
+        for name in peers:
+            try:
+                side = _their_side(case, work, peer(name))
+            except AssertionError as error:
+                differs(case, name, error)
+                continue
+            if side is not None:
+                theirs[name] = side
+        yield measure(case, work, theirs, repeat)
+
+
+def _their_side(case, work, module):
+    """A peer's function, which was run once and compared; None if it has none."""
+    side = case.theirs(module, work)
+    found = None if side is None or work.process else side()
+    if found is not None:
+        work.compare(module.to_numpy(found))
+    return side

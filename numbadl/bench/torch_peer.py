@@ -3,7 +3,7 @@
 Where an operation takes no output, theirs allocates its result.
 """
 
-import functools
+import inspect
 
 import torch
 from torch.nn import functional as F
@@ -157,19 +157,20 @@ BACKWARD_OF_RESULT = {
 }
 
 
-def product(a, b, out):
-    """A function that computes a @ b into *out*."""
-    return functools.partial(torch.matmul, torch.from_numpy(a), torch.from_numpy(b), out=torch.from_numpy(out))
+START = {
+    "import": "import torch",
+    "first_call.cached": "import torch; torch.nn.functional.silu(torch.zeros(16))",
+}
 
 
-def chain(x, bias, residual, grad, compiled):
-    """(forward, gradients): functions of dropout's p, for bias, gelu, dropout, residual, eager or by torch.compile."""
+def chain(x, bias, residual, grad, made=lambda function: function):
+    """(forward, gradients): functions of dropout's p, for bias, gelu, dropout, residual; *made* may compile them."""
     arrays = [torch.from_numpy(a) for a in (x, bias, residual)]
 
     def eager(x, bias, residual, p):
         return F.dropout(F.gelu(x + bias), p) + residual
 
-    function, upstream = torch.compile(eager) if compiled else eager, torch.from_numpy(grad)
+    function, upstream = made(eager), torch.from_numpy(grad)
 
     def forward(p):
         with torch.no_grad():
@@ -207,6 +208,14 @@ def _row_backward(forward, operation):
 _RESULT = {aten._softmax_backward_data.out: "grad_input", aten._log_softmax_backward_data.out: "out"}
 
 
+def _loss_value(function):
+    def prepare(prediction, target):
+        prediction, target = _tensors(prediction, target)
+        return lambda: function(prediction, target)
+
+    return prepare
+
+
 def _loss(function):
     def prepare(prediction, target):
         leaf, target = torch.from_numpy(prediction.copy()).requires_grad_(), torch.from_numpy(target)
@@ -221,7 +230,7 @@ def _loss(function):
     return prepare
 
 
-def _normalised(function, backward=False):
+def normalised(function, backward=False):
     def prepare(x, grad, weight, bias):
         x, grad, weight, bias = (t.clone().requires_grad_(backward) for t in _tensors(x, grad, weight, bias))
         mean, variance = torch.zeros(x.shape[1]), torch.ones(x.shape[1])
@@ -243,17 +252,25 @@ def _batch_norm(x, mean, variance, weight, bias):
     return F.batch_norm(x, mean, variance, weight, bias, True)
 
 
+def batch_norm_relu(*arrays):
+    return F.relu(_batch_norm(*arrays))
+
+
 def _layer_norm(x, mean, variance, weight, bias):
     return F.layer_norm(x, x.shape[1:], weight, bias)
 
 
-def _optimizer(params, grads, name, kind, options):
+def _optimizer(params, grads, name, way, options):
     options = dict(options)
     clip = options.pop("clip_norm", None)
+    kind_of = getattr(torch.optim, name, None)
+    if kind_of is None:
+        return None
+    way = {way: True} if way in inspect.signature(kind_of).parameters else {}
     leaves = [p.clone().requires_grad_() for p in _tensors(*params)]
     for leaf, grad in zip(leaves, _tensors(*grads), strict=True):
         leaf.grad = grad.clone()
-    optimizer = getattr(torch.optim, name)(leaves, **options, **{kind: True})
+    optimizer = kind_of(leaves, **options, **way)
 
     def run():
         if clip is not None:
@@ -269,6 +286,98 @@ def _dropout(x):
     return lambda: F.dropout(x, 0.5)
 
 
+def _layer(make, backward):
+    """A layer of PyTorch's with our parameters: its output, or the first of the gradients of input and parameters."""
+
+    def prepare(x, grad, *parameters):
+        layer, x, grad = make(*parameters), torch.from_numpy(x), torch.from_numpy(grad)
+        with torch.no_grad():
+            for theirs, ours in zip(layer.parameters(), parameters, strict=True):
+                theirs.copy_(torch.from_numpy(ours))
+        x = x.requires_grad_(x.is_floating_point())
+        wanted = [p for p in (x, *layer.parameters()) if p.requires_grad]
+
+        def run():
+            y = layer(x)
+            return torch.autograd.grad(y, wanted, grad)[0] if backward else y
+
+        return run
+
+    return prepare
+
+
+def training_step(x, labels, first, second, made=lambda function: function):
+    """One step of Adam on two layers; *made* may compile forward and loss."""
+    x, labels = _tensors(x, labels)
+    model = torch.nn.Sequential(
+        torch.nn.Linear(*first.shape[::-1]), torch.nn.ReLU(), torch.nn.Linear(*second.shape[::-1])
+    )
+    with torch.no_grad():
+        for parameter, given in zip(model.parameters(), (first, None, second, None), strict=True):
+            parameter.copy_(torch.zeros(1) if given is None else torch.from_numpy(given))
+    optimizer = torch.optim.Adam(model.parameters(), fused=True)
+    loss = made(lambda: F.cross_entropy(model(x), labels))
+
+    def run():
+        optimizer.zero_grad()
+        loss().backward()
+        optimizer.step()
+        return model[0].weight.detach()
+
+    return run
+
+
+def _matmul(a, b):
+    a, b = _tensors(a, b)
+    out = torch.empty(a.shape[0], b.shape[1])
+    return lambda: torch.matmul(a, b, out=out)
+
+
+def _relu(a, b):
+    a, out = torch.from_numpy(a), torch.empty(a.shape)
+    return lambda: torch.clamp_min(a, 0.0, out=out)
+
+
+def _matmul_then_relu(a, b):
+    product = _matmul(a, b)
+    out = torch.empty(a.shape[0], b.shape[1])
+    return lambda: torch.clamp_min(product(), 0.0, out=out)
+
+
+def _rms_norm(x, mean, variance, weight, bias):
+    return F.rms_norm(x, x.shape[1:], weight)
+
+
+def _group_norm(x, mean, variance, weight, bias):
+    return F.group_norm(x, 8, weight, bias)
+
+
+def _instance_norm(x, mean, variance, weight, bias):
+    return F.instance_norm(x, None, None, weight, bias)
+
+
+def _kl_div(prediction, target):
+    return F.kl_div(prediction, target, reduction="sum") / prediction.numel()  # with "mean" it warns that this is so
+
+
+LOSSES = {
+    "cross_entropy": F.cross_entropy, "nll": F.nll_loss, "mse": F.mse_loss, "mae": F.l1_loss, "huber": F.huber_loss,
+    "smooth_l1": F.smooth_l1_loss, "binary_cross_entropy": F.binary_cross_entropy_with_logits, "kl_div": _kl_div,
+}  # fmt: skip
+NORMS = {
+    "batch_norm": _batch_norm, "layer_norm": _layer_norm, "rms_norm": _rms_norm, "group_norm": _group_norm,
+    "instance_norm": _instance_norm,
+}  # fmt: skip
+LAYERS = {
+    "Linear": lambda w, b: torch.nn.Linear(w.shape[1], w.shape[0]),
+    "Conv1d": lambda w, b: torch.nn.Conv1d(w.shape[1], w.shape[0], w.shape[2], padding=w.shape[2] // 2),
+    "Conv2d": lambda w, b: torch.nn.Conv2d(w.shape[1], w.shape[0], w.shape[2], padding=w.shape[2] // 2),
+    "MaxPool1d": lambda: torch.nn.MaxPool1d(2),
+    "MaxPool2d": lambda: torch.nn.MaxPool2d(2),
+    "AvgPool1d": lambda: torch.nn.AvgPool1d(2),
+    "AvgPool2d": lambda: torch.nn.AvgPool2d(2),
+    "Embedding": lambda w: torch.nn.Embedding(*w.shape),
+}
 PARTS = {
     "softmax": _row(torch.softmax),
     "log_softmax": _row(torch.log_softmax),
@@ -276,16 +385,17 @@ PARTS = {
     "softmax.images": _row(torch.softmax, 1),
     "softmax.backward": _row_backward(torch.softmax, aten._softmax_backward_data.out),
     "log_softmax.backward": _row_backward(torch.log_softmax, aten._log_softmax_backward_data.out),
-    "cross_entropy": _loss(F.cross_entropy),
-    "mse": _loss(F.mse_loss),
-    "mae": _loss(F.l1_loss),
-    "huber": _loss(F.huber_loss),
-    "binary_cross_entropy": _loss(F.binary_cross_entropy_with_logits),
+    "batch_norm.relu": normalised(batch_norm_relu),
     "dropout": _dropout,
-    "batch_norm": _normalised(_batch_norm),
-    "batch_norm.both": _normalised(_batch_norm, backward=True),
-    "batch_norm.relu": _normalised(lambda *arrays: F.relu(_batch_norm(*arrays))),
-    "layer_norm": _normalised(_layer_norm),
-    "layer_norm.both": _normalised(_layer_norm, backward=True),
     "optimizer": _optimizer,
+    "training_step": training_step,
+    "matmul": _matmul,
+    "matmul.relu": _relu,
+    "matmul.then_relu": _matmul_then_relu,
 }
+PARTS |= {name: _loss(function) for name, function in LOSSES.items()}
+PARTS |= {f"{name}.value": _loss_value(function) for name, function in LOSSES.items()}
+PARTS |= {name: normalised(function) for name, function in NORMS.items()}
+PARTS |= {f"{name}.both": normalised(function, backward=True) for name, function in NORMS.items()}
+PARTS |= {f"nn.{name}": _layer(make, False) for name, make in LAYERS.items()}
+PARTS |= {f"nn.{name}.both": _layer(make, True) for name, make in LAYERS.items()}

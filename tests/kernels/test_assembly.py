@@ -7,39 +7,20 @@ import llvmlite.binding
 import pytest
 from declarations import OWN, all_or_slow
 from numba import types
-from numbadl.kernels import cpu, shapes
+from numbadl.kernels import shapes
 from numbadl.kernels.catalog import catalog
+from numbadl.kernels.cpu.assembly import assembly
 from numbadl.kernels.scalar.extras import measure_kernel, update_kernel
 from numbadl.kernels.scalar.updates import UPDATES
 
 pytestmark = pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64"), reason="reads x86-64 assembly")
 
-KINDS = {"u": types.uint32, "i": types.int64, "s": types.uint64, "b": types.boolean, "d": types.float64}
 FLOAT64 = re.compile(
     r"\bv?(?:add|sub|mul|div|sqrt|max|min|rndscale|scalef|fn?m(?:add|sub)\d+)[ps]d\b|\bv?cvt\w*[ps]d\w*"
 )
 COMBINE_BLOCKS = {"vaddsd", "addsd", "vmaxsd", "maxsd", "vcvtss2sd", "cvtss2sd"}
 UNBOX_ARGUMENTS = {"vcvtsd2ss", "cvtsd2ss"}  # from Python's floats; in a loop, the arithmetic before it would be found
 LIBM = re.compile(r"\$_*(?:exp|expm1|log|log1p|tanh|sinh|cosh|sin|cos|atan|erf|erfc|pow|sqrt|fma)[f0-9]*\b")
-
-
-def argument_types(declaration, dtype):
-    """The Numba types of a kernel's arguments."""
-    found = []
-    for kind, ndim in declaration.operands():
-        element = KINDS.get(kind, dtype)
-        found.append(types.Array(element, ndim, "C") if ndim else element)
-    return (types.Tuple(found) if len(set(found)) > 1 else types.UniTuple(found[0], len(found)),)
-
-
-def assembly(declaration, dtype=types.float32):
-    built = cpu.build(declaration)
-    text = []
-    for dispatcher in getattr(built, "dispatchers", (built,)):
-        dispatcher._cache.disable()  # what comes from the disk has no assembly to look at
-        dispatcher.compile(argument_types(declaration, dtype))
-        text += dispatcher.inspect_asm().values()
-    return "\n".join(text)
 
 
 def element_functions(declaration):

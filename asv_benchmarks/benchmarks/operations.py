@@ -1,0 +1,52 @@
+"""Time, peak memory and the share of a copy's speed, for every case of `numbadl.bench`."""
+
+import math
+
+import numba
+import numpy as np
+
+from numbadl import bench
+from numbadl.bench import floors
+
+from . import DTYPES, SIZES, THREADS
+
+TURNS = 7  # of the tracked share
+
+
+class _Cases:
+    """The cases of a group, those that come in several sizes or those that have one of their own."""
+
+    param_names = ["name", "dtype", "threads", "elements"]
+
+    def setup(self, name, dtype, threads, elements):
+        numba.set_num_threads(threads)
+        self.case = bench.CASES[name]
+        (elements,) = self.case.sizes or (elements,)
+        self.work = self.case.prepare(elements, np.dtype(dtype).type)  # compiles, and runs once
+
+    def time_run(self, name, dtype, threads, elements):
+        self.work.run()
+
+    def peakmem_run(self, name, dtype, threads, elements):
+        self.work.run()
+
+    def track_share_of_copy(self, name, dtype, threads, elements):
+        """Bytes that have to move in a second, over those of our copy in the same turns; nan where memory is not the limit."""
+        if not self.work.moved:
+            return math.nan
+        copy = floors.copy_of(self.work.moved)
+        times, _ = bench.turns({"ours": self.work.run, "copy": copy}, TURNS)
+        return float(np.median(times["copy"] / times["ours"])) * self.work.moved / copy.moved
+
+    track_share_of_copy.unit = "of a copy's bytes a second"
+
+
+def _benchmark(group):
+    cases = [case for case in bench.CASES.values() if case.group == group]
+    sizes = SIZES if cases[0].sizes is None else ["its own"]
+    content = {"params": [[case.name for case in cases], DTYPES, THREADS, sizes], "__doc__": f"The group {group}."}
+    return type(group.capitalize(), (_Cases,), {**content, "__module__": __name__})
+
+
+GROUPS = [group for group in bench.GROUPS if group != "start"]
+globals().update({group.capitalize(): _benchmark(group) for group in GROUPS})

@@ -1,0 +1,51 @@
+"""What a process waits for before it computes, and whether its threads run in asv's forked workers."""
+
+import functools
+import time
+
+import numba
+import numpy as np
+from numbadl.kernels.cpu import pool
+
+import numbadl as nd
+from numbadl.bench import start
+
+ELEMENTS = 1 << 20
+
+
+class Start:
+    """Import, cached first call and cold compile, each in a process of its own."""
+
+    params, param_names = [list(start.CODE)], ["what"]
+    number, repeat, warmup_time, rounds = 1, 5, 0, 1
+
+    def setup(self, what):
+        self.run = start.run_of(what)
+
+    def time_process(self, what):
+        self.run()
+
+
+class Threads:
+    """Kernels run on all threads here as they do outside asv."""
+
+    def setup(self):
+        x = np.linspace(-4, 4, ELEMENTS, dtype=np.float32)
+        self.run = functools.partial(nd.gelu, x, out=np.empty_like(x))
+        self.run()
+
+    def track_threads(self):
+        return numba.get_num_threads() if pool.started() else 1
+
+    def track_gain(self):
+        """The time of gelu on one thread over that on all."""
+        all_threads, times = numba.get_num_threads(), {}
+        for threads in (1, all_threads) * 15:
+            numba.set_num_threads(threads)
+            self.run()
+            began = time.perf_counter()
+            self.run()
+            times.setdefault(threads, []).append(time.perf_counter() - began)
+        return float(np.median(times[1]) / np.median(times[all_threads]))
+
+    track_threads.unit, track_gain.unit = "threads", "times"
