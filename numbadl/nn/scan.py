@@ -5,7 +5,7 @@ import itertools
 import numpy as np
 
 from ..elementwise import elementwise
-from ..linear import column_sums, matmul
+from ..linear import column_sums, multiply
 
 
 class Series:
@@ -92,11 +92,11 @@ class Scan:
         first = steps * self.before
         for state, start in zip(held["states"], initial, strict=True):
             device.copy(state.steps[first], self.layer.zeros(self.count, hidden) if start is None else start)
-        matmul(x, self._weight("weight_ih"), pre.all, transpose_b=True, bias=self._weight("bias_ih"))
+        multiply(x, self._weight("weight_ih"), pre.all, transpose_b=True, bias=self._weight("bias_ih"))
         device.prepare(self.count * hidden * self.gates)
         weight, bias = self._weight("weight_hh"), self._weight("bias_hh")
         for t in self.order(steps):
-            matmul(h.steps[t + self.before], weight, product, transpose_b=True, bias=bias)
+            multiply(h.steps[t + self.before], weight, product, transpose_b=True, bias=bias)
             self._step(held, product, t)
         for state, end in zip(held["states"], final, strict=True):
             device.copy(end, state.steps[steps - first])
@@ -123,18 +123,18 @@ class Scan:
                 current = zeros
                 layer.device.copy(carry, zeros)
             else:
-                current = matmul(state.steps[t], weight, dh)
+                current = multiply(state.steps[t], weight, dh)
         self.left = dh, carry
         self._weight_gradients(given, state)
         if dx is not None:
-            matmul(given.all, self._weight("weight_ih"), dx)
+            multiply(given.all, self._weight("weight_ih"), dx)
 
     def _weight_gradients(self, given, state):
         """By one product over all steps each; those of the biases are sums of rows."""
         gradients = self.layer.gradients()
         before = self.held["states"][0].rows(self.before, self.steps)
-        matmul(given.all, self.x, gradients[f"weight_ih_{self.key}"], transpose_a=True)
-        matmul(state.all, before, gradients[f"weight_hh_{self.key}"], transpose_a=True)
+        multiply(given.all, self.x, gradients[f"weight_ih_{self.key}"], transpose_a=True)
+        multiply(state.all, before, gradients[f"weight_hh_{self.key}"], transpose_a=True)
         if self.layer.bias:
             column_sums(given.all, gradients[f"bias_ih_{self.key}"])
             if state is given:
