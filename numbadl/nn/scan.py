@@ -75,8 +75,8 @@ class Scan:
     def order(self, steps):
         return range(steps - 1, -1, -1) if self.reverse else range(steps)
 
-    def _series(self, name, steps, width, training=True):
-        return self.layer.series(f"{self.key} {name}", steps, self.count, width, training)
+    def _series(self, name, steps, count, width, training=True):
+        return self.layer.series(f"{self.key} {name}", steps, count, width, training)
 
     def _weight(self, name):
         return self.layer.parameters().get(f"{name}_{self.key}")
@@ -84,16 +84,16 @@ class Scan:
     # -- forward -------------------------------------------------------------------------------------------------
     def forward(self, x, h, initial, final, training):
         """Fill the states *h*, from rows *x* of all steps, initial states (None: zeros); *final* take the last ones."""
-        places, self.count, hidden = h.shape
+        places, count, hidden = h.shape
         steps, device = places - 1, self.layer.device
-        pre = self._series("gates", steps, self.gates * hidden, training)
-        product = self._series("product", 1, self.gates * hidden, training).steps[0]
+        pre = self._series("gates", steps, count, self.gates * hidden, training)
+        product = self._series("product", 1, count, self.gates * hidden, training).steps[0]
         held = self._hold(h, pre, steps, training)
         first = steps * self.before
         for state, start in zip(held["states"], initial, strict=True):
-            device.copy(state.steps[first], self.layer.zeros(self.count, hidden) if start is None else start)
+            device.copy(state.steps[first], self.layer.zeros(count, hidden) if start is None else start)
         multiply(x, self._weight("weight_ih"), pre.all, transpose_b=True, bias=self._weight("bias_ih"))
-        device.prepare(self.count * hidden * self.gates)
+        device.prepare(count * hidden * self.gates)
         weight, bias = self._weight("weight_hh"), self._weight("bias_hh")
         for t in self.order(steps):
             multiply(h.steps[t + self.before], weight, product, transpose_b=True, bias=bias)
@@ -110,10 +110,10 @@ class Scan:
         *dy* has the gradient of each step's output (None: zeros), *final* those of the last states (None: zeros). With
         *truncate*, none goes back from a part of so many steps to the part before it. `left` are those of initial states.
         """
-        layer, hidden = self.layer, self.held["states"][0].shape[2]
-        zeros = layer.zeros(self.count, hidden)
-        given, state = self._gradient_series(self.gates * hidden)
-        dh, carry = self._series("dh", 2, hidden).steps
+        layer, (_, count, hidden) = self.layer, self.held["states"][0].shape
+        zeros = layer.zeros(count, hidden)
+        given, state = self._gradient_series(count, self.gates * hidden)
+        dh, carry = self._series("dh", 2, count, hidden).steps
         start = [zeros if f is None else f for f in final]
         layer.device.copy(carry, start[1] if len(start) > 1 else zeros)
         current, weight = start[0], self._weight("weight_hh")
@@ -151,9 +151,9 @@ class Scan:
         """What steps write and backward needs: "states" is a list of series of states, h the first of them."""
         return {"states": [h], "gates": pre}
 
-    def _gradient_series(self, width):
+    def _gradient_series(self, count, width):
         """Gradients of the preactivations: of what the input adds, and of what the state adds, which may be the same."""
-        given = self._series("dgates", self.steps, width)
+        given = self._series("dgates", self.steps, count, width)
         return given, given
 
     def _step(self, held, product, t):
@@ -189,7 +189,7 @@ class LSTMScan(Scan):
     states = 2
 
     def _hold(self, h, pre, steps, training):
-        c = self._series("c", steps + 1, h.shape[2], training)
+        c = self._series("c", steps + 1, *h.shape[1:], training)
         return {"states": [h, c], "gates": pre}
 
     def _step(self, held, product, t):
@@ -212,10 +212,10 @@ class GRUScan(Scan):
     gates = 3
 
     def _hold(self, h, pre, steps, training):
-        return {"states": [h], "gates": pre, "hidden_n": self._series("hidden_n", steps, h.shape[2], training)}
+        return {"states": [h], "gates": pre, "hidden_n": self._series("hidden_n", steps, *h.shape[1:], training)}
 
-    def _gradient_series(self, width):
-        return [self._series(name, self.steps, width) for name in ("dgates", "dproduct")]
+    def _gradient_series(self, count, width):
+        return [self._series(name, self.steps, count, width) for name in ("dgates", "dproduct")]
 
     def _step(self, held, product, t):
         h, gates, hidden_n = held["states"][0], held["gates"].steps[t], held["hidden_n"].steps[t]
