@@ -1,6 +1,6 @@
 """Run the Python of a page in docs: ``python -m tests.pages docs/convolution.md`` prints the results of five seeds.
 
-A page's blocks are one program. It sets ``seed``, which each run replaces, and leaves its result, ``accuracy`` or ``mse``.
+A page's blocks are one program. It sets ``seed``, which each run replaces, and leaves ``accuracy`` or ``mse``.
 With ``--picture FILE`` the first run's ``errors``, name -> error after each epoch, are drawn.
 """
 

@@ -126,7 +126,7 @@ def at(context, pointers, start):
 
 
 def at_blocks(counts):
-    """A compiled function (pointers, row, width) -> pointers to the blocks of *width* elements in that row of each operand.
+    """A compiled function (pointers, row, width) -> pointers to the blocks of *width* elements in that row of each.
 
     Operand k is a matrix with counts[k] blocks in a row.
     """

@@ -108,7 +108,7 @@ def storing(positions):
 def loading_blocks(counts):
     """load_blocks(arrays, i, width): element i of the rows of blocks, of each block of each array, as one tuple.
 
-    Array k has counts[k] blocks of *width* elements side by side in a row; i counts the elements of one block of all rows.
+    Array k has counts[k] blocks of *width* elements side by side in a row; i counts elements of one block, of all rows.
     """
 
     def load_blocks(arrays, i, width):

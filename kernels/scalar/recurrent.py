@@ -1,7 +1,7 @@
-"""One step of recurrent layers, for one element of the state: preactivations in, gates and the next state out; and back.
+"""A step of recurrent layers, for one element of the state: preactivations in, gates and the next state out; and back.
 
-Preactivations come in two parts, x and hidden: what the input adds, and what the state adds. Backward takes the gradient
-of the state in parts, too, as it comes from the output and from the next step, and computes tanh(c) again.
+Preactivations come in two parts, x and hidden: what the input adds, and what the state adds. Backward takes the
+gradient of the state in parts, too, as it comes from the output and from the next step, and computes tanh(c) again.
 """
 
 from ..shapes import Gates

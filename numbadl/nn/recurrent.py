@@ -60,8 +60,8 @@ class Recurrent(Layer):
 
     def config(self):
         names = (
-            "input_size", "hidden_size", "num_layers", "bias", "dropout", "bidirectional", "return_sequences", "truncate",
-            "stateful", "initialization",
+            "input_size", "hidden_size", "num_layers", "bias", "dropout", "bidirectional", "return_sequences",
+            "truncate", "stateful", "initialization",
         )  # fmt: skip
         return {name: getattr(self, name) for name in names}
 
@@ -77,7 +77,7 @@ class Recurrent(Layer):
         return initializers.orthogonal(shape, self.seed, self._stream_of(name))
 
     def restart(self, seed, stream):
-        """A stream for each layer: for the dropout behind it, and for sixteen parameters, of which it has eight at most."""
+        """A stream for each layer: for the dropout behind it, and for sixteen parameters; it has eight at most."""
         return super().restart(seed, stream) + self.num_layers - 1
 
     def bind(self, values, gradients, device, dtype):
@@ -190,7 +190,7 @@ class Recurrent(Layer):
         return out
 
     def backward(self, grad, input_gradient=True, state_grad=None):
-        """Fill the gradients of the weights; *state_grad* is the gradient of `final_state`, in its shape, if it has one."""
+        """Fill the gradients of the weights; *state_grad* is that of `final_state`, in its shape, if there is one."""
         count, length = self._from_forward()
         check(grad=grad)
         check_shape("grad", grad, (count, *self.output_shape((length, self.input_size))), "that of the result")
@@ -290,7 +290,8 @@ class LSTM(Recurrent):
 
     Of (N, L, input_size), what PyTorch calls batch_first, to (N, L, hidden_size), twice as wide if bidirectional:
 
-    i, f, o = sigmoid(W_i x + b_i + U_i h + d_i), and so on; g = tanh(W_g x + b_g + U_g h + d_g); c = f c + i g; h = o tanh(c)
+    i, f, o = sigmoid(W_i x + b_i + U_i h + d_i), and so on; g = tanh(W_g x + b_g + U_g h + d_g);
+    c = f c + i g; h = o tanh(c)
 
     Names of parameters and the order of gates in them, i, f, g, o, are PyTorch's, and so are the results.
 
@@ -300,15 +301,16 @@ class LSTM(Recurrent):
     num_layers : layers one above the other
     bias : whether there are biases, b for the input and d for the state
     dropout : the fraction that is dropped between layers, in training
-    bidirectional : whether each layer has another one beside it, which goes from the last step to the first; the results
-        of both lie side by side
+    bidirectional : whether each layer has another one beside it, which goes from the last step to the first; the
+        results of both lie side by side
     return_sequences : False: the result is the last layer's final state h alone, (N, hidden_size), of both directions
-    truncate : gradients stay within parts of so many steps, counted from each direction's first step; values go through all
-        (truncated back-propagation through time)
+    truncate : gradients stay within parts of so many steps, counted from each direction's first step; values go
+        through all (truncated back-propagation through time)
     stateful : each batch starts where the one before it ended, sample by sample and without gradients, in training and
         evaluation, until `reset_state`; all are of one size
-    initialization : "uniform": all parameters within 1 / sqrt(hidden_size), as PyTorch's; "orthogonal": orthogonal matrices
-        for each gate's weights of the state, xavier's for those of the input, biases of 0, and of 1 for forget gates
+    initialization : "uniform": all parameters within 1 / sqrt(hidden_size), as PyTorch's; "orthogonal": orthogonal
+        matrices for each gate's weights of the state, xavier's for those of the input, biases of 0 and, for forget
+        gates, 1
     regularizer : one of `numbadl.regularizers`, for the weights of this layer
 
     Examples

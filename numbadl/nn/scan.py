@@ -9,7 +9,7 @@ from ..linear import column_sums, multiply
 
 
 class Series:
-    """An array (count, width) for each of several steps, one after the other in one flat array; or several such *parts*."""
+    """An array (count, width) for each of several steps, one after the other in one flat array; or some such *parts*."""
 
     def __init__(self, flat, steps, count, width, parts=1):
         size = count * width
@@ -27,10 +27,13 @@ class Series:
 
 
 def rows_in(order, steps, count, directions):
-    """Numbers of the rows of one array in the order in which another one has them, as int64; t step, n sample, d direction.
+    """Numbers of the rows of one array in the order in which another one has them, as int64.
+
+    Letters: t step, n sample, d direction.
 
     - "x": (n, t) as (t, n); "dx" is the way back;
-    - "sequences": of states, as (n, t, d), those that the steps left; "between": as (t, n, d); "last": the final ones, (n, d);
+    - "sequences": of states, as (n, t, d), those that the steps left; "between": as (t, n, d); "last": the final ones,
+      as (n, d);
     - "dsequences", "dbetween", "dlast": the way back, to (d, t, n) and (d, n).
     """
     n, t, d = count, steps, directions
@@ -52,8 +55,8 @@ def rows_in(order, steps, count, directions):
 class Scan:
     """The steps of a layer's one direction; a subclass for each kind of cell.
 
-    States have one place more than there are steps: the initial one comes first, or, backwards in time, last. So a
-    step's place is `after`, and what it starts from is `before`, in the order of time for both directions.
+    States lie in the order of time for both directions, in one place more than there are steps: the initial one comes
+    first, or, backwards in time, last. Step t starts from place t + `before`, and leaves its state in t + `after`.
     """
 
     gates = 1
@@ -64,12 +67,12 @@ class Scan:
 
     @property
     def before(self):
-        """How much further the state lies from which step t starts."""
+        """1 if the state that a step starts from comes after it in time, else 0."""
         return int(self.reverse)
 
     @property
     def after(self):
-        """How much further the state lies that step t leaves."""
+        """1 - `before`."""
         return int(not self.reverse)
 
     def order(self, steps):
@@ -108,7 +111,8 @@ class Scan:
         """Fill the gradients of the weights, and *dx* (None: it is not asked for), rows of all steps.
 
         *dy* has the gradient of each step's output (None: zeros), *final* those of the last states (None: zeros). With
-        *truncate*, none goes back from a part of so many steps to the part before it. `left` are those of initial states.
+        *truncate*, none goes back from a part of so many steps to the part before it. `left` has what arrives at the
+        initial states.
         """
         layer, (_, count, hidden) = self.layer, self.held["states"][0].shape
         zeros = layer.zeros(count, hidden)
@@ -152,7 +156,7 @@ class Scan:
         return {"states": [h], "gates": pre}
 
     def _gradient_series(self, count, width):
-        """Gradients of the preactivations: of what the input adds, and of what the state adds, which may be the same."""
+        """Gradients of the preactivations: of what the input adds and of what the state adds, perhaps the same."""
         given = self._series("dgates", self.steps, count, width)
         return given, given
 

@@ -1,4 +1,4 @@
-"""Steps of recurrent layers on the CPU: each kernel against its declaration, in place, the same bits for any threads."""
+"""Steps of recurrent layers on the CPU: each kernel against its declaration, in place, same bits for any threads."""
 
 import numpy as np
 import pytest

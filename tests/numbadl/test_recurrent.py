@@ -1,4 +1,4 @@
-"""Recurrent layers beyond what every layer is tested for: an oracle, truncation, states, memory, bits, files, errors."""
+"""Recurrent layers beyond what every layer is tested for: formulas, truncation, states, memory, bits, files, errors."""
 
 import itertools
 import tracemalloc
@@ -43,7 +43,7 @@ def in_oracle(name, model, x, **given):
     )
 
 
-# -- against the oracle ---------------------------------------------------------------------------------------------------
+# -- against the oracle ------------------------------------------------------------------------------------------------
 OPTIONS = [
     {},
     {"num_layers": 2, "bidirectional": True},
@@ -103,7 +103,7 @@ def test_gradients_are_those_of_differences_that_stop_where_parts_begin(name, tr
         np.testing.assert_allclose(found[key], ref.numeric_gradient(loss, value), **close, err_msg=key)
 
 
-# -- states ----------------------------------------------------------------------------------------------------------------
+# -- states ------------------------------------------------------------------------------------------------------------
 @pytest.mark.parametrize("name", ["LSTM", *(pytest.param(name, marks=slow) for name in NAMES[:2])])
 def test_a_stateful_layer_goes_on_where_the_batch_before_ended(name, rng):
     """Two halves of a sequence: the results of the whole, and together the gradients of truncation at the half."""
@@ -149,7 +149,7 @@ def test_a_state_that_is_given_comes_before_the_one_that_was_kept(rng):
     layer.forward(x, state=layer.final_state)  # its own memory
 
 
-# -- what every layer promises -----------------------------------------------------------------------------------------------
+# -- what every layer promises -----------------------------------------------------------------------------------------
 @pytest.mark.parametrize("name", ["LSTM", *(pytest.param(name, marks=slow) for name in NAMES[:2])])
 def test_a_step_allocates_nothing(name, rng):
     """Nor does one of a smaller batch, which the last one of an epoch is, but for views and orders of rows."""
@@ -259,7 +259,7 @@ def test_inputs_that_are_views_and_batches_without_samples(rng):
 
 
 def test_training_files_and_bits(tmp_path, rng):
-    """Whether a sequence's largest number comes in its first half, in a model with all that stands around such a layer."""
+    """Whether a sequence's largest number comes in its first half; a model of what stands around such a layer."""
     numbers = rng.integers(0, 20, (400, 6))
     labels = (numbers.argmax(axis=1) < 3).astype(np.int64)
     found = []
@@ -287,7 +287,7 @@ def test_penalties_are_of_the_matrices():
     assert again.regularizer.l2 == 0.1 and repr(again) == "RNN(input_size=2, hidden_size=3, nonlinearity='relu')"
 
 
-# -- sizes and errors ----------------------------------------------------------------------------------------------------------
+# -- sizes and errors --------------------------------------------------------------------------------------------------
 def test_sizes_are_known_as_the_model_is_built():
     model = nn.Sequential(nn.Reshape((5, 2)), nn.GRU(2, 3, bidirectional=True), nn.LSTM(6, 4, return_sequences=False))
     assert model.forward(np.zeros((2, 10), np.float32)).shape == (2, 4)

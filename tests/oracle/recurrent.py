@@ -1,7 +1,7 @@
 """Recurrent layers in NumPy, one sample's step after the other, written from the formulas; in float64.
 
-Parts are cut for truncated back-propagation by *held*: the states in which parts begin are then taken from a run before,
-so that a difference of two runs has none of what would have come through them.
+Parts are cut for truncated back-propagation by *held*: the states in which parts begin are then taken from a run
+before, so that a difference of two runs has none of what would have come through them.
 """
 
 import numpy as np
@@ -36,7 +36,7 @@ CELLS = {"RNN": (rnn, 1), "LSTM": (lstm, 2), "GRU": (gru, 1)}
 
 
 def run(name, parameters, x, state=None, num_layers=1, bidirectional=False, truncate=None, held=None, **options):
-    """(results of all steps (N, L, features), final states (parts, layers and directions, N, H), states in which parts began).
+    """Results of all steps (N, L, features), final states (parts, layers and directions, N, H), where parts began.
 
     *state* has the shape of the final states; *held* is a third result, to be used for all parts but the first.
     """
