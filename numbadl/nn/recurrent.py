@@ -83,6 +83,8 @@ class Recurrent(Layer):
     def bind(self, values, gradients, device, dtype):
         super().bind(values, gradients, device, dtype)
         self.reset_state()
+        for scan in self.scans:
+            scan.left = None
 
     def output_shape(self, shape):
         if len(shape) != 2 or shape[1] != self.input_size or shape[0] == 0:
@@ -112,7 +114,7 @@ class Recurrent(Layer):
         """The gradient of the initial state, from the last backward, in the shape of `final_state`, as new arrays."""
         if self.scans[0].left is None:
             raise RuntimeError(f"initial_state_gradient: {self!r} needs a backward before it")
-        found = self._state_series("initial gradient", self._from_forward()[0], training=False)
+        found = self._state_series("initial gradient", self.scans[0].left[0].shape[0], training=False)
         for place, scan in enumerate(self.scans):
             for series, part in zip(found, scan.initial_gradient(), strict=True):
                 self.device.copy(series.steps[place], part)

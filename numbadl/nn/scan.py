@@ -9,7 +9,7 @@ from ..linear import column_sums, multiply
 
 
 class Series:
-    """An array (count, width) for each of several steps, one after the other in one flat array; or some such *parts*."""
+    """An array (count, width) for each of several steps, one after the other in a flat array; or such *parts*."""
 
     def __init__(self, flat, steps, count, width, parts=1):
         size = count * width
