@@ -3,14 +3,14 @@
 import functools
 import itertools
 
-from .scalar import dropout, fills, normalization, penalties, row_norms, rows
+from .scalar import dropout, fills, normalization, penalties, recurrent, row_norms, rows
 from .scalar.activations import ACTIVATIONS
 from .scalar.extras import clipped
 from .scalar.gated import GATED
 from .scalar.language import scalar
 from .scalar.losses import LOSSES, ElementLoss
 from .scalar.stages import compose_backward, of_activation
-from .shapes import WINDOWS, Channel, Map, Matmul, Norm, Reduce, Row, Sample, Segments, Take, Window
+from .shapes import WINDOWS, Channel, Gates, Map, Matmul, Norm, Reduce, Row, Sample, Segments, Take, Window
 
 
 def backward_of(record):
@@ -154,10 +154,9 @@ def catalog():
     found = [k for record in ACTIVATIONS.values() for k in activation_kernels(record)]
     found += [k for record in GATED.values() for k in _gated_kernels(record)]
     found += [k for record in LOSSES.values() for k in _loss_kernels(record)]
-    for module in (rows, dropout, fills, normalization, penalties, row_norms):
-        found += [
-            value for value in vars(module).values() if isinstance(value, (Map, Reduce, Row, Channel, Norm, Sample))
-        ]
+    kinds = (Map, Reduce, Row, Channel, Norm, Sample, Gates)
+    for module in (rows, dropout, fills, normalization, penalties, row_norms, recurrent):
+        found += [value for value in vars(module).values() if isinstance(value, kinds)]
     found += [Reduce("sum", ACTIVATIONS["identity"].forward)]
     found += [Map("scaled", scaled, scalars="x"), Map("clipped", clipped, scalars="xx")]
     found += [Map("blend", blend, "xx", scalars="xx"), Map("next_number", next_number)]

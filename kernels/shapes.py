@@ -68,6 +68,28 @@ class Map:
 
 
 @dataclass(frozen=True)
+class Gates:
+    """A map over rows in which blocks of equal width lie side by side, as the gates of a recurrent layer do.
+
+    *inputs* and *outputs* have the number of blocks of each operand; an operand of k blocks is (rows, k * width). The
+    function takes element j of each block of each input, and the scalars, and gives that of each block of the outputs.
+    An output may be an input with as many blocks.
+
+    Operands of the kernel: inputs, outputs, scalars.
+    """
+
+    name: str
+    function: Callable
+    inputs: tuple
+    outputs: tuple
+    scalars: str = ""
+
+    def operands(self):
+        """(kind, number of dimensions) of each operand, in order."""
+        return _operands("x" * len(self.inputs + self.outputs), 2) + _operands(self.scalars, 0)
+
+
+@dataclass(frozen=True)
 class Reduce:
     """The sum, or "max", over all elements of function(*inputs, *scalars), as a float64: fixed blocks, combined in order.
 

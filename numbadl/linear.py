@@ -6,7 +6,7 @@ from .arrays import check, check_out, check_shape, dense, device_of, rows_of, sh
 def matmul(a, b, out=None, *, transpose_a=False, transpose_b=False, bias=None):
     """op(a) @ op(b) (+ bias), where op transposes if asked to; 2-D arrays of one dtype, C-contiguous or copied.
 
-    The result is the same to the bit for any number of threads: tiles depend on the shapes alone.
+    The bits of the result follow from the operands' values alone, not from threads, layouts or the other elements.
 
     Raises
     ------
@@ -38,14 +38,21 @@ def matmul(a, b, out=None, *, transpose_a=False, transpose_b=False, bias=None):
         _check_apart(out, a=a, b=b, **({} if bias is None else {"bias": bias}))
     if m * n == 0:
         return out
-    name = "matmul" + ".ta" * transpose_a + ".tb" * transpose_b + ".bias" * (bias is not None)
-    operands = [rows_of(a, -1), rows_of(b, -1)] + ([] if bias is None else [rows_of(bias, -1).reshape(-1)])
     direct = device.name == "cuda" or out.flags.carray
     target = out if direct else device.empty(out.shape, out.dtype)
-    device.prepare(m * n * k // 64)
-    device.kernel(name)(*operands, target)
+    bias = None if bias is None else rows_of(bias, -1).reshape(-1)
+    multiply(rows_of(a, -1), rows_of(b, -1), target, transpose_a=transpose_a, transpose_b=transpose_b, bias=bias)
     if not direct:
         device.copy(out, target)
+    return out
+
+
+def multiply(a, b, out, *, transpose_a=False, transpose_b=False, bias=None):
+    """`matmul` of arrays that were checked, and are C-contiguous."""
+    device, operands = device_of(out), (a, b, out) if bias is None else (a, b, bias, out)
+    name = "matmul" + ".ta" * transpose_a + ".tb" * transpose_b + ".bias" * (bias is not None)
+    device.prepare(out.size * a.shape[0 if transpose_a else 1] // 64)
+    device.kernel(name)(*operands)
     return out
 
 

@@ -133,6 +133,30 @@ def stack(builder, element, count):
     return builder.bitcast(space, element.as_pointer())
 
 
+def at_blocks(counts):
+    """A compiled function (pointers, row, width) -> pointers to the blocks of *width* elements in that row of each.
+
+    Operand k is a matrix with counts[k] blocks in a row.
+    """
+    counts = tuple(counts)
+
+    @intrinsic
+    def found(context, pointers, row, width):
+        result = types.Tuple([p for p, count in zip(pointers.types, counts, strict=True) for _ in range(count)])
+
+        def codegen(cx, builder, sig, values):
+            blocks = []
+            for pointer, count in zip(cgutils.unpack_tuple(builder, values[0]), counts, strict=True):
+                first = builder.mul(values[1], _I64(count))
+                places = [builder.mul(builder.add(first, _I64(b)), values[2]) for b in range(count)]
+                blocks += [builder.gep(pointer, [place], inbounds=True) for place in places]
+            return cx.make_tuple(builder, result, blocks)
+
+        return result(pointers, types.intp, types.intp), codegen
+
+    return found
+
+
 @intrinsic(prefer_literal=True)
 def scratch(context, count, like):
     """A tuple of one pointer to *count* (a constant) elements of the stack, of the type *like*, or of what *like* points to."""

@@ -15,10 +15,11 @@ _FROM_COMPILE = ("SIMULATOR", "as_device_array", "empty", "synchronize", "to_dev
 
 @functools.cache
 def _builders():
-    from . import channel, map, map_by_channel, matmul, norm, reduce, row, segments, take, window
+    from . import channel, gates, map, map_by_channel, matmul, norm, reduce, row, segments, take, window
 
     return {
         shapes.Map: lambda spec: (map_by_channel if spec.by_channel else map).build(spec),
+        shapes.Gates: gates.build,
         shapes.Reduce: reduce.build,
         shapes.Row: row.build,
         shapes.Channel: channel.build,

@@ -105,6 +105,64 @@ def storing(positions):
     return store_at
 
 
+def loading_blocks(counts):
+    """load_blocks(arrays, i, width): element i of the rows of blocks, of each block of each array, as one tuple.
+
+    Array k has counts[k] blocks of *width* elements side by side in a row; i counts elements of one block, of all rows.
+    """
+
+    def load_blocks(arrays, i, width):
+        return tuple(
+            a[place] for a, count in zip(arrays, counts, strict=True) for place in _block_places(i, width, count)
+        )
+
+    @_compiled(load_blocks)
+    def emit(context, arrays, i, width):
+        dtypes = [a.dtype for a, count in zip(arrays.types, counts, strict=True) for _ in range(count)]
+        result = types.Tuple(dtypes)
+
+        def codegen(cx, builder, sig, values):
+            memory = [builder.load(p) for p in _block_pointers(cx, builder, arrays, counts, *values)]
+            found = [cx.data_model_manager[t].from_data(builder, m) for t, m in zip(dtypes, memory, strict=True)]
+            return cx.make_tuple(builder, result, found)
+
+        return result(arrays, types.int64, types.int64), codegen
+
+    load_blocks.compiled = emit
+    return load_blocks
+
+
+def storing_blocks(counts):
+    """store_blocks(arrays, i, width, value): a value, or those of a tuple, to where `loading_blocks` loads from."""
+
+    def store_blocks(arrays, i, width, value):
+        parts = iter(_as_tuple(value))
+        for a, count in zip(arrays, counts, strict=True):
+            for place in _block_places(i, width, count):
+                a[place] = next(parts)
+
+    @_compiled(store_blocks)
+    def emit(context, arrays, i, width, value):
+        dtypes = [a.dtype for a, count in zip(arrays.types, counts, strict=True) for _ in range(count)]
+
+        def codegen(cx, builder, sig, values):
+            pointers = _block_pointers(cx, builder, arrays, counts, *values[:3])
+            parts = zip(_parts(builder, value, values[3]), _types(value), pointers, dtypes, strict=True)
+            for part, t, pointer, dtype in parts:
+                builder.store(_to_memory(cx, builder, part, t, dtype), pointer)
+            return cx.get_dummy_value()
+
+        return types.void(arrays, types.int64, types.int64, value), codegen
+
+    store_blocks.compiled = emit
+    return store_blocks
+
+
+def _block_places(i, width, count):
+    row = i // width
+    return [i + ((count - 1) * row + b) * width for b in range(count)]
+
+
 def _element_at(address, i, dtype):
     """In the simulator, whose device is the host."""
     place = (ctypes.c_char * dtype.itemsize).from_address(int(address) + int(i) * dtype.itemsize)
@@ -150,6 +208,17 @@ def _addresses(cx, builder, arrays, value, i):
     """A pointer to element *i* of each array."""
     given = zip(arrays.types, cgutils.unpack_tuple(builder, value), strict=True)
     return [builder.gep(cx.make_array(t)(cx, builder, v).data, [i], inbounds=True) for t, v in given]
+
+
+def _block_pointers(cx, builder, arrays, counts, value, i, width):
+    """Pointers to element *i* of each block of each array, as `_block_places` has them."""
+    found, row = [], builder.sdiv(i, width)
+    for t, v, count in zip(arrays.types, cgutils.unpack_tuple(builder, value), counts, strict=True):
+        data, before = cx.make_array(t)(cx, builder, v).data, builder.mul(row, ir.IntType(64)(count - 1))
+        for b in range(count):
+            place = builder.add(i, builder.mul(builder.add(before, ir.IntType(64)(b)), width))
+            found.append(builder.gep(data, [place], inbounds=True))
+    return found
 
 
 def _wide(cx, builder, address):

@@ -10,6 +10,7 @@ from .layer import LAYERS, Layer
 from .layers import BatchNorm, Flatten, Linear, Reshape
 from .norms import GroupNorm, InstanceNorm, LayerNorm, RMSNorm
 from .pooling import AvgPool1d, AvgPool2d, GlobalAvgPool, GlobalMaxPool, MaxPool1d, MaxPool2d
+from .recurrent import GRU, LSTM, RNN
 from .residual import Residual
 from .sequential import Sequential
 

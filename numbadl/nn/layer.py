@@ -169,8 +169,11 @@ class Layer:
         return {"seed": self.seed, "offset": (self.steps << 16) + self.stream}
 
     def _uniform(self, shape, low, high, name=""):
-        index = list(self.shapes()).index(name) if name else 0
-        return initializers.uniform(shape, low, high, self.seed, self.stream * 16 + index)
+        return initializers.uniform(shape, low, high, self.seed, self._stream_of(name))
+
+    def _stream_of(self, name):
+        """The stream that a parameter's first values are drawn from."""
+        return self.stream * 16 + (list(self.shapes()).index(name) if name else 0)
 
     def __repr__(self):
         return f"{type(self).__name__}({', '.join(f'{k}={v!r}' for k, v in self.config().items())})"

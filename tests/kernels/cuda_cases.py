@@ -20,6 +20,7 @@ WINDOWS_OF_ONE = (1, 2, 1, 3, 1, 1, 1, 1, 0, 0, 1, 1)
 SHAPES = {
     shapes.Map: [(1,), (7,), (70,)],
     BY_CHANNEL: [(1, 1, 1), (2, 1, 70), (7, 3, 2), (33, 9, 1), (2, 3, 70)],
+    shapes.Gates: [(1, 1), (3, 5), (7, 11)],
     shapes.Reduce: [(1,), (33,), (300,)],
     shapes.Row: [(1, 1), (3, 33), (21, 3)],
     shapes.Channel: [(2, 1, 1), (7, 2, 5), (33, 9, 1), (2, 3, 70)],
@@ -32,6 +33,7 @@ SHAPES = {
 if not compile.SIMULATOR:
     SHAPES[shapes.Map] += [(5000,)]
     SHAPES[BY_CHANNEL] += [(700, 40, 1), (3, 3, 3000), (1000, 5, 7)]
+    SHAPES[shapes.Gates] += [(64, 100)]
     SHAPES[shapes.Reduce] += [(20_000,)]
     SHAPES[shapes.Row] += [(5, 1000), (600, 10)]
     SHAPES[shapes.Channel] += [(700, 40, 1), (3, 3, 3000)]
@@ -41,6 +43,7 @@ if not compile.SIMULATOR:
 EMPTY = {
     shapes.Map: (0,),
     BY_CHANNEL: (0, 3, 2),
+    shapes.Gates: (0, 3),
     shapes.Reduce: (0,),
     shapes.Row: (3, 0),
     shapes.Channel: (0, 3, 2),

@@ -83,7 +83,7 @@ def test_float32_kernels_compute_in_float32(declaration):
         found -= COMBINE_BLOCKS
     assert not found, f"{declaration.name}: {found}"
     assert not LIBM.search(text), LIBM.search(text)
-    if isinstance(declaration, (shapes.Map, shapes.Row, shapes.Segments)):
+    if isinstance(declaration, (shapes.Map, shapes.Row, shapes.Segments, shapes.Gates)):
         features = llvmlite.binding.get_host_cpu_features()
         widest = "zmm" if features.get("avx512f") else "ymm" if features.get("avx2") else "xmm"
         assert widest in text, f"{declaration.name}: no {widest} register in its assembly"

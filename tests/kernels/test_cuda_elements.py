@@ -41,6 +41,16 @@ def added(totals, value):
     return add(totals, value)
 
 
+load_blocks, store_blocks = elements.loading_blocks((1, 3)), elements.storing_blocks((3, 1))
+load_compiled, store_compiled = load_blocks.compiled, store_blocks.compiled
+
+
+@njit
+def copy_blocks(sources, targets, i, width):
+    a, b, c, d = load_compiled(sources, i, width)
+    store_compiled(targets, i, width, (d, a, b, c))
+
+
 def arrays_of_all_types(count):
     given = np.array([0, 1, 0, 2, 3, 1, 0, 4, 5, 6, 0, 7])[:count]
     return tuple(given.astype(t) for t in DTYPES)
@@ -86,3 +96,17 @@ def test_sums_keep_the_types_of_the_totals():
 def test_a_value_is_repeated_once_for_each_array():
     arrays = arrays_of_all_types(1)
     assert repeated(2.5, arrays) == elements.repeat(2.5, arrays) == (2.5,) * len(DTYPES)
+
+
+def test_blocks_of_rows_arrive_where_they_belong():
+    """Two rows of one block, and of three, of four elements; the last of three comes first, the single one second."""
+    single, triple = np.arange(8.0), np.arange(100.0, 124)
+    found, wanted = [(np.zeros(24), np.zeros(8)) for _ in range(2)]
+    for i in range(8):
+        copy_blocks((single, triple), found, i, 4)
+        a, b, c, d = load_blocks((single, triple), i, 4)
+        store_blocks(wanted, i, 4, (d, a, b, c))
+    first, second, third = triple.reshape(2, 3, 4).transpose(1, 0, 2)
+    for target in (found, wanted):
+        np.testing.assert_array_equal(target[0], np.concatenate([third, single.reshape(2, 4), first], axis=1).ravel())
+        np.testing.assert_array_equal(target[1], second.ravel())

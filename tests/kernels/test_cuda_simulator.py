@@ -28,7 +28,7 @@ def run_cases(selected, simulator):
 
 
 # Of each loop shape and of each kind of public function some: what the quick tests run.
-SOME = "relu or dropout or softmax or batch_norm or layer_norm or matmul or mse or refused"
+SOME = "relu or dropout or softmax or batch_norm or layer_norm or matmul or mse or refused or lstm or recurrent"
 
 
 @needs_numba_cuda

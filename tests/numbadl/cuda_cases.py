@@ -435,3 +435,35 @@ def test_apl_is_that_of_the_cpu(rng):
     for mine, theirs in zip(found, nd.apl.backward(grad, x, a, b), strict=True):
         mine = mine if isinstance(mine, np.ndarray) else cuda.to_host(mine)
         np.testing.assert_allclose(mine, theirs, rtol=1e-5, atol=1e-5)
+
+
+RECURRENT = [
+    ("LSTM", {}),
+    ("GRU", {"num_layers": 2, "bidirectional": True, "truncate": 2, "stateful": True}),
+    ("RNN", {"return_sequences": False, "bidirectional": True, "nonlinearity": "relu"}),
+    ("RNN", {"num_layers": 2, "dropout": 0.5}),
+]
+
+
+@pytest.mark.parametrize("case", RECURRENT, ids=lambda c: f"recurrent-{c[0]}" + "-whole_product" * (c[0] != "LSTM"))
+def test_recurrent_layers_are_those_of_the_cpu(case, rng):
+    """Results, gradients and states; of a second batch too, which is smaller if no state is kept."""
+    name, options = case
+    here, there = (
+        nd.nn.Sequential(getattr(nd.nn, name)(3, 5, **options), seed=1).to(device) for device in ("cpu", "cuda")
+    )
+
+    def results(model, move, x, grad):
+        layer = model.layers[0]
+        y, dx = model.forward(move(x), training=True), model.backward(move(grad), input_gradient=True)
+        states = layer.final_state, layer.initial_state_gradient()
+        found = [y, dx, model.flat_gradients, *(states[0] + states[1] if name == "LSTM" else states)]
+        return [np.copy(v) if isinstance(v, np.ndarray) else cuda.to_host(v) for v in found]
+
+    for count in (3, 3) if options.get("stateful") else (3, 2):
+        x, features = rng.normal(size=(count, 4, 3)).astype(np.float32), here.layers[0].output_shape((4, 3))
+        grad = rng.normal(size=(count, *features)).astype(np.float32)
+        wanted = results(here, np.asarray, x, grad)
+        for mine, theirs in zip(results(there, cuda.to_device, x, grad), wanted, strict=True):
+            np.testing.assert_allclose(mine, theirs, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(there.predict(x), here.predict(x), rtol=1e-4, atol=1e-5)

@@ -11,6 +11,7 @@ import references as ref
 import numbadl as nd
 from numbadl.nn import LAYERS, Sequential, initializers
 from numbadl.nn.activations import ACTIVATION_LAYERS, ActivationLayer
+from numbadl.nn.recurrent import Recurrent
 from numbadl.nn.spatial import Pool, Spatial
 
 nn = nd.nn
@@ -69,6 +70,32 @@ CASES = {
         lambda: nn.Residual([nn.Conv2d(2, 3, 3, 2, 1), nn.BatchNorm(3)], nn.Conv2d(2, 3, 1, 2, bias=False)),
         (2, 2, 4, 3),
     ),
+    "RNN": (lambda: nn.RNN(3, 4), (2, 5, 3)),
+    "RNN of every option": (
+        lambda: nn.RNN(
+            2,
+            3,
+            2,
+            nonlinearity="relu",
+            bias=False,
+            dropout=0.4,
+            bidirectional=True,
+            return_sequences=False,
+            initialization="orthogonal",
+        ),
+        (2, 4, 2),
+    ),
+    "GRU": (lambda: nn.GRU(3, 4), (2, 5, 3)),
+    "GRU of every option": (
+        lambda: nn.GRU(2, 3, 3, dropout=0.4, bidirectional=True, initialization="orthogonal"),
+        (2, 3, 2),
+    ),
+    "LSTM": (lambda: nn.LSTM(3, 4), (2, 5, 3)),
+    "LSTM of every option": (
+        lambda: nn.LSTM(2, 3, 2, bias=False, dropout=0.4, bidirectional=True, initialization="orthogonal"),
+        (2, 4, 2),
+    ),
+    "LSTM of one state": (lambda: nn.LSTM(2, 3, return_sequences=False), (2, 4, 2)),
     "Softmax": (lambda: nn.Softmax(), (4, 5)),
     "DeclaredActivation": (lambda: bent.layer(num_parameters=5), (6, 5)),
     "Softmax of channels": (lambda: nn.Softmax(axis=1), (3, 4, 2)),
@@ -79,7 +106,7 @@ CASES = {
     **{name: (cls, (4, 6)) for name, cls in nn.FAMILIES.items() if name not in ("Softmax", "Maxout", "APL")},
     **{cls.__name__: (cls, (6, 5)) for cls in ACTIVATION_LAYERS.values()},
 }
-ABSTRACT = {ActivationLayer, Sequential, Spatial, Pool}
+ABSTRACT = {ActivationLayer, Sequential, Spatial, Pool, Recurrent}
 OF_NUMBERS = {nn.Embedding}  # test_embedding.py
 VARIANT = re.compile("option|without|beyond|as large|of each|of one|in Residual|APL of|cumulative")
 # Layers of activations are made alike: in float64, and but for one of each kind, they are tested in the slow part.
@@ -88,7 +115,8 @@ ONE_OF_EACH_KIND = {"Tanh", "LeakyReLU", "PReLU", "RReLU", "BReLU", "GELU", "Dec
 
 def each(fast):
     slow = {*(cls.__name__ for cls in ACTIVATION_LAYERS.values()), "DeclaredActivation"}
-    slow |= {name for name in CASES if name.startswith(("Layer", "RMS", "Group", "Instance")) or VARIANT.search(name)}
+    alike = ("Layer", "RMS", "Group", "Instance", "RNN", "GRU")
+    slow |= {name for name in CASES if name.startswith(alike) or VARIANT.search(name)}
     slow -= fast
     return pytest.mark.parametrize(
         "case", [pytest.param(c, marks=[pytest.mark.slow] if c in slow else []) for c in CASES]
@@ -96,7 +124,7 @@ def each(fast):
 
 
 NORMS = {"LayerNorm", "LayerNorm of two axes", "RMSNorm", "GroupNorm", "InstanceNorm with affine"}
-EACH, EVERY = each({"Tanh", "PReLU", "LayerNorm"}), each(ONE_OF_EACH_KIND | NORMS)
+EACH, EVERY = each({"Tanh", "PReLU", "LayerNorm"}), each(ONE_OF_EACH_KIND | NORMS | {"GRU", "RNN"})
 
 
 def away_from_zero(rng, shape):

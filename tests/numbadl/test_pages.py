@@ -91,6 +91,13 @@ def convolution(page, quick):
     assert np.median(page["accuracies"]) >= (0.5 if quick else 0.987)
 
 
+def sequences(page, quick):
+    last = {name: [run[-1] for run in runs] for name, runs in page["errors"].items()}
+    assert max(last["LSTM"] + last["GRU"]) < 0.01
+    if not quick:
+        assert min(last["RNN"]) > 0.01
+
+
 CHECKS = {
     "approximation": approximation,
     "batches": batches,
@@ -101,6 +108,7 @@ CHECKS = {
     "training-size": training_size,
     "batch-norm": batch_norm,
     "convolution": convolution,
+    "sequences": sequences,
 }
 SLOW = ("convolution",)  # even quickly: most kernels to compile
 

@@ -70,6 +70,7 @@ QUICK = {
     "cross_entropy.weighted", "mse.value", "mse.value_and_grad", "binary_cross_entropy.gradient", "dropout",
     "dropout.mask", "normal", "feature_dropout", "sum", "largest_size", "penalty.add", "batch_norm.backward",
     "typical_values", "layer_norm", "layer_norm.backward", "fold", "max_pool", "take", "matmul", "matmul.ta.bias",
+    "lstm",
 }  # fmt: skip
 
 
@@ -88,10 +89,10 @@ def is_slow(declaration):
 def operands(declaration, shape, dtype, rng, positive=False):
     """Random operands in the order of the declaration; arrays to be written are filled with NaN.
 
-    *shape* is (n,) for a map or a reduction, (rows, n) for rows, (N, C, S) for channels and maps by channel, (m, k, n)
-    for a product, (N, G, k, s) for norms: rows that take G turns, of k segments of s elements, (N, C, H, W, kh, kw, sh, sw,
-    ph, pw, dh, dw) for windows, whose indices are those of random maxima, (R, V, D) for R rows of a table. For the sake of
-    roots, scalars and channel arrays (eps, variances) are positive, with *positive* all are.
+    *shape* is (n,) for a map or a reduction, (rows, n) for rows, (rows, width) for gates, (N, C, S) for channels and maps
+    by channel, (m, k, n) for a product, (N, G, k, s) for norms: rows that take G turns, of k segments of s elements,
+    (N, C, H, W, kh, kw, sh, sw, ph, pw, dh, dw) for windows, whose indices are those of random maxima, (R, V, D) for R rows
+    of a table. For the sake of roots, scalars and channel arrays (eps, variances) are positive, with *positive* all are.
     """
     if getattr(declaration, "name", "").startswith("avg_pool"):
         shape = (*shape[:-2], 1, 1)
@@ -131,6 +132,8 @@ def outputs(declaration):
     if isinstance(declaration, shapes.Sample):
         return [1]
     first = len(declaration.inputs)
+    if isinstance(declaration, shapes.Gates):
+        return list(range(first, first + len(declaration.outputs)))
     if isinstance(declaration, shapes.Map):
         sums = first + len(declaration.outputs) + declaration.channels
         return [*range(first, first + len(declaration.outputs)), *[sums] * (declaration.sums > 0)]
@@ -174,6 +177,9 @@ def _extents(declaration, shape):
         sizes += [()] * (len(declaration.operands()) - len(sizes))
         pairs = zip(declaration.operands(), sizes, strict=True)
         return [(kind, (c,) if ndim == 1 else size) for (kind, ndim), size in pairs]
+    if isinstance(declaration, shapes.Gates):
+        sizes = [(shape[0], count * shape[1]) for count in declaration.inputs + declaration.outputs]
+        return [("x", size) for size in sizes] + [(kind, ()) for kind in declaration.scalars]
     if getattr(declaration, "by_channel", False):
         n, channels, s = shape
         sizes = [(n * channels * s,)] * len(declaration.inputs + declaration.outputs) + [
@@ -351,6 +357,16 @@ def _norm(declaration, given):
     return [output, *stored, *([totals] if sums else [])]
 
 
+def _gates(declaration, given):
+    given, count = _wide(given), len(declaration.inputs)
+    arrays, scalars = given[:count], given[count + len(declaration.outputs) :]
+    blocks = [b for a, n in zip(arrays, declaration.inputs, strict=True) for b in np.split(a, n, axis=1)]
+    found = np.zeros((sum(declaration.outputs), *blocks[0].shape))
+    for place in np.ndindex(blocks[0].shape):
+        found[(slice(None), *place)] = declaration.function(*(b[place] for b in blocks), *scalars)
+    return [np.concatenate(list(part), axis=1) for part in np.split(found, np.cumsum(declaration.outputs)[:-1])]
+
+
 def _matmul(declaration, given):
     a, b, *bias = _wide(given)[:-1]
     product = (a.T if declaration.transpose_a else a) @ (b.T if declaration.transpose_b else b)
@@ -436,6 +452,7 @@ _WINDOWS = {
 }
 _MEANINGS = {
     shapes.Map: _map,
+    shapes.Gates: _gates,
     shapes.Reduce: _reduce,
     shapes.Row: _row,
     shapes.Channel: _channel,

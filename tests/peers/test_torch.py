@@ -372,6 +372,77 @@ def test_embedding(padding, rng):
     np.testing.assert_allclose(mine.gradients()["0.weight"], theirs.weight.grad.numpy(), **CLOSE)
 
 
+RECURRENT_OPTIONS = [
+    {},
+    {"bias": False},
+    {"bidirectional": True},
+    {"num_layers": 2},
+    {"num_layers": 3, "bidirectional": True, "bias": False},
+]
+RECURRENT = [(name, options) for name in ("RNN", "GRU", "LSTM") for options in RECURRENT_OPTIONS]
+RECURRENT += [("RNN", {"nonlinearity": "relu", **options}) for options in RECURRENT_OPTIONS[::2]]
+TO_1E_10 = {"rtol": 0, "atol": 1e-10}
+
+
+def recurrent_pair(name, options, **ours):
+    """Layers of 4 features and 6 units with the same weights; ours in a model."""
+    mine = nd.nn.Sequential(getattr(nd.nn, name)(4, 6, **options, **ours), dtype=np.float64)
+    theirs = getattr(torch.nn, name)(4, 6, batch_first=True, **options).double()
+    assert list(mine.parameters()) == [f"0.{key}" for key, _ in theirs.named_parameters()]
+    with torch.no_grad():
+        for key, value in theirs.named_parameters():
+            value.copy_(torch.from_numpy(mine.parameters()[f"0.{key}"]))
+    return mine, theirs
+
+
+@pytest.mark.parametrize("case", RECURRENT, ids=str)
+def test_recurrent_layers(case, rng):
+    """Results, final states and all gradients, those of the initial states too, with copied weights."""
+    name, options = case
+    mine, theirs = recurrent_pair(name, options)
+    layer, count = mine.layers[0], 1 + (name == "LSTM")
+    x, states = rng.normal(size=(5, 9, 4)), list(rng.normal(size=(count, len(layer.scans), 5, 6)))
+    given, starts = tensor(x), [tensor(state) for state in states]
+    y, final = theirs(given, tuple(starts) if count > 1 else starts[0])
+    final = final if count > 1 else (final,)
+    grad, state_grads = rng.normal(size=tuple(y.shape)), list(rng.normal(size=(count, *states[0].shape)))
+    torch.autograd.backward([y, *final], [torch.from_numpy(g) for g in (grad, *state_grads)])
+
+    def one_or_pair(parts):
+        return tuple(parts) if count > 1 else parts[0]
+
+    def as_list(state):
+        return list(state) if count > 1 else [state]
+
+    mine_y = layer.forward(x, training=True, state=one_or_pair(states))
+    np.testing.assert_allclose(mine_y, y.detach().numpy(), **TO_1E_10)
+    for found, wanted in zip(as_list(layer.final_state), final, strict=True):
+        np.testing.assert_allclose(found, wanted.detach().numpy(), **TO_1E_10)
+    dx = layer.backward(grad, state_grad=one_or_pair(state_grads))
+    np.testing.assert_allclose(dx, given.grad.numpy(), **TO_1E_10)
+    for found, start in zip(as_list(layer.initial_state_gradient()), starts, strict=True):
+        np.testing.assert_allclose(found, start.grad.numpy(), **TO_1E_10)
+    for key, value in theirs.named_parameters():
+        np.testing.assert_allclose(mine.gradients()[f"0.{key}"], value.grad.numpy(), **TO_1E_10)
+
+
+@pytest.mark.parametrize("name", ["RNN", "GRU", "LSTM"])
+def test_truncated_back_propagation(name, rng):
+    """PyTorch's layer, called for one part after the other, with states that were detached."""
+    mine, theirs = recurrent_pair(name, {}, truncate=4)
+    x, grad = rng.normal(size=(5, 10, 4)), rng.normal(size=(5, 10, 6))
+    given, state, results = tensor(x), None, []
+    for part in (slice(0, 4), slice(4, 8), slice(8, 10)):
+        y, state = theirs(given[:, part], state)
+        state = tuple(s.detach() for s in state) if name == "LSTM" else state.detach()
+        results.append(y)
+    torch.cat(results, dim=1).backward(torch.from_numpy(grad))
+    mine.forward(x, training=True)
+    np.testing.assert_allclose(mine.backward(grad, input_gradient=True), given.grad.numpy(), **TO_1E_10)
+    for key, value in theirs.named_parameters():
+        np.testing.assert_allclose(mine.gradients()[f"0.{key}"], value.grad.numpy(), **TO_1E_10)
+
+
 @pytest.mark.parametrize("shape", [(2, 3, 7), (2, 3, 4, 5), (2, 3, 4, 2, 3)], ids=str)
 @pytest.mark.parametrize("name", ["max", "avg"])
 def test_global_pooling(name, shape, rng):
