@@ -146,6 +146,13 @@ class Sequential(Layer):
             self.metadata = metadata
         save(self, path, optimizer, history, callbacks)
 
+    def __reduce__(self):
+        """Pickles and copies are models of their own: layers, state, device and random streams, but nothing of a step."""
+        from .files import packed, unpickled
+
+        steps = [layer.steps for layer in self.layers]
+        return unpickled, (*packed(self), self.device.name, self.seed, steps)
+
     def summary(self):
         """A table of the layers, their outputs' shapes and their numbers of parameters."""
         rows, before = [("layer", "", "output", "parameters")], None
