@@ -50,7 +50,11 @@ class Header:
 
     def _field(self, declaration):
         """(name, size, alignment)."""
-        for pattern in (r"\(\s*\*\s*(\w+)\s*\)", *(rf"{macro}\((\w+)\)" for macro in self._pointer_macros), r"\*\s*(\w+)$"):
+        for pattern in (
+            r"\(\s*\*\s*(\w+)\s*\)",
+            *(rf"{macro}\((\w+)\)" for macro in self._pointer_macros),
+            r"\*\s*(\w+)$",
+        ):
             if found := re.search(pattern, declaration):
                 return found[1], _POINTER, _POINTER
         kind, name = re.fullmatch(r"(?:const\s+|struct\s+)*(\w+)\s+(\w+)", declaration).groups()

@@ -80,11 +80,11 @@ def call(spec, part, inputs, outputs, scalars=()):
     """
     dtype = np.dtype(inputs[0].dtype).type
     given = [o for o in operands_of(spec) if o.source == "rets"]
-    shapes = [
-        jax.ShapeDtypeStruct(shape, dtype_of(o.kind, dtype)) for shape, o in zip(outputs, given, strict=True)
-    ]
+    shapes = [jax.ShapeDtypeStruct(shape, dtype_of(o.kind, dtype)) for shape, o in zip(outputs, given, strict=True)]
     kinds = [o.kind for o in operands_of(spec) if o.source == "attrs"]
-    scalars = [(np.float64 if kind == "x" else dtype_of(kind, dtype))(v) for kind, v in zip(kinds, scalars, strict=True)]
+    scalars = [
+        (np.float64 if kind == "x" else dtype_of(kind, dtype))(v) for kind, v in zip(kinds, scalars, strict=True)
+    ]
     if header() is None:
         return _call_python(spec, part, inputs, shapes, scalars)
     target = _target(spec, part, dtype)
@@ -135,7 +135,7 @@ def _call_python(spec, part, inputs, shapes, scalars):
 
     def run(*arrays):
         made = [np.empty(s.shape, s.dtype) for s in shapes]
-        by_source = {"args": [np.require(a, requirements="CA") for a in arrays], "rets": made, "attrs": values}
+        by_source = {"args": [np.array(a) for a in arrays], "rets": made, "attrs": values}
         cpu.ensure_started()
         _check_status(spec, _kernel(spec, part)(*(by_source[o.source][o.place] for o in given)))
         return made
@@ -332,9 +332,10 @@ class _Code:
 
     def _array(self, cx, builder, frame, index, operand):
         array_type = self._numba_type(operand)
-        buffer, size = self._entry(builder, frame, operand.source, operand.place), np.dtype(
-            dtype_of(operand.kind, self.dtype)
-        ).itemsize
+        buffer, size = (
+            self._entry(builder, frame, operand.source, operand.place),
+            np.dtype(dtype_of(operand.kind, self.dtype)).itemsize,
+        )
         shape = self._shape(builder, buffer, operand.ndim)
         each = functools.reduce(builder.mul, shape, _I64(size))
         data = self._load(builder, buffer, _BUFFER, "data")

@@ -265,14 +265,14 @@ def _group_norm(function, x, num_groups, weight=None, bias=None, eps=1e-5):
     channels, size = x.shape[1], math.prod(x.shape[2:])
     if channels % arguments.integer("num_groups", num_groups):
         raise ValueError(f"num_groups: got {num_groups}, accepted are divisors of the number of channels, {channels}")
-    return _normalised(
-        function, x, channels // num_groups * size, size, (channels,), eps, weight=weight, bias=bias
-    )
+    return _normalised(function, x, channels // num_groups * size, size, (channels,), eps, weight=weight, bias=bias)
 
 
 def _instance_norm(function, x, weight=None, bias=None, eps=1e-5):
     if x.ndim > 1 and math.prod(x.shape[2:]) == 1:
-        raise ValueError(f"x: got shape {x.shape}; instance norm needs more than one value for each channel of a sample")
+        raise ValueError(
+            f"x: got shape {x.shape}; instance norm needs more than one value for each channel of a sample"
+        )
     return _group_norm(function, x, x.shape[1] if x.ndim > 1 else 1, weight, bias, eps)
 
 

@@ -28,11 +28,6 @@ pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceW
 EXACT = {"rtol": 1e-9, "atol": 1e-11}
 
 
-@pytest.fixture
-def rng():
-    return np.random.default_rng(0)
-
-
 def problem(kind, rng):
     """(x, y, our class, theirs)."""
     x = rng.normal(size=(50, 4))
