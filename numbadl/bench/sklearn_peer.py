@@ -1,6 +1,7 @@
 """Training beside scikit-learn's perceptrons, with equal settings: ``python -m numbadl.bench.sklearn_peer``.
 
-Both estimators take the same arrays, layers, solver, batches and number of epochs, in turn; the median of the turns' ratios counts.
+Both estimators take the same arrays, layers, solver, batches and number of epochs, in turn; the median of the turns' ratios
+counts.
 """
 
 import argparse

@@ -9,7 +9,7 @@ import math
 import operator
 
 import numpy as np
-from onnx import helper, numpy_helper
+from onnx import TensorProto, helper, numpy_helper
 
 from ..kernels.scalar import math as scalar_math
 from ..kernels.scalar.equivalents import EQUIVALENTS
@@ -95,8 +95,16 @@ def _operator(kind):
     return lambda x: x.graph.add(kind, x)
 
 
-_exp, _log, _tanh, _erf, _sin, _cos = map(_operator, ("Exp", "Log", "Tanh", "Erf", "Sin", "Cos"))
+_exp, _log, _tanh, _sin, _cos = map(_operator, ("Exp", "Log", "Tanh", "Sin", "Cos"))
 _sigmoid, _softplus, _sqrt = map(_operator, ("Sigmoid", "Softplus", "Sqrt"))
+
+
+def _erf(x):
+    """In float32: onnxruntime has no other."""
+    if x.graph.dtype == np.float32:
+        return x.graph.add("Erf", x)
+    few, many = TensorProto.FLOAT, helper.np_dtype_to_tensor_dtype(x.graph.dtype)
+    return x.graph.add("Cast", x.graph.add("Erf", x.graph.add("Cast", x, to=few)), to=many)
 
 
 def _normal_cdf(x):
@@ -158,6 +166,8 @@ def graph_of(graph, fn, *values):
     ------
     NoGraph : something in it has no operator
     """
+    if fn in _OF_NUMBERS:
+        return _OF_NUMBERS[fn](*values)
     try:
         return _Follower(graph, fn).call(values)
     except (RecursionError, TypeError, KeyError) as error:
@@ -193,7 +203,8 @@ class _Follower:
                 if not isinstance(condition, Tensor):
                     return self._block([*(statement.body if condition else statement.orelse), *rest], known)
                 return self._choice(
-                    condition, *(self._block([*branch, *rest], dict(known)) for branch in (statement.body, statement.orelse))
+                    condition,
+                    *(self._block([*branch, *rest], dict(known)) for branch in (statement.body, statement.orelse)),
                 )
             if isinstance(statement, ast.For):
                 for turn in self._value(statement.iter, known):

@@ -1,7 +1,7 @@
 """Models as ONNX files: ``model.to_onnx("model.onnx")``, for onnxruntime and whatever else reads them. Needs onnx.
 
-Layers are written as the operators that ONNX has for them, in evaluation: dropout is left out, batch norm has its running statistics.
-An activation without an operator is a small graph, which is derived from the text of its scalar function.
+Layers are written as the operators that ONNX has for them, in evaluation: dropout is left out, batch norm has its running
+statistics. An activation without an operator is a small graph, which is derived from the text of its scalar function.
 """
 
 import numpy as np
@@ -15,7 +15,6 @@ from ..functional import FUNCTIONS
 from ..kernels.atomic import atomic_path
 from ..nn.activations import ActivationLayer
 from ..nn.families import _Row, _Split
-from ..nn.pooling import GlobalAvgPool, GlobalMaxPool
 from ._onnx_formulas import Graph, NoGraph, Tensor, graph_of
 
 OPSET, IR_VERSION = 18, 9  # old enough for most readers; 18 has Mish and Split into equal parts
@@ -64,7 +63,9 @@ def to_model(model, input_shape=None):
 
 def _input_shape(model, given):
     if given is not None:
-        return arguments.integers("input_shape", tuple(given) if hasattr(given, "__iter__") else (given,), np.size(given))
+        return arguments.integers(
+            "input_shape", tuple(given) if hasattr(given, "__iter__") else (given,), np.size(given)
+        )
     found = model.layers[0].input_shape() if model.layers else None
     if found is None:
         raise ValueError("input_shape: got None, needed for a model whose first layer takes inputs of several shapes")
@@ -112,12 +113,12 @@ def _along(graph, values, axis, ndim):
 # -- layers of weights ---------------------------------------------------------------------------------------------------
 def _linear(graph, layer, x, shape, name, sample):
     weight, bias = _constants(graph, _values(layer), "weight", "bias")
-    return graph.add("Gemm", x, weight, *([bias] if bias else []), transB=1)
+    return graph.add("Gemm", x, weight, *([] if bias is None else [bias]), transB=1)
 
 
 def _convolution(graph, layer, x, shape, name, sample):
     weight, bias = _constants(graph, _values(layer), "weight", "bias")
-    return graph.add("Conv", x, weight, *([bias] if bias else []), group=layer.groups, **_windows(layer))
+    return graph.add("Conv", x, weight, *([] if bias is None else [bias]), group=layer.groups, **_windows(layer))
 
 
 def _windows(layer, dilation=True):
@@ -190,7 +191,7 @@ def _avg_pool(graph, layer, x, shape, name, sample):
 
 
 def _global_pool(graph, layer, x, shape, name, sample):
-    kind = "GlobalMaxPool" if isinstance(layer, GlobalMaxPool) else "GlobalAveragePool"
+    kind = "GlobalMaxPool" if isinstance(layer, nn.GlobalMaxPool) else "GlobalAveragePool"
     return graph.add("Flatten", graph.add(kind, x))
 
 
@@ -290,6 +291,6 @@ _WRITERS = (
     (nn.Linear, _linear), (nn.Conv2d, _convolution), (nn.Embedding, _embedding), (nn.Residual, _residual),
     (nn.BatchNorm, _batch_norm), (nn.LayerNorm, _layer_norm), (nn.RMSNorm, _rms_norm), (nn.GroupNorm, _group_norm),
     (nn.InstanceNorm, _group_norm), (nn.Flatten, _flatten), (nn.Reshape, _reshape), (nn.MaxPool2d, _max_pool),
-    (nn.AvgPool2d, _avg_pool), (GlobalMaxPool, _global_pool), (GlobalAvgPool, _global_pool), (nn.Dropout, _nothing),
+    (nn.AvgPool2d, _avg_pool), (nn.GlobalMaxPool, _global_pool), (nn.GlobalAvgPool, _global_pool), (nn.Dropout, _nothing),
     (_Row, _row), (_Split, _split), (nn.Maxout, _maxout), (nn.APL, _apl), (ActivationLayer, _activation),
 )  # fmt: skip
