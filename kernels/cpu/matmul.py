@@ -6,7 +6,7 @@ from .compile import function, kernel
 from .pool import parallel
 from .vector import at, pointers, vector_map
 
-TILE_WORK = 1 << 21  # multiply-adds of a tile: some 40 us, against 2 us for starting the threads
+TILE_WORK = 1 << 19  # multiply-adds of a tile: some 10 us, against 2 us for starting the threads
 GRAIN = 16  # tiles are multiples of this, for the sake of BLAS's own inner tiles
 
 
