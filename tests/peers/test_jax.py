@@ -2,8 +2,11 @@
 
 import gc
 import os
+import re
+import runpy
 import threading
 import warnings
+from pathlib import Path
 
 import formulas
 import numpy as np
@@ -11,6 +14,8 @@ import pytest
 import references as ref
 
 import numbadl as nd
+
+ROOT, BLOCK = Path(__file__).parents[2], re.compile(r"^```python\n(.*?)^```", re.DOTALL | re.MULTILINE)
 
 jax = pytest.importorskip("jax")
 jax.config.update("jax_enable_x64", True)
@@ -479,3 +484,15 @@ def test_without_the_header_calls_go_through_python_and_say_so(no_header, rng):
             np.testing.assert_allclose(found, wanted, **CLOSE)
         np.testing.assert_allclose(jax.vmap(ndj.softmax)(x), nd.softmax(x), rtol=1e-15)
         np.testing.assert_allclose(ndj.layer_norm(x, 3), nd.layer_norm(x, 3)[0], rtol=1e-15)
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/interop-jax.md"])
+def test_the_examples_of_the_pages(page, tmp_path, monkeypatch):
+    """Blocks that are of this framework, in a folder of their own."""
+    blocks = [
+        b for b in BLOCK.findall((ROOT / page).read_text(encoding="utf-8")) if "from numbadl.interop import jax" in b
+    ]
+    assert len(blocks) == 1
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "example.py").write_text(blocks[0], encoding="utf-8")  # where functions can read their source
+    runpy.run_path(str(tmp_path / "example.py"))
