@@ -99,12 +99,19 @@ _exp, _log, _tanh, _sin, _cos = map(_operator, ("Exp", "Log", "Tanh", "Sin", "Co
 _sigmoid, _softplus, _sqrt = map(_operator, ("Sigmoid", "Softplus", "Sqrt"))
 
 
-def _erf(x):
-    """In float32: onnxruntime has no other."""
-    if x.graph.dtype == np.float32:
-        return x.graph.add("Erf", x)
-    few, many = TensorProto.FLOAT, helper.np_dtype_to_tensor_dtype(x.graph.dtype)
-    return x.graph.add("Cast", x.graph.add("Erf", x.graph.add("Cast", x, to=few)), to=many)
+def _in_float32(kind):
+    """An operator that onnxruntime has in float32 only."""
+
+    def apply(x):
+        if x.graph.dtype == np.float32:
+            return x.graph.add(kind, x)
+        few, many = TensorProto.FLOAT, helper.np_dtype_to_tensor_dtype(x.graph.dtype)
+        return x.graph.add("Cast", x.graph.add(kind, x.graph.add("Cast", x, to=few)), to=many)
+
+    return apply
+
+
+_erf, _atan = map(_in_float32, ("Erf", "Atan"))
 
 
 def _normal_cdf(x):
@@ -144,7 +151,7 @@ ELEMENTARY = {
     "erf": _erf, "erfc": lambda x: 1 - _erf(x), "normal_cdf": _normal_cdf, "normal_pdf": _normal_pdf,
     "x_normal_cdf": lambda x: x * _normal_cdf(x),
     "x_normal_cdf_derivative": lambda x: _normal_cdf(x) + x * _normal_pdf(x),
-    "gaussian": _gaussian, "x_gaussian": lambda x: x * _gaussian(x), "atan": _operator("Atan"), "sin": _sin, "cos": _cos,
+    "gaussian": _gaussian, "x_gaussian": lambda x: x * _gaussian(x), "atan": _atan, "sin": _sin, "cos": _cos,
     "sin_and_cos": lambda x: (_sin(x), 0.0, _cos(x), 0.0),
     "sin_squared": lambda x, low: (_sin_of_sum(x, low) * _sin_of_sum(x, low), 0.0),
     "one_plus_sin": lambda x, low: 1 + _sin_of_sum(x, low),

@@ -53,17 +53,17 @@ def test_every_activation_compiles_and_agrees_with_its_array_function(name):
 
 @pytest.fixture(scope="module")
 def page(tmp_path_factory):
-    """(program, program with CUDA): the page's Python as files."""
+    """A folder with the page's Python as a file, without CUDA and with it."""
     blocks = re.findall(r"^```python\n(.*?)^```", PAGE.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
     folder = tmp_path_factory.mktemp("page")
-    for name, chosen in (("cpu.py", [b for b in blocks if not b.startswith("# cuda")]), ("cuda.py", blocks)):
+    for name, chosen in (("on_cpu.py", [b for b in blocks if not b.startswith("# cuda")]), ("on_gpu.py", blocks)):
         (folder / name).write_text("\n".join(chosen), encoding="utf-8")
     return folder
 
 
 @pytest.mark.slow
 def test_the_page_runs(page):
-    names = runpy.run_path(str(page / "cpu.py"))
+    names = runpy.run_path(str(page / "on_cpu.py"))
     assert {"gated", "elu_step", "black_scholes", "noisy", "dice"} <= set(names)
     if platform.machine() in ("x86_64", "AMD64"):
         for name, wide in (("elu_step", "ps"), ("black_scholes", "pd")):
@@ -76,7 +76,7 @@ def test_the_page_runs(page):
 @pytest.mark.skipif(importlib.util.find_spec("numba_cuda") is None, reason="numba-cuda is not installed")
 def test_the_page_runs_on_cuda_in_the_simulator(page):
     environment = {**os.environ, "NUMBA_ENABLE_CUDASIM": "1"}
-    done = subprocess.run([sys.executable, str(page / "cuda.py")], env=environment, capture_output=True, text=True)
+    done = subprocess.run([sys.executable, str(page / "on_gpu.py")], env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-3000:]
 
 
