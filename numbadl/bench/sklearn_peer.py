@@ -15,12 +15,14 @@ from sklearn.datasets import load_digits
 from ..interop import sklearn as ours
 
 EPOCHS = 10
-# Name, estimator, rows and features (None: the digits), hidden layers, batch size, solver.
+# Name, estimator, rows and features (None: the digits), hidden layers, activation, batch size, solver.
 CASES = (
-    ("digits, 100", "MLPClassifier", None, (100,), 200, "adam"),
-    ("digits, 100, sgd", "MLPClassifier", None, (100,), 200, "sgd"),
-    ("digits, 256-256", "MLPClassifier", None, (256, 256), 64, "adam"),
-    ("regression, 100", "MLPRegressor", (4000, 20), (100,), 200, "adam"),
+    ("digits, 100", "MLPClassifier", None, (100,), "relu", 200, "adam"),
+    ("digits, 100, sgd", "MLPClassifier", None, (100,), "relu", 200, "sgd"),
+    ("digits, 100, tanh", "MLPClassifier", None, (100,), "tanh", 200, "adam"),
+    ("digits, 256-256", "MLPClassifier", None, (256, 256), "relu", 64, "adam"),
+    ("regression, 100", "MLPRegressor", (4000, 20), (100,), "relu", 200, "adam"),
+    ("regression, 512", "MLPRegressor", (4000, 20), (512,), "tanh", 200, "adam"),
 )
 
 
@@ -47,10 +49,10 @@ def main():
     parser.add_argument("--repeat", type=int, default=5, help="turns (default: %(default)s)")
     turns = parser.parse_args().repeat
     print(f"{'case':<18} {'dtype':<8} {'ours ms':>8} {'theirs ms':>9} {'ratio':>6}   of {EPOCHS} epochs")
-    for name, kind, shape, hidden, batch, solver in CASES:
+    for name, kind, shape, hidden, activation, batch, solver in CASES:
         for dtype in (np.float32, np.float64):
             options = {
-                "hidden_layer_sizes": hidden, "batch_size": batch, "solver": solver, "max_iter": EPOCHS,
+                "hidden_layer_sizes": hidden, "activation": activation, "batch_size": batch, "solver": solver, "max_iter": EPOCHS,
                 "n_iter_no_change": EPOCHS, "random_state": 0,
             }  # fmt: skip
             sides, (x, y) = [getattr(m, kind)(**options) for m in (ours, neural_network)], data(shape, dtype)

@@ -131,6 +131,10 @@ def _expm1(x):
     return _tanh(0.5 * x) * (_exp(x) + 1)
 
 
+def _at_most(limit, x):
+    return x.graph.add("Min", x, float(limit.of(x.graph.dtype.type)))
+
+
 def _sin_of_sum(x, low):
     return _sin(x) + low * _cos(x)
 
@@ -140,7 +144,7 @@ ELEMENTARY = {
     "exp": _exp, "exp_to_1": _exp, "exp2": lambda x: _exp(x * math.log(2)), "expm1": _expm1, "log": _log,
     "exp_scaled": lambda x: _exp(x + 64 * math.log(2)), "exp_scaled_in_two_parts": lambda x: (_exp(x + 64 * math.log(2)), 0.0),
     "expm1_and_exp_scaled": lambda x: (_expm1(x), 0.0, _exp(x + 64 * math.log(2))),
-    "one_plus_exp_lowered": lambda x: _exp(x - 64 * math.log(2)) + 2.0**-64,
+    "one_plus_exp_lowered": lambda x: _exp(_at_most(scalar_math.EXP_LOWERED_HIGHEST, x) - 64 * math.log(2)) + 2.0**-64,
     "log2": lambda x: _log(x) * (1 / math.log(2)), "log1p": lambda x: _log(1 + x),
     "sinh": _operator("Sinh"), "cosh": _operator("Cosh"), "tanh": _tanh, "tanh_squared": lambda x: _tanh(x) * _tanh(x),
     "sech2": lambda x: 4 * _sigmoid(2 * x) * _sigmoid(-2 * x), "sigmoid": _sigmoid,
