@@ -4,6 +4,8 @@ import gc
 import os
 import re
 import runpy
+import subprocess
+import sys
 import threading
 import warnings
 from pathlib import Path
@@ -496,3 +498,25 @@ def test_the_examples_of_the_pages(page, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "example.py").write_text(blocks[0], encoding="utf-8")  # where functions can read their source
     runpy.run_path(str(tmp_path / "example.py"))
+
+
+def test_kernels_that_handlers_compiled_serve_pythons_calls(tmp_path):
+    """What a handler puts on the disk first has another signature: loaded for a call of Python's, it never fitted, at 10 ms a call."""
+    program = """
+import sys, numpy as np, numbadl as nd
+from numbadl.kernels import cpu
+if sys.argv[1] == "jax":
+    from numbadl.interop import _xla
+    from numbadl.kernels.catalog import catalog
+    _xla._target(catalog()["relu"], None, np.float32)
+else:
+    x = np.ones(5, np.float32)
+    nd.relu(x)
+    kernel = cpu.kernel("relu")
+    kernel._compile_for_args = None  # what Numba calls where no version fits
+    nd.relu(x, out=np.empty_like(x))
+"""
+    for who in ("jax", "python"):
+        environment = {**os.environ, "NUMBADL_CACHE_DIR": str(tmp_path)}
+        done = subprocess.run([sys.executable, "-c", program, who], env=environment, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr[-2000:]
