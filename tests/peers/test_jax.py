@@ -501,7 +501,7 @@ def test_the_examples_of_the_pages(page, tmp_path, monkeypatch):
 
 
 def test_kernels_that_handlers_compiled_serve_pythons_calls(tmp_path):
-    """What a handler puts on the disk first has another signature: loaded for a call of Python's, it never fitted, at 10 ms a call."""
+    """What a handler puts on the disk has another signature: loaded for calls of Python, it never fitted, at 10 ms a call."""
     program = """
 import sys, numpy as np, numbadl as nd
 from numbadl.kernels import cpu
