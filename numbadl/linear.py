@@ -1,6 +1,8 @@
 """Matrix products over arrays, and the parts of a linear layer that are made of them."""
 
-from .arrays import check, check_out, check_shape, dense, device_of, rows_of, share_memory
+import numpy as np
+
+from .arrays import DTYPES, check, check_out, check_shape, dense, device_of, rows_of, share_memory
 
 
 def matmul(a, b, out=None, *, transpose_a=False, transpose_b=False, bias=None):
@@ -19,10 +21,12 @@ def matmul(a, b, out=None, *, transpose_a=False, transpose_b=False, bias=None):
     >>> nd.matmul(np.eye(2), np.ones((2, 3))).tolist()
     [[1.0, 1.0, 1.0], [1.0, 1.0, 1.0]]
     """
+    if out is not None and _fit_as_they_are(a, b, out, transpose_a, transpose_b, bias):
+        return multiply(a, b, out, transpose_a=transpose_a, transpose_b=transpose_b, bias=bias)
     check(a=a, b=b, **({} if bias is None else {"bias": bias}))
-    for name, array in (("a", a), ("b", b)):
+    for operand, array in (("a", a), ("b", b)):
         if array.ndim != 2:
-            raise ValueError(f"{name}: got shape {array.shape}, expected a matrix")
+            raise ValueError(f"{operand}: got shape {array.shape}, expected a matrix")
     m, k = a.shape[::-1] if transpose_a else a.shape
     inner, n = b.shape[::-1] if transpose_b else b.shape
     if inner != k:
@@ -54,6 +58,26 @@ def multiply(a, b, out, *, transpose_a=False, transpose_b=False, bias=None):
     device.prepare(out.size * a.shape[0 if transpose_a else 1] // 64)
     device.kernel(name)(*operands)
     return out
+
+
+def _fit_as_they_are(a, b, out, transpose_a, transpose_b, bias):
+    """Whether nothing has to be checked or copied: dense arrays of NumPy, as in every step of a training.
+
+    A few microseconds, where all that follows otherwise takes thirty.
+    """
+    dtype, others = getattr(a, "dtype", None), (a, b) if bias is None else (a, b, bias)
+    if dtype not in DTYPES:
+        return False
+    for array in (*others, out):
+        if type(array) is not np.ndarray or array.dtype is not dtype or not array.flags.carray:
+            return False
+    if not a.ndim == b.ndim == out.ndim == 2 or 0 in a.shape or 0 in b.shape:
+        return False
+    m, k = a.shape[::-1] if transpose_a else a.shape
+    inner, n = b.shape[::-1] if transpose_b else b.shape
+    if inner != k or out.shape != (m, n) or not (bias is None or bias.shape == (n,)):
+        return False
+    return not any(np.may_share_memory(out, array) for array in others)
 
 
 def _check_apart(out, **inputs):

@@ -19,7 +19,7 @@ from pathlib import Path
 import llvmlite
 import numba
 import numpy as np
-from numba import njit
+from numba import njit, types
 from numba.core.caching import _Cache
 from numba.core.compiler import CompileResult
 from numba.core.serialize import dumps
@@ -113,6 +113,9 @@ class KernelCache(_Cache):
 
     def _file(self, signature, codegen):
         what = (str(signature), codegen.magic_tuple(), numba.__version__, llvmlite.__version__, sys.version)
+        # A call from compiled code has another type of tuple, of the same name: Python's calls would not be found to fit it.
+        if any(isinstance(t, (types.StarArgTuple, types.StarArgUniTuple)) for t in signature):
+            what += ("called by compiled code",)
         return cache_folder() / f"{self.name}-{hashlib.sha256(repr(what).encode()).hexdigest()[:16]}.kernel"
 
     def load_overload(self, sig, target_context):

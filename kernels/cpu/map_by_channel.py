@@ -60,13 +60,18 @@ def build(spec):
             return DONE
         if channels == 1:
             inner = n
-        layout = "runs" if inner >= SHORT or channels == 1 else "elements"
+        layout = layout_of(channels, inner)
         streamed = not _cannot_stream(spec) and 4 * n * arrays[0].itemsize * first_channel > 3 * cache_size()
         streamed = streamed and all(a is not arrays[first_out] for a in arrays[:first_out])
         return parts[layout, streamed](*arguments[:-1], inner)
 
-    run.dispatchers = tuple(parts.values())
+    run.dispatchers, run.parts = tuple(parts.values()), parts
     return run
+
+
+def layout_of(channels, inner):
+    """The layout that suits so many channels, of *inner* neighbouring elements each."""
+    return "runs" if inner >= SHORT or channels == 1 else "elements"
 
 
 @function

@@ -32,14 +32,19 @@ def build(spec):
         if arguments[0].size == 0:
             for sums in arguments[-2 - len(spec.scalars) : -1 - len(spec.scalars)] * (spec.affine_sums > 0):
                 sums.fill(0)
-        elif arguments[-1] >= SHORT:
+        elif layout_of(arguments[-1]) == "segments":
             by_segment(*arguments)
         else:
             written = [np.repeat(a, arguments[-1]) for a in arguments[first : first + spec.affine]]
             by_column(*arguments[:first], *written, *arguments[first + spec.affine :])
 
-    run.dispatchers = (by_column, by_segment)
+    run.dispatchers, run.parts = (by_column, by_segment), {"columns": by_column, "segments": by_segment}
     return run
+
+
+def layout_of(segment):
+    """The layout that suits affine operands with a value for *segment* elements each."""
+    return "segments" if segment >= SHORT else "columns"
 
 
 @scalar

@@ -30,13 +30,7 @@ def save(model, path, optimizer=None, history=None, callbacks=()):
     """
     path = arguments.path("path", path)
     arguments.check_can_write(path)
-    description = {
-        "layers": [layer.description() for layer in model.layers],
-        "dtype": model.dtype.name,
-        "loss": _described(model.loss),
-        "metadata": model.metadata,
-    }
-    tensors = {key: np.ascontiguousarray(to_host(value)) for key, value in model.state().items()}
+    description, tensors = packed(model)
     header = {"format": FORMAT, "version": str(VERSION), "model": json.dumps(description)}
     if optimizer is not None:
         training, more = state.packed(model, optimizer, history, callbacks)
@@ -46,6 +40,27 @@ def save(model, path, optimizer=None, history=None, callbacks=()):
         raise TypeError("optimizer: got None, needed beside history and callbacks, for training to be resumed")
     with atomic_path(path) as temporary:
         save_file(tensors, temporary, header)
+
+
+def packed(model):
+    """(a JSON-able dict, a dict of arrays): everything that a model is built from."""
+    description = {
+        "layers": [layer.description() for layer in model.layers],
+        "dtype": model.dtype.name,
+        "loss": _described(model.loss),
+        "metadata": model.metadata,
+    }
+    return description, {key: np.ascontiguousarray(to_host(value)) for key, value in model.state().items()}
+
+
+def unpickled(description, tensors, device, seed, steps):
+    """The model of `packed`, on *device*, with its random streams where they were: what pickle and copy call."""
+    model = _made(description)
+    _fill(model, tensors, "a pickled model")
+    model.reseed(seed)
+    for layer, count in zip(model.layers, steps, strict=True):
+        layer.steps = count
+    return model.to(device)
 
 
 def load(path):
@@ -79,8 +94,7 @@ def _built(path, header, tensors):
         description = json.loads(header["model"])
         layers = [described(entry) for entry in description["layers"]]
         _check_fit({f"{i}.{k}": v for i, layer in enumerate(layers) for k, v in layer.shapes().items()}, tensors, path)
-        model = Sequential(*layers, dtype=description["dtype"])
-        model.metadata, model.loss = _metadata(description), _loss(description)
+        model = _made(description, layers)
     except ModelFileError:
         raise
     except ActivationMissing as error:
@@ -88,6 +102,13 @@ def _built(path, header, tensors):
     except (KeyError, TypeError, ValueError, MemoryError) as error:
         raise ModelFileError(f"{path}: the description of the model is damaged: {error}") from None
     _fill(model, tensors, path)
+    return model
+
+
+def _made(description, layers=None):
+    layers = [described(entry) for entry in description["layers"]] if layers is None else layers
+    model = Sequential(*layers, dtype=description["dtype"])
+    model.metadata, model.loss = _metadata(description), _loss(description)
     return model
 
 

@@ -146,6 +146,22 @@ class Sequential(Layer):
             self.metadata = metadata
         save(self, path, optimizer, history, callbacks)
 
+    def to_onnx(self, path, input_shape=None):
+        """Write the model to *path* as ONNX, in evaluation, for any number of rows; see `numbadl.interop.onnx`.
+
+        *input_shape* is that of an input without the batch axis, for models whose first layer takes several. Needs onnx.
+        """
+        from ..interop.onnx import export
+
+        export(self, path, input_shape)
+
+    def __reduce__(self):
+        """Pickles and copies are models of their own: layers, state, device and random streams, but nothing of a step."""
+        from .files import packed, unpickled
+
+        steps = [layer.steps for layer in self.layers]
+        return unpickled, (*packed(self), self.device.name, self.seed, steps)
+
     def summary(self):
         """A table of the layers, their outputs' shapes and their numbers of parameters."""
         rows, before = [("layer", "", "output", "parameters")], None
