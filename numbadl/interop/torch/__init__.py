@@ -5,6 +5,7 @@ Functions are attributes of this module, by torch's names where torch has them; 
 
 from . import activations, dropouts, losses, norms, rows
 from . import nn as nn
+from . import optim as optim
 from .nn import replace
 
 FUNCTIONS = activations.FUNCTIONS | rows.FUNCTIONS | norms.FUNCTIONS | dropouts.FUNCTIONS | losses.FUNCTIONS

@@ -42,7 +42,7 @@ class _RowNorm:
         return tuple(x.new_empty(0) if t is None else t for t in found)
 
     def _gradient(self, saved, options, grad):
-        x, *rest = saved
+        rest = saved[1:]
         found = self.backward(grad, *saved, *options)
         return (found[0], *(None if p is None else g for p, g in zip(rest, found[1:], strict=False)))
 

@@ -82,6 +82,10 @@ def _whole(grad, x, *rest):
     return x.new_empty(x.shape)
 
 
+def _pair(grad, x, gate):
+    return torch.empty_like(grad), torch.empty_like(grad)
+
+
 def _of_apl(grad, x, a, b, dim):
     return torch.empty_like(grad), a.new_empty(a.shape), b.new_empty(b.shape)
 
@@ -95,7 +99,7 @@ GATED = {
         ("x", "gate"),
         (),
         torch.empty_like,
-        lambda grad, x, gate: (torch.empty_like(grad), torch.empty_like(grad)),
+        _pair,
     )
     for name, fn in native.GATED.items()
 }
