@@ -1,11 +1,18 @@
 """PyTorch's tensors as arrays, and arrays as tensors, without a copy."""
 
+from pathlib import Path
+
 import numpy as np
 import torch
 
+from ..kernels.cpu import share_openmp
 from .arrays import Refused, _cuda
 
 ACCEPTED = (torch.float32, torch.float64, torch.int64, torch.int32, torch.bool)
+for _library in sorted(
+    Path(torch.__file__).parent.glob("lib/libgomp*")
+):  # Linux; elsewhere both have their own threads
+    share_openmp(str(_library))
 
 
 def native(tensor):

@@ -63,7 +63,9 @@ class Optimizer(torch.optim.Optimizer):
 
     def state_dict(self):
         """As torch's: {"state": ..., "param_groups": ...}, with a number of steps for each parameter."""
-        found = super().state_dict()  # in which numbers are one tensor for all parameters, that torch would count up for each
+        found = (
+            super().state_dict()
+        )  # in which numbers are one tensor for all parameters, that torch would count up for each
         apart = {
             k: {name: v.clone() if isinstance(v, _TENSOR) and v.dim() == 0 else v for name, v in state.items()}
             for k, state in found["state"].items()
@@ -224,7 +226,9 @@ class _Batch:
 
 def _native(tensor, name):
     if not tensor.is_contiguous() or tensor.dtype not in (torch.float32, torch.float64):
-        raise ValueError(f"{name}: got {tensor.dtype}, strides {tensor.stride()}; accepted are contiguous float32 and float64")
+        raise ValueError(
+            f"{name}: got {tensor.dtype}, strides {tensor.stride()}; accepted are contiguous float32 and float64"
+        )
     return KINDS[_TENSOR].native(tensor.detach())
 
 
