@@ -28,6 +28,7 @@ class _Activation:
         options = getattr(native, "options", {})
         self.learnable = tuple(p.name for p in record.learnable)
         self.random = record.random
+        self._defaults = tuple(v for k, v in options.items() if k not in _DRAWN)
         self.options = {k: v for k, v in options.items() if k not in (*self.learnable, *_DRAWN)}
         tensors = ", ".join(f"Tensor {name}" for name in ("x", *self.learnable, *["seed"] * self.random))
         rest = "".join(f", {_KINDS[type(v)]} {k}" for k, v in self.options.items())
@@ -39,6 +40,17 @@ class _Activation:
         )  # fmt: skip
 
     def _forward(self, x, *given):
+        if (
+            x.is_cpu and not self.random
+        ):  # the shortest way; what it does not take is refused, with reasons, by the other one
+            given_here = () if given == self._defaults else given
+            try:
+                arrays = [(t.detach() if t.requires_grad else t).numpy() for t in (x, *given[: len(self.learnable)])]
+            except (TypeError, RuntimeError):
+                return self.native(x, *given)
+            if self.learnable:
+                return torch.from_numpy(self.native(*arrays, *given[len(self.learnable) :]))
+            return torch.from_numpy(self.native(arrays[0], *given_here))
         return self.native(x, **self._named(given))
 
     def _run_backward(self, grad, x, *given):
@@ -111,7 +123,11 @@ def _made(native):
     else:
         parameters.append(("inplace", False))
 
+        usual = tuple(default for _, default in parameters[:-1])
+
         def function(input, *given, **named):
+            if not given and not named and not learnable and not operations.random:
+                return operations.forward(input, *usual)
             values = [*given, *[named.pop(name, default) for name, default in parameters[len(given) :]]]
             if named or len(values) > len(parameters):
                 accepted = ", ".join(name for name, _ in parameters)

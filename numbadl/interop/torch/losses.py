@@ -82,11 +82,8 @@ class _Loss:
         if grad.dim() and grad.dim() < gradient.dim():  # of rows of classes
             grad = grad.unsqueeze(1)
         eager = type(grad) is torch.Tensor and not torch.compiler.is_compiling() and not grad.requires_grad
-        if eager and grad.dim() == 0 and grad.device.type == "cpu" and float(grad) == 1:
-            found = gradient  # the usual case, which needs no further pass
-        else:
-            found = gradient * grad
-        return found, *[None] * (1 + len(self.tensors))
+        one = eager and grad.dim() == 0 and grad.device.type == "cpu" and float(grad) == 1  # usually: no further pass
+        return gradient if one else gradient * grad, *[None] * (1 + len(self.tensors))
 
 
 def _function(loss):
