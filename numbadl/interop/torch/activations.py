@@ -43,14 +43,13 @@ class _Activation:
         if (
             x.is_cpu and not self.random
         ):  # the shortest way; what it does not take is refused, with reasons, by the other one
-            given_here = () if given == self._defaults else given
             try:
                 arrays = [(t.detach() if t.requires_grad else t).numpy() for t in (x, *given[: len(self.learnable)])]
             except (TypeError, RuntimeError):
                 return self.native(x, *given)
             if self.learnable:
                 return torch.from_numpy(self.native(*arrays, *given[len(self.learnable) :]))
-            return torch.from_numpy(self.native(arrays[0], *given_here))
+            return torch.from_numpy(self.native(arrays[0], *(() if given == self._defaults else given)))
         return self.native(x, **self._named(given))
 
     def _run_backward(self, grad, x, *given):

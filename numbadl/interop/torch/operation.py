@@ -83,6 +83,8 @@ class Operation:
     def _backward(self, ctx, *grads):
         if self._gradient is None:
             raise NotImplementedError(f"numbadl's {self.name} has no derivative: it cannot be differentiated once more")
+        if grads[0] is None:  # nothing depends on the result
+            return (*[None] * self.tensors, *self._nothing)
         found = self._gradient(ctx.saved_tensors, ctx.options, *grads[: self._differentiable])
         return (*found, *self._nothing) if type(found) is tuple else (found, *self._nothing)
 
