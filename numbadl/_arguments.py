@@ -8,6 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
+from .interop.arrays import KINDS, native
+
 
 def shown(value):
     """What came, for a message: the value where it is short, otherwise its type.
@@ -111,10 +113,11 @@ def array_list(name, given):
     2
     """
     if hasattr(given, "dtype"):
-        return [given]
+        return [native(given, name)]
     if not isinstance(given, Iterable) or isinstance(given, (str, bytes)):
         raise TypeError(f"{name}: got {shown(given)}, accepted are arrays, lists or dicts of arrays, and models")
-    return list(given.values() if isinstance(given, dict) else given)
+    given = given.values() if isinstance(given, dict) else given
+    return [a if KINDS[type(a)] is None else native(a, f"{name}[{k}]") for k, a in enumerate(given)]
 
 
 def within(name, array, low, high, what="numbers", start=0):

@@ -6,6 +6,7 @@ import numpy as np
 
 from .arrays import DEVICES, DTYPES, device_of
 from .elementwise import Channels, by_channel, channel_axis, elementwise, like_parameter, run_any
+from .interop.arrays import takes_any_array
 from .kernels.cpu.map import DONE
 from .kernels.scalar.holder import ScalarHolder
 from .streams import stream_of
@@ -105,6 +106,7 @@ class ActivationFunction:
         return f"<numbadl activation {self.__name__}: {self.record.formula}>"
 
 
+@takes_any_array
 class ParametricFunction(ActivationFunction):
     """An activation with parameters, which follow x: ``f(x, alpha)``, ``f.backward(grad, x, alpha)``.
 

@@ -6,6 +6,7 @@ import numpy as np
 
 from .activation import ParametricFunction
 from .arrays import check
+from .interop.arrays import takes_any_array
 from .kernels.catalog import activation_kernels
 from .kernels.scalar import apl as records
 
@@ -16,6 +17,7 @@ def _function(pieces):
     return ParametricFunction(record, list(activation_kernels(record)))
 
 
+@takes_any_array
 class AdaptivePiecewiseLinear:
     """apl(x, a, b, axis=1, out=None): f(x) = max(0, x) + sum_s a_s max(0, b_s - x).
 

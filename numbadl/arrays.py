@@ -64,7 +64,7 @@ class _Cuda:
         return self._module().to_device(np.ascontiguousarray(array))
 
     def copy(self, target, source):
-        target.copy_to_device(source)
+        self._module().copy(target, source)
 
     def prepare(self, size):
         pass
@@ -100,7 +100,7 @@ def device_of(array):
 
 def to_host(array):
     """*array* as a NumPy array: itself, or a copy of what is on the GPU."""
-    return array if isinstance(array, np.ndarray) else array.copy_to_host()
+    return array if isinstance(array, np.ndarray) else DEVICES["cuda"]._module().to_host(array)
 
 
 def is_cuda(array):

@@ -7,11 +7,13 @@ import numpy as np
 from . import _arguments as arguments
 from .arrays import check, device_of
 from .elementwise import Channels, elementwise, run_any
+from .interop.arrays import takes_any_array
 from .streams import stream_of, threshold_of
 
 SELU_LOWEST = -1.7580993408473766  # -scale * alpha of selu, its limit at -inf
 
 
+@takes_any_array
 class Dropout:
     """dropout(x, p=0.5, seed=0, offset=0, out=None): zero a random fraction p, and scale the rest by 1 / (1 - p).
 
@@ -64,6 +66,7 @@ class Dropout:
         return out
 
 
+@takes_any_array
 class AlphaDropout:
     """alpha_dropout(x, p=0.5, seed=0, offset=0, out=None): dropout that keeps mean 0 and variance 1, for selu.
 
@@ -102,6 +105,7 @@ class AlphaDropout:
         return scale, shift, scale * SELU_LOWEST + shift
 
 
+@takes_any_array
 class GaussianDropout:
     """gaussian_dropout(x, p=0.5, seed=0, offset=0, out=None): x (1 + z), z normal with variance p / (1 - p).
 
@@ -133,6 +137,7 @@ class GaussianDropout:
         return run_any("gaussian_dropout", inputs, (out,), (math.sqrt(p / (1 - p)), *stream), ordered=True)[0][0]
 
 
+@takes_any_array
 class FeatureDropout:
     """feature_dropout(x, p=0.5, seed=0, offset=0, out=None): zero whole feature maps of x, (N, C) or (N, C, *spatial).
 

@@ -19,6 +19,7 @@ from .arrays import (
     rows_of,
     writeable,
 )
+from .interop.arrays import takes_any_array
 from .kernels.cpu.map import REFUSED
 
 
@@ -38,6 +39,7 @@ def run_map(name, *operands):
         raise ValueError(f"{getattr(name, 'name', name)}: an array that is written to overlaps another one in part")
 
 
+@takes_any_array
 def elementwise(name, out=None, scalars=(), **inputs):
     """Run the map kernel *name* over inputs of one shape, after all checks; returns out."""
     arrays = tuple(inputs.values())

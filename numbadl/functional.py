@@ -8,6 +8,7 @@ from .activation import functions_of
 from .apl import AdaptivePiecewiseLinear
 from .arrays import check, check_axis, check_out, check_shape, columns_of, device_of, rows_of
 from .gated import GatedFunction, Maxout, SplitFunction
+from .interop.arrays import takes_any_array
 from .kernels.catalog import catalog
 from .kernels.scalar.activations import ACTIVATIONS
 from .kernels.scalar.gated import GATED as GATED_RECORDS
@@ -16,6 +17,7 @@ from .kernels.shapes import Columns
 FEWEST_COLUMNS = 16  # side by side: fewer are copied into rows
 
 
+@takes_any_array
 class RowFunction:
     """softmax or log_softmax: an operation along one axis, whose backward takes its result."""
 

@@ -5,6 +5,7 @@ import functools
 from .arrays import check
 from .elementwise import by_channel, like_parameter, run_any
 from .functional import FUNCTIONS
+from .interop.arrays import takes_any_array
 from .kernels.digest import identity
 from .kernels.scalar.stages import compose, compose_backward
 from .kernels.shapes import Map
@@ -57,6 +58,7 @@ class Chain:
         return dict(zip(self.operands, operands, strict=True))
 
 
+@takes_any_array
 class Fused(Chain):
     """A chain of stages as one kernel; made by `fuse`."""
 

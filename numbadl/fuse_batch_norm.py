@@ -8,6 +8,7 @@ from .arrays import check, check_out, check_shape, device_of, share_memory, to_h
 from .elementwise import by_channel
 from .functional import FUNCTIONS
 from .fuse import Chain
+from .interop.arrays import takes_any_array
 from .kernels.scalar.fused_norm import fused_batch_norm
 from .normalization import Behind, backward, check_channels, check_saved, forward, momentum_of
 
@@ -51,6 +52,7 @@ def fuse_batch_norm(*stages):
     return FusedBatchNorm(stages)
 
 
+@takes_any_array
 class FusedBatchNorm(Chain):
     """Batch norm and a chain of stages behind it as one kernel; made by `fuse_batch_norm`."""
 

@@ -3,10 +3,12 @@
 import numpy as np
 
 from . import _arguments as arguments
-from .arrays import check, check_axis, check_out, check_shape, device_of, rows_of
+from .arrays import check, check_axis, check_out, check_shape, device_of, rows_of, to_host
 from .elementwise import run_any
+from .interop.arrays import takes_any_array
 
 
+@takes_any_array
 class GatedFunction:
     """A gated unit over arrays of one shape: ``f(x, gate)``, ``f.backward(grad, x, gate)`` -> (dx, dgate)."""
 
@@ -29,6 +31,7 @@ class GatedFunction:
         return f"<numbadl gated unit {self.__name__}: {self.record.formula}>"
 
 
+@takes_any_array
 class SplitFunction(GatedFunction):
     """A gated unit of one array, whose second half along an axis is the gate: ``f(x, axis=-1)``, as PyTorch's glu."""
 
@@ -92,6 +95,7 @@ def _doc(record, arguments, operands, gradients, example):
     """
 
 
+@takes_any_array
 class Maxout:
     """maxout(x, pieces, axis=1, out=None): the largest of each group of *pieces* channels that follow one another.
 
@@ -133,7 +137,7 @@ class Maxout:
         if out is not None:
             check_out(out, x, grad=grad, x=x)
         rows = rows_of(grouped, along)
-        repeated = np.repeat(np.expand_dims(_host(grad), along), pieces, axis=along)
+        repeated = np.repeat(np.expand_dims(to_host(grad), along), pieces, axis=along)
         upstream = rows_of(repeated if isinstance(x, np.ndarray) else device.from_host(repeated), along)
         result = device.empty(rows.shape, x.dtype)
         if x.size:
@@ -159,7 +163,3 @@ class Maxout:
         before, after = x.shape[:axis], x.shape[axis + 1 :]
         shape = (*before, channels // pieces, *after)
         return (x.reshape((*before, channels // pieces, pieces, *after)), axis + 1), shape
-
-
-def _host(array):
-    return array if isinstance(array, np.ndarray) else array.copy_to_host()

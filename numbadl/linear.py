@@ -3,8 +3,10 @@
 import numpy as np
 
 from .arrays import DTYPES, check, check_out, check_shape, dense, device_of, rows_of, share_memory
+from .interop.arrays import takes_any_array
 
 
+@takes_any_array
 def matmul(a, b, out=None, *, transpose_a=False, transpose_b=False, bias=None):
     """op(a) @ op(b) (+ bias), where op transposes if asked to; 2-D arrays of one dtype, C-contiguous or copied.
 

@@ -31,10 +31,12 @@ from . import _loss_docs as docs
 from ._loss_docs import REDUCTIONS
 from .arrays import check, check_out, check_shape, device_of, is_cuda, is_plain, rows_of, share_memory, to_host
 from .elementwise import Channels, elementwise, reduced, run_any
+from .interop.arrays import takes_any_array
 from .kernels.scalar.losses import LOSSES as RECORDS
 from .kernels.scalar.losses import ElementLoss, is_bool
 
 
+@takes_any_array
 class Loss:
     """What losses of elements and of classes have in common: options, and the ways to call them.
 

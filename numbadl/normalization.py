@@ -7,6 +7,7 @@ import numpy as np
 
 from . import _arguments as arguments
 from .arrays import check, check_out, check_shape, device_of, writeable
+from .interop.arrays import takes_any_array
 
 
 class BatchNormSaved(NamedTuple):
@@ -49,6 +50,7 @@ class Scratch:
         return self._arrays[self._given - 1]
 
 
+@takes_any_array
 class BatchNorm:
     """y, saved = batch_norm(x, weight, bias, running_mean, running_var, training=True, momentum=0.1, eps=1e-5).
 

@@ -20,10 +20,12 @@ import math
 import numpy as np
 
 from . import _arguments as arguments
-from .arrays import check, check_out, check_shape, device_of, share_memory
+from .arrays import check, check_out, check_shape, device_of, share_memory, to_host
 from .elementwise import Channels, elementwise, reduced, run_any
+from .interop.arrays import takes_any_array
 
 
+@takes_any_array
 class L1L2:
     """The penalty l1 sum |w| + l2 sum w**2, with gradient l1 sign(w) + 2 l2 w; the sign of 0 is 0.
 
@@ -109,7 +111,7 @@ class L1L2:
         _, sums = run_any(
             "penalty.add", {"params": w, "grads": grad}, (grad,), self.gradient_scalars, Channels(0, 1, (), 1)
         )
-        return float(sums[0, 0] if isinstance(sums, np.ndarray) else sums.copy_to_host()[0, 0])
+        return float(to_host(sums)[0, 0])
 
     @staticmethod
     def _matched(params, grads):

@@ -7,6 +7,7 @@ import numpy as np
 
 from . import _arguments as arguments
 from .arrays import check, check_out, check_shape, device_of
+from .interop.arrays import takes_any_array
 from .normalization import constant, dense, target_of
 
 
@@ -28,6 +29,7 @@ class Rows(NamedTuple):
     parameter: tuple
 
 
+@takes_any_array
 class _RowNorm:
     """What the norms of rows share; a subclass names its kernels, and how many values each row saves."""
 
@@ -94,6 +96,7 @@ class _RowNorm:
         return out, dweight, sums[1].reshape(rows.parameter) if saved.has_bias else None
 
 
+@takes_any_array
 class LayerNorm(_RowNorm):
     """y, saved = layer_norm(x, normalized_shape, weight=None, bias=None, eps=1e-5, out=None).
 
@@ -139,6 +142,7 @@ class LayerNorm(_RowNorm):
         return self._forward(x, _last_axes(x, normalized_shape), weight, bias, eps, out)
 
 
+@takes_any_array
 class RMSNorm(_RowNorm):
     """y, saved = rms_norm(x, normalized_shape, weight=None, eps=None, out=None): x / sqrt(mean(x^2) + eps) * weight.
 
@@ -181,6 +185,7 @@ class RMSNorm(_RowNorm):
         return self._forward(x, rows, weight, None, eps, out)
 
 
+@takes_any_array
 class GroupNorm(_RowNorm):
     """y, saved = group_norm(x, num_groups, weight=None, bias=None, eps=1e-5, out=None).
 
@@ -223,6 +228,7 @@ class GroupNorm(_RowNorm):
         return self._forward(x, _groups(x, num_groups), weight, bias, eps, out)
 
 
+@takes_any_array
 class InstanceNorm(_RowNorm):
     """y, saved = instance_norm(x, weight=None, bias=None, eps=1e-5, out=None).
 

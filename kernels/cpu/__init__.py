@@ -6,7 +6,7 @@ from .. import shapes
 from ..catalog import catalog
 from . import channel, column, gates, map, map_by_channel, matmul, norm, reduce, row, segments, take, window
 from .compile import building, cache_folder
-from .pool import ensure_started
+from .pool import ensure_started, share_openmp
 
 _BUILDERS = {
     shapes.Map: lambda spec: (map_by_channel if spec.by_channel else map).build(spec),

@@ -7,6 +7,9 @@ so that kernels compile serially, in a third of the time. (It calls the layer it
 lock and plans its work at each start: 2.8 us against 1.6.) A kernel knows one
 symbol, ``numbadl_pool``: a few words of memory which hold the launcher's address once the pool runs, and a lock.
 
+Where another library's OpenMP threads are in use (`share_openmp`; PyTorch's, once `numbadl.interop.torch` is imported), the
+launcher takes those instead: two sets of threads on the same cores slow each other down, because idle ones spin for a while.
+
 A call runs serially
 
 - before the pool has been started (`ensure_started` is called by kernels that have large arrays, never at import:
@@ -17,6 +20,7 @@ A call runs serially
 """
 
 import contextlib
+import ctypes
 import os
 import threading
 
@@ -33,8 +37,9 @@ from .compile import OPTIONS, KernelCache, function
 from .machine import last_level_cache
 from .vector import prefer_512_bit
 
-_LAUNCHER, _LOCK, _DECIDED, _CACHE_BYTES = range(4)
-_state = np.zeros(4, np.int64)
+_LAUNCHER, _LOCK, _DECIDED, _CACHE_BYTES, _FORK, _THREAD, _THREADS = range(7)
+_OPENMP = {_FORK: "GOMP_parallel", _THREAD: "omp_get_thread_num", _THREADS: "omp_get_num_threads"}
+_state = np.zeros(7, np.int64)
 _state[_CACHE_BYTES] = last_level_cache()
 llvmlite.binding.add_symbol("numbadl_pool", _state.ctypes.data)
 
@@ -55,12 +60,32 @@ def ensure_started():
         if "OMP_WAIT_POLICY" not in os.environ:
             # Workers that spin after a loop starve other libraries' threads and other processes; read when libgomp is loaded.
             os.environ.setdefault("GOMP_SPINCOUNT", "1000")
-        numba.get_num_threads()  # loads the threading layer and starts it
-        _run_in_threads.compile((types.intp, types.intp, types.intp))
-        compiled = _run_in_threads.overloads[(types.intp, types.intp, types.intp)]
-        _state[_LAUNCHER] = compiled.library.get_pointer_to_function(compiled.fndesc.llvm_func_name)
-        _state[_DECIDED] = 1
+        if not _state[_FORK]:
+            numba.get_num_threads()  # loads the threading layer and starts it
+        _launch_by(_run_in_openmp if _state[_FORK] else _run_in_threads)
         _started = True
+
+
+def _launch_by(launcher):
+    launcher.compile((types.intp, types.intp, types.intp))
+    compiled = launcher.overloads[(types.intp, types.intp, types.intp)]
+    _state[_LAUNCHER] = compiled.library.get_pointer_to_function(compiled.fndesc.llvm_func_name)
+    _state[_DECIDED] = 1
+
+
+def share_openmp(path):
+    """Run kernels on the threads of GNU OpenMP's library at *path*, which another library uses; whether it is one."""
+    try:
+        library = ctypes.CDLL(path)
+        addresses = {k: ctypes.cast(getattr(library, name), ctypes.c_void_p).value for k, name in _OPENMP.items()}
+    except (OSError, AttributeError):
+        return False
+    with _starting:
+        for k in sorted(addresses, reverse=True):  # the one that is asked for comes last
+            _state[k] = addresses[k]
+        if _started and not _broken_by_fork:
+            _launch_by(_run_in_openmp)
+    return True
 
 
 def cache_size():
@@ -226,6 +251,48 @@ def _run_in_threads(address, bound, count):
 
 
 _run_in_threads._cache = KernelCache("pool", _run_in_threads.py_func)
+
+
+@intrinsic
+def _openmp_for(context, address, bound, count):
+    """Run task number 0 to count - 1 on the threads of the library of `share_openmp`, as many as it takes by itself."""
+
+    def codegen(cx, builder, sig, values):
+        module, word, number = builder.module, _I64.as_pointer(), ir.FunctionType(ir.IntType(32), [])
+        region_type = ir.FunctionType(ir.VoidType(), [_I8P])
+        region = ir.Function(module, region_type, module.get_unique_name("region"))
+        region.linkage = "internal"
+        inner = ir.IRBuilder(region.append_basic_block())
+        data = inner.bitcast(region.args[0], word)
+        task, bound, count = (inner.load(inner.gep(data, [_I64(k)])) for k in range(3))
+        thread, threads = (
+            inner.zext(inner.call(inner.inttoptr(inner.load(_word(inner, k)), number.as_pointer()), []), _I64)
+            for k in (_THREAD, _THREADS)
+        )
+        first = inner.sdiv(inner.mul(count, thread), threads)
+        end = inner.sdiv(inner.mul(count, inner.add(thread, _I64(1))), threads)
+        task, bound = inner.inttoptr(task, _TASK.as_pointer()), inner.inttoptr(bound, _I8P)
+        with cgutils.for_range(inner, inner.sub(end, first), intp=_I64) as loop:
+            inner.call(task, [bound, inner.add(first, loop.index)])
+        inner.ret_void()
+        space = cgutils.alloca_once(builder, ir.ArrayType(_I64, 3))
+        for k, value in enumerate(values):
+            builder.store(value, builder.gep(space, [ir.IntType(32)(0), ir.IntType(32)(k)]))
+        int32 = ir.IntType(32)
+        fork = ir.FunctionType(ir.VoidType(), [region_type.as_pointer(), _I8P, int32, int32])
+        fork = builder.inttoptr(builder.load(_word(builder, _FORK)), fork.as_pointer())
+        builder.call(fork, [region, builder.bitcast(space, _I8P), int32(0), int32(0)])
+        return cx.get_dummy_value()
+
+    return types.void(types.intp, types.intp, types.intp), codegen
+
+
+@njit(**OPTIONS)
+def _run_in_openmp(address, bound, count):
+    _openmp_for(address, bound, count)
+
+
+_run_in_openmp._cache = KernelCache("pool.openmp", _run_in_openmp.py_func)
 
 
 @function

@@ -10,7 +10,9 @@ import functools
 from .. import shapes
 from ..catalog import catalog
 
-_FROM_COMPILE = ("SIMULATOR", "as_device_array", "empty", "synchronize", "to_device", "to_host", "use_stream")
+_FROM_COMPILE = (
+    "SIMULATOR", "as_device_array", "copy", "empty", "external_stream", "synchronize", "to_device", "to_host", "use_stream"
+)  # fmt: skip
 
 
 @functools.cache

@@ -121,9 +121,23 @@ def workspace(count, dtype, slot=0):
     return kept[:count]
 
 
-def as_device_array(array):
-    """*array* as numba's kind of device array, without a copy; anything with ``__cuda_array_interface__`` will do."""
-    return array if hasattr(array, "copy_to_host") else cuda.as_cuda_array(array)
+def copy(target, source):
+    """Copy *source*, on the host or the device, to the device array *target*."""
+    target.copy_to_device(source, stream=_stream.get())
+
+
+def as_device_array(array, wait=True):
+    """*array* as numba's kind of device array, without a copy; anything with ``__cuda_array_interface__`` will do.
+
+    *wait* for the stream on which the array was made, if it names one: not needed on that stream itself.
+    """
+    return array if hasattr(array, "copy_to_host") else cuda.as_cuda_array(array, wait)
+
+
+@functools.lru_cache(64)
+def external_stream(pointer):
+    """The stream of another library, given as a pointer, for `use_stream`."""
+    return cuda.external_stream(pointer)
 
 
 def flat(arrays):

@@ -6,6 +6,7 @@ from types import MappingProxyType
 import numpy as np
 
 from .. import _arguments as arguments
+from ..arrays import to_host
 from ..kernels.catalog import SQUARES
 from ..kernels.scalar.matrices import DIVIDED
 from ..kernels.scalar.updates import UPDATES
@@ -56,8 +57,7 @@ class _Factored(Launch):
 
 
 def _host(array):
-    found = array if isinstance(array, np.ndarray) else array.copy_to_host()
-    return found.astype(np.float64)
+    return to_host(array).astype(np.float64)
 
 
 def _towards(old, new, fraction):

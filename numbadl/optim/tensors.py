@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from ..arrays import device_of
+from ..arrays import device_of, to_host
 from ..kernels.cpu.map import PARALLEL_FROM
 from ..kernels.shapes import PIECE
 
@@ -52,7 +52,7 @@ class Tensors:
         if self.device.name != "cpu":
             given = map(self.device.from_host, given)
         kernel(self._tables[key], self._pieces, self._bounds, *given, partial, totals)
-        return totals if self.device.name == "cpu" else totals.copy_to_host()
+        return to_host(totals)
 
 
 def address(array):

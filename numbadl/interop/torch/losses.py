@@ -1,0 +1,121 @@
+"""Every loss as a function with autograd, made from its record, with the names and arguments that torch has for it."""
+
+import inspect
+
+import torch
+
+from ...losses import LOSSES as NATIVE
+from ...losses import ElementwiseLoss
+from .operation import Operation, once
+
+TORCH_NAMES = {  # of the function in torch.nn.functional and of the module
+    "mse": ("mse_loss", "MSELoss"),
+    "mae": ("l1_loss", "L1Loss"),
+    "huber": ("huber_loss", "HuberLoss"),
+    "smooth_l1": ("smooth_l1_loss", "SmoothL1Loss"),
+    "binary_cross_entropy": ("binary_cross_entropy_with_logits", "BCEWithLogitsLoss"),
+    "hinge": ("hinge_loss", "HingeLoss"),  # torch has none of two classes
+    "kl_div": ("kl_div", "KLDivLoss"),
+    "cross_entropy": ("cross_entropy", "CrossEntropyLoss"),
+    "nll": ("nll_loss", "NLLLoss"),
+}
+_TENSORS = ("weight", "pos_weight", "sample_weight")
+_KINDS = {float: "float", int: "int", str: "str", bool: "bool"}
+
+
+class _Loss:
+    """One operator with the value and, if asked for, the gradient, which are found in one pass."""
+
+    def __init__(self, native):
+        self.native, self.name = native, native.__name__
+        self.tensors = [name for name in native.options if name in _TENSORS]
+        self.options = {name: value for name, value in native.options.items() if name not in self.tensors}
+        tensors = "".join(f", Tensor? {name}" for name in self.tensors)
+        options = "".join(f", {_KINDS[type(value)]} {name}" for name, value in self.options.items())
+        self.operation = Operation(
+            f"{self.name}_loss", f"(Tensor input, Tensor target{tensors}{options}, bool with_gradient) -> (Tensor, Tensor)",
+            self._run, self._gradient, lambda inputs, output: (inputs[0], output[1]), self._shapes,
+        )  # fmt: skip
+
+    def __call__(self, input, target, **options):
+        """The value; *options* are the loss's."""
+        if getattr(target, "requires_grad", False) and torch.is_grad_enabled():
+            raise TypeError(
+                f"target: requires grad, but numbadl's {self.name} has a gradient of the input only; detach it"
+            )
+        given = {**self.native.options, **options}
+        pos_weight = given.get("pos_weight")
+        if isinstance(pos_weight, (int, float)):
+            given["pos_weight"] = None if pos_weight == 1 else torch.tensor([pos_weight], dtype=input.dtype)
+        wanted = torch.is_grad_enabled() and input.requires_grad
+        values = [given[name] for name in (*self.tensors, *self.options)]
+        return self.operation(input, target, *values, wanted)[0]
+
+    def _run(self, input, target, *given):
+        *given, wanted = given
+        options = dict(zip((*self.tensors, *self.options), given, strict=True))
+        if "pos_weight" in options:
+            weight = options["pos_weight"]
+            options["pos_weight"] = 1.0 if weight is None else float(weight) if weight.numel() == 1 else weight
+        if not wanted:
+            value, gradient = self.native(input, target, **options), input.new_empty(0)
+        else:
+            value, gradient = self.native.value_and_grad(input, target, **options)
+        if not isinstance(value, torch.Tensor):
+            value = torch.scalar_tensor(value, dtype=input.dtype, device=input.device)
+        return value, gradient
+
+    def _shapes(self, input, target, *given):
+        options = dict(zip((*self.tensors, *self.options), given, strict=False))
+        shape = ()
+        if options["reduction"] == "none":
+            elements = isinstance(self.native, ElementwiseLoss)
+            shape = input.shape if elements else (input.shape[0], *input.shape[2:])
+        if not given[-1]:
+            return input.new_empty(shape), input.new_empty(0)
+        elements = isinstance(self.native, ElementwiseLoss)
+        return input.new_empty(shape), torch.empty_like(input) if elements else input.new_empty(input.shape)
+
+    def _gradient(self, saved, options, grad):
+        input, gradient = saved
+        gradient = once(self.name, gradient, input)
+        if grad.dim() and grad.dim() < gradient.dim():  # of rows of classes
+            grad = grad.unsqueeze(1)
+        eager = type(grad) is torch.Tensor and not torch.compiler.is_compiling() and not grad.requires_grad
+        one = eager and grad.dim() == 0 and grad.device.type == "cpu" and float(grad) == 1  # usually: no further pass
+        return gradient if one else gradient * grad, *[None] * (1 + len(self.tensors))
+
+
+def _function(loss):
+    """With torch's signature, if it has the loss: size_average and reduce, which are deprecated there, have to be None."""
+    name = TORCH_NAMES[loss.name][0]
+    theirs = getattr(torch.nn.functional, name, None)
+    accepted = {**loss.native.options}
+    names = list(accepted) if theirs is None else list(inspect.signature(theirs).parameters)[2:]
+    names += [option for option in accepted if option not in names]
+
+    def function(input, target, *given, **options):
+        if given:
+            options |= dict(zip(names, given, strict=False))
+        for old in ("size_average", "reduce"):
+            if options.pop(old, None) is not None:
+                raise TypeError(f"{old}: is deprecated in PyTorch; give reduction")
+        rows = input.dim() == 1 and not isinstance(loss.native, ElementwiseLoss)
+        if rows:
+            input, target = input.unsqueeze(0), target.unsqueeze(0)
+        if options.get("pos_weight", 1.0) is None:
+            del options["pos_weight"]
+        value = loss(input, target, **options)
+        return value.squeeze(0) if rows else value
+
+    kind = inspect.Parameter
+    parameters = [kind(n, kind.POSITIONAL_OR_KEYWORD) for n in ("input", "target")]
+    parameters += [kind(n, kind.POSITIONAL_OR_KEYWORD, default=accepted.get(n)) for n in names]
+    function.__signature__ = inspect.Signature(parameters)
+    function.__name__ = function.__qualname__ = name
+    function.__doc__ = f"{loss.name}: {loss.native.record.formula}; see `numbadl.losses.{loss.name}`."
+    return function
+
+
+LOSSES = {name: _Loss(native) for name, native in NATIVE.items()}
+FUNCTIONS = {TORCH_NAMES[name][0]: _function(loss) for name, loss in LOSSES.items()}

@@ -1,0 +1,164 @@
+"""Batch norm, layer norm, RMS norm, group norm and instance norm as functions with autograd, with torch's signatures."""
+
+import math
+
+import torch
+
+from ... import normalization, row_norms
+from ..arrays import KINDS
+from .operation import Operation
+
+
+class _RowNorm:
+    """A norm of rows: what forward saves are further results of the operator."""
+
+    def __init__(self, fn, option, has_bias, rows):
+        self.fn, self._rows, self._parameters = fn, rows, 1 + has_bias
+        affine = "Tensor? weight, Tensor? bias" if has_bias else "Tensor? weight"
+        saved = ["Tensor"] * fn._saved
+        self.forward = Operation(
+            fn.__name__, f"(Tensor x, {affine}{option}, float eps) -> ({', '.join(['Tensor', *saved])})", self._run,
+            self._gradient, lambda inputs, output: (*inputs[: self._parameters + 1], *output[1:]), self._shapes,
+        )  # fmt: skip
+        kept = ", ".join(f"Tensor saved{k}" for k in range(fn._saved))
+        results = ", ".join(["Tensor"] * (1 + self._parameters))
+        self.backward = Operation(
+            f"{fn.__name__}_backward", f"(Tensor grad, Tensor x, {affine}, {kept}{option}, float eps) -> ({results})",
+            self._run_backward, shapes=self._shapes_of_backward, differentiable=1 + self._parameters,
+        )  # fmt: skip
+
+    def _run(self, x, *given):
+        affine, (*option, eps) = given[: self._parameters], given[self._parameters :]
+        y, saved = self.fn(x, *option, *affine, eps=eps)
+        return (y, *_tensors(saved.values, x))
+
+    def _run_backward(self, grad, x, *given):
+        affine, rest = given[: self._parameters], given[self._parameters :]
+        values, (*option, _) = rest[: self.fn._saved], rest[self.fn._saved :]
+        rows = self._rows(x, *option)
+        values = tuple(KINDS[torch.Tensor].native(v) for v in values)
+        saved = row_norms.RowNormSaved(values, rows, self._parameters == 2 and affine[1] is not None)
+        found = self.fn.backward(grad, x, affine[0], saved)
+        return tuple(x.new_empty(0) if t is None else t for t in found)
+
+    def _gradient(self, saved, options, grad):
+        rest = saved[1:]
+        found = self.backward(grad, *saved, *options)
+        return (found[0], *(None if p is None else g for p, g in zip(rest, found[1:], strict=False)))
+
+    def _shapes(self, x, *given):
+        count = self._rows(x, *given[self._parameters : -1]).count
+        return (x.new_empty(x.shape), *(x.new_empty(count) for _ in range(self.fn._saved)))
+
+    def _shapes_of_backward(self, grad, x, *given):
+        return (x.new_empty(x.shape), *(x.new_empty(0 if p is None else p.shape) for p in given[: self._parameters]))
+
+
+def _tensors(arrays, like):
+    return [KINDS[torch.Tensor].foreign(a, like) for a in arrays]
+
+
+def _last_axes(x, shape):
+    shape = tuple(shape)
+    return row_norms.Rows(tuple(x.shape), math.prod(x.shape[: -len(shape)]), math.prod(shape), 1, shape)
+
+
+def _groups(x, groups=None):
+    samples, channels, size = x.shape[0], x.shape[1], math.prod(x.shape[2:])
+    groups = channels if groups is None else groups
+    return row_norms.Rows(tuple(x.shape), samples * groups, channels // max(groups, 1) * size, size, (channels,))
+
+
+_shape, _number = ", int[] normalized_shape", ", int num_groups"
+LAYER = _RowNorm(row_norms.layer_norm, _shape, True, _last_axes)
+RMS = _RowNorm(row_norms.rms_norm, _shape, False, _last_axes)
+GROUP = _RowNorm(row_norms.group_norm, _number, True, _groups)
+INSTANCE = _RowNorm(row_norms.instance_norm, "", True, _groups)
+
+
+# -- batch norm ------------------------------------------------------------------------------------------------------------
+def _batch_norm(x, weight, bias, running_mean, running_var, training, momentum, eps):
+    """The results, what backward needs, and the running statistics after this batch, in new tensors."""
+    mean, variance = (
+        x.new_empty(0) if t is None else t.clone() if training else t for t in (running_mean, running_var)
+    )
+    given = (None, None) if running_mean is None else (mean, variance)
+    y, saved = normalization.batch_norm(x, weight, bias, *given, training, momentum, eps)
+    if not training:
+        mean, variance = x.new_empty(0), x.new_empty(0)
+    return (y, *_tensors(saved[:4], x), mean, variance)
+
+
+def _batch_norm_shapes(x, weight, bias, running_mean, running_var, training, momentum, eps):
+    kept = [x.new_empty(x.shape[1]) for _ in range(4)]
+    tracked = x.shape[1] if training and running_mean is not None else 0
+    return (x.new_empty(x.shape), *kept, x.new_empty(tracked), x.new_empty(tracked))
+
+
+def _batch_norm_backward(grad, x, weight, shift, delta, rstd, scale, training, has_bias):
+    values = [KINDS[torch.Tensor].native(v) for v in (shift, delta, rstd, scale)]
+    saved = normalization.BatchNormSaved(*values, training, has_bias)
+    found = normalization.batch_norm.backward(grad, x, weight, saved)
+    return tuple(x.new_empty(0) if t is None else t for t in found)
+
+
+def _batch_norm_backward_shapes(grad, x, weight, shift, delta, rstd, scale, training, has_bias):
+    channels = x.shape[1]
+    of_weight, of_bias = x.new_empty(0 if weight is None else channels), x.new_empty(channels if has_bias else 0)
+    return x.new_empty(x.shape), of_weight, of_bias
+
+
+def _batch_norm_gradient(saved, options, grad):
+    x, weight, bias, *kept = saved
+    training = options[0]
+    dx, dweight, dbias = BATCH_BACKWARD(grad, x, weight, *kept, training, bias is not None)
+    return dx, None if weight is None else dweight, None if bias is None else dbias, None, None
+
+
+BATCH = Operation(
+    "batch_norm",
+    "(Tensor x, Tensor? weight, Tensor? bias, Tensor? running_mean, Tensor? running_var, bool training, float momentum,"
+    " float eps) -> (Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor)",
+    _batch_norm, _batch_norm_gradient, lambda inputs, output: (*inputs[:3], *output[1:5]), _batch_norm_shapes,
+)  # fmt: skip
+BATCH_BACKWARD = Operation(
+    "batch_norm_backward",
+    "(Tensor grad, Tensor x, Tensor? weight, Tensor shift, Tensor delta, Tensor rstd, Tensor scale, bool training,"
+    " bool has_bias) -> (Tensor, Tensor, Tensor)",
+    _batch_norm_backward, shapes=_batch_norm_backward_shapes, differentiable=3,
+)  # fmt: skip
+
+
+# -- with torch's signatures -----------------------------------------------------------------------------------------------
+def batch_norm(input, running_mean, running_var, weight=None, bias=None, training=False, momentum=0.1, eps=1e-5):
+    """`torch.nn.functional.batch_norm`; see `numbadl.batch_norm`."""
+    y, *_, mean, variance = BATCH(input, weight, bias, running_mean, running_var, training, float(momentum), float(eps))
+    if training and running_mean is not None:
+        with torch.no_grad():
+            running_mean.copy_(mean)
+            running_var.copy_(variance)
+    return y
+
+
+def layer_norm(input, normalized_shape, weight=None, bias=None, eps=1e-5):
+    """`torch.nn.functional.layer_norm`; see `numbadl.layer_norm`."""
+    return LAYER.forward(input, weight, bias, list(normalized_shape), float(eps))[0]
+
+
+def rms_norm(input, normalized_shape, weight=None, eps=None):
+    """`torch.nn.functional.rms_norm`; see `numbadl.rms_norm`."""
+    eps = torch.finfo(input.dtype).eps if eps is None else float(eps)
+    return RMS.forward(input, weight, list(normalized_shape), eps)[0]
+
+
+def group_norm(input, num_groups, weight=None, bias=None, eps=1e-5):
+    """`torch.nn.functional.group_norm`; see `numbadl.group_norm`."""
+    return GROUP.forward(input, weight, bias, num_groups, float(eps))[0]
+
+
+def instance_norm(input, weight=None, bias=None, eps=1e-5):
+    """Instance norm by the statistics of the input, without running ones; see `numbadl.instance_norm`."""
+    return INSTANCE.forward(input, weight, bias, float(eps))[0]
+
+
+FUNCTIONS = {f.__name__: f for f in (batch_norm, layer_norm, rms_norm, group_norm, instance_norm)}
