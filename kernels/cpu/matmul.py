@@ -21,10 +21,8 @@ from .vector import at, pointers
 
 DEPTH = 256  # of the inner index at a time: some rows of a stay in L1
 PANELS = 4  # of b at a time, which stay in L2
-PANEL_BYTES, ROW_BYTES = (
-    1 << 17,
-    3 << 15,
-)  # of the stack for these panels, and for rows of a where those are packed, too
+PANEL_BYTES = 1 << 17  # of the stack for these panels
+ROW_BYTES = 3 << 15  # of the stack for rows of a, where they are packed, too
 TASK = 1 << 21  # multiply-adds of a task, at least: some 20 us, against 2 us for starting the threads
 TASKS = 64  # at most
 WORTH_PACKING = 128  # rows, or columns, of a task, where there are as many: packing takes a twentieth of it
