@@ -53,3 +53,4 @@ PARTS |= {
 }
 PARTS["batch_norm.relu"] = torch_peer.normalised(_compiled(torch_peer.batch_norm_relu))
 PARTS["training_step"] = functools.partial(torch_peer.training_step, made=_compiled)
+PARTS["network_step"] = functools.partial(torch_peer.network_step, made=_compiled)

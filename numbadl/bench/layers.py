@@ -1,6 +1,7 @@
 """Layers forward and backward, a product of matrices, a step of training, on sizes that they have in networks."""
 
 import functools
+import itertools
 
 import numpy as np
 
@@ -10,6 +11,8 @@ from .network import IMAGES, MATRIX, Part, of, standard
 
 CONVOLVED, PIXELS = (16, 16, 32, 32), 16 * 32 * 32  # images, and their pixels
 WIDTHS, CLASSES = (64, 256), 10  # of the network whose training step is timed
+NETWORK, DROPPED = (784, 512, 512, 10), 0.2  # another one, with batch norm, ReLU and dropout
+EPSILON = 1e-5  # of AdamW: with less, the first step is the sign of gradients that are rounding errors
 EXAMPLES = {  # name of a layer -> (arguments, shape of the input); activations and what are functions elsewhere are not here
     "Linear": ({"in_features": 512, "out_features": 512}, (256, 512)),
     "Conv1d": ({"in_channels": 32, "out_channels": 32, "kernel_size": 3, "padding": 1}, (32, 32, 256)),
@@ -114,6 +117,38 @@ def _training_step(x, labels, first, second):
     return run
 
 
+def _digits_network(rng, shape):
+    """Rows, labels, and the weights of the network whose steps are timed beside PyTorch's ways to update."""
+    weights = [standard(rng, (b, a)) / np.sqrt(np.float32(a)) for a, b in itertools.pairwise(NETWORK)]
+    return [standard(rng, shape), rng.integers(0, NETWORK[-1], shape[0]), *weights]
+
+
+def _network_step(x, labels, *weights):
+    """A step of batch norm, ReLU and dropout behind each hidden layer, with AdamW; the first has no dropout, to be compared."""
+    parts = []
+    for weight in weights:
+        behind = [nn.BatchNorm(len(weight)), nn.ReLU(), nn.Dropout(0.0)] if weight is not weights[-1] else []
+        parts += [nn.Linear(*weight.shape[::-1]), *behind]
+    model = nn.Sequential(*parts, dtype=x.dtype)
+    linear = [layer for layer in parts if isinstance(layer, nn.Linear)]
+    for layer, weight in zip(linear, weights, strict=True):
+        layer.parameters()["weight"][...] = weight
+        layer.parameters()["bias"][...] = 0
+    bound, loss = optim.AdamW(model, eps=EPSILON), losses.LOSSES["cross_entropy"]
+    out = np.empty((len(x), len(weights[-1])), x.dtype)
+
+    def run():
+        _, grad = loss.value_and_grad(model.forward(x, training=True), labels, out=out)
+        model.backward(grad)
+        bound.step()
+        for layer in parts:
+            if isinstance(layer, nn.Dropout):
+                layer.p = DROPPED
+        return linear[0].parameters()["weight"]
+
+    return run
+
+
 def _parts():
     for name, (_, shape) in EXAMPLES.items():
         count = MULTIPLICATIONS.get(name, 0)
@@ -142,6 +177,15 @@ def _parts():
             f"step.{batch}", "training", _training_step, _network, (batch, wide), 0, "training_step", rtol=1e-3,
             multiplications=count,
         )  # fmt: skip
+
+    for batch in (64, 256, 1024):
+        inner = [a * b for a, b in itertools.pairwise(NETWORK)]
+        count = batch * (3 * sum(inner) - inner[0])
+        for way in ("default", "fused"):
+            yield Part(
+                f"network.{batch}.{way}", "training", _network_step, _digits_network, (batch, NETWORK[0]), 0, "network_step",
+                (way,), rtol=1e-3, multiplications=count,
+            )  # fmt: skip
 
 
 def cases():

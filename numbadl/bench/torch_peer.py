@@ -8,6 +8,8 @@ import inspect
 import torch
 from torch.nn import functional as F
 
+from .layers import DROPPED, EPSILON
+
 aten = torch.ops.aten
 NAME, VERSION = "PyTorch", torch.__version__
 
@@ -327,6 +329,35 @@ def training_step(x, labels, first, second, made=lambda function: function):
     return run
 
 
+def network_step(x, labels, *given, made=lambda function: function):
+    """`numbadl.bench.layers._network_step`; the last argument says which AdamW: "default" or "fused"."""
+    *weights, way = given
+    x, labels = _tensors(x, labels)
+    parts = []
+    for weight in weights:
+        behind = [torch.nn.BatchNorm1d(len(weight)), torch.nn.ReLU(), torch.nn.Dropout(0.0)]
+        parts += [torch.nn.Linear(*weight.shape[::-1]), *(behind if weight is not weights[-1] else [])]
+    model = torch.nn.Sequential(*parts)
+    linear = [layer for layer in parts if isinstance(layer, torch.nn.Linear)]
+    with torch.no_grad():
+        for layer, weight in zip(linear, weights, strict=True):
+            layer.weight.copy_(torch.from_numpy(weight))
+            layer.bias.zero_()
+    optimizer = torch.optim.AdamW(model.parameters(), eps=EPSILON, **({"fused": True} if way == "fused" else {}))
+    loss = made(lambda: F.cross_entropy(model(x), labels))
+
+    def run():
+        optimizer.zero_grad()
+        loss().backward()
+        optimizer.step()
+        for layer in parts:
+            if isinstance(layer, torch.nn.Dropout):
+                layer.p = DROPPED
+        return linear[0].weight.detach()
+
+    return run
+
+
 def _matmul(a, b):
     a, b = _tensors(a, b)
     out = torch.empty(a.shape[0], b.shape[1])
@@ -389,6 +420,7 @@ PARTS = {
     "dropout": _dropout,
     "optimizer": _optimizer,
     "training_step": training_step,
+    "network_step": network_step,
     "matmul": _matmul,
     "matmul.relu": _relu,
     "matmul.then_relu": _matmul_then_relu,
