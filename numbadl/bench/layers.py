@@ -10,6 +10,7 @@ from ..linear import matmul
 from .network import IMAGES, MATRIX, Part, of, standard
 
 CONVOLVED, PIXELS = (16, 16, 32, 32), 16 * 32 * 32  # images, and their pixels
+SEQUENCES = (64, 50, 64)
 WIDTHS, CLASSES = (64, 256), 10  # of the network whose training step is timed
 NETWORK, DROPPED = (784, 512, 512, 10), 0.2  # another one, with batch norm, ReLU and dropout
 EPSILON = 1e-5  # of AdamW: with less, the first step is the sign of gradients that are rounding errors
@@ -24,6 +25,9 @@ EXAMPLES = {  # name of a layer -> (arguments, shape of the input); activations 
     "GlobalMaxPool": ({}, IMAGES),
     "GlobalAvgPool": ({}, IMAGES),
     "Embedding": ({"num_embeddings": 10000, "embedding_dim": 128}, (64, 128)),
+    "RNN": ({"input_size": 64, "hidden_size": 128}, SEQUENCES),
+    "GRU": ({"input_size": 64, "hidden_size": 128}, SEQUENCES),
+    "LSTM": ({"input_size": 64, "hidden_size": 128}, SEQUENCES),
     "Maxout": ({"pieces": 2}, MATRIX),
     "APL": ({"pieces": 2}, MATRIX),
     "Residual": ({"layers": [{"type": "Linear", "in_features": 512, "out_features": 512}]}, (256, 512)),
@@ -33,6 +37,7 @@ MULTIPLICATIONS = {  # of forward; backward does twice as many
     "Conv1d": 32 * 256 * 32 * 32 * 3,
     "Conv2d": PIXELS * 16 * 32 * 9,
     "Residual": 256 * 512 * 512,
+    **{name: gates * 64 * 50 * 128 * (64 + 128) for name, gates in (("RNN", 1), ("GRU", 3), ("LSTM", 4))},
 }
 
 

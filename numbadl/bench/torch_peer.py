@@ -3,6 +3,7 @@
 Where an operation takes no output, theirs allocates its result.
 """
 
+import functools
 import inspect
 
 import torch
@@ -301,11 +302,16 @@ def _layer(make, backward):
 
         def run():
             y = layer(x)
+            y = y[0] if isinstance(y, tuple) else y  # without the final state
             return torch.autograd.grad(y, wanted, grad)[0] if backward else y
 
         return run
 
     return prepare
+
+
+def _recurrent(name, *parameters):
+    return getattr(torch.nn, name)(parameters[0].shape[1], parameters[1].shape[1], batch_first=True)
 
 
 def training_step(x, labels, first, second, made=lambda function: function):
@@ -408,6 +414,7 @@ LAYERS = {
     "AvgPool1d": lambda: torch.nn.AvgPool1d(2),
     "AvgPool2d": lambda: torch.nn.AvgPool2d(2),
     "Embedding": lambda w: torch.nn.Embedding(*w.shape),
+    **{name: functools.partial(_recurrent, name) for name in ("RNN", "GRU", "LSTM")},
 }
 PARTS = {
     "softmax": _row(torch.softmax),

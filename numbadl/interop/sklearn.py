@@ -10,7 +10,7 @@ Examples
 >>> from sklearn.preprocessing import StandardScaler
 >>> x, y = load_digits(return_X_y=True)
 >>> model = make_pipeline(StandardScaler(), MLPClassifier((64,), activation="gelu", tol=0.01, random_state=0))
->>> bool(model.fit(x[:1500], y[:1500]).score(x[1500:], y[1500:]) > 0.9)
+>>> bool(model.fit(x[:1500], y[:1500]).score(x[1500:], y[1500:]) > 0.85)
 True
 """
 

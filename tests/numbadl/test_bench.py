@@ -114,7 +114,7 @@ def test_asv_has_every_case_and_starts_no_threads_before_it_forks():
 def test_a_row_has_ratio_floor_and_share(monkeypatch):
     """Times are made up: ours takes 4 s, theirs 12, the copy of twice as many bytes 2."""
     times = {"": np.full(5, 4.0), "numpy": np.full(5, 12.0), "copy": np.full(5, 2.0)}
-    monkeypatch.setattr(bench, "turns", lambda *_: (times, [dict.fromkeys(operations_per_lane, 0.1)] * 5))
+    monkeypatch.setattr(bench, "turns", lambda *_: (dict(times), [dict.fromkeys(operations_per_lane, 0.1)] * 5))
     monkeypatch.setattr(floors, "copy_of", lambda moved: type("Copy", (), {"moved": 2 * moved}))
     operations_per_lane = {"multiply": 10, "any": 30, "divide": 0, "root": 0}
     for counted, floor, bound in (({}, 1.0, "memory"), (operations_per_lane, 3.0, "arithmetic")):

@@ -10,7 +10,6 @@ import numbadl as nd
 torch = pytest.importorskip("torch")
 ours = pytest.importorskip("numbadl.interop.torch")
 F = torch.nn.functional
-pytestmark = pytest.mark.peers
 CLOSE = {"rtol": 1e-12, "atol": 1e-12}
 WIDER = {"hardsigmoid": 1e-7, "celu": 1e-7}  # torch has 1/6 and alpha in float32
 THEIRS = {
