@@ -7,7 +7,7 @@ from ._commandline import CommandError, name_list, user_input
 
 
 def add_arguments(parser):
-    parser.add_argument("what", choices=["activations"], help="what to draw")
+    parser.add_argument("what", choices=["activations"], metavar="activations", help="what to draw")
     parser.add_argument(
         "names",
         nargs="*",

@@ -117,9 +117,11 @@ def check(**arrays):
     first = None
     for name, array in arrays.items():
         if not (isinstance(array, np.ndarray) or is_cuda(array)):
-            raise TypeError(f"{name}: got {_kind(array)}, accepted are numpy.ndarray and CUDA arrays{_hint(array)}")
+            raise TypeError(
+                f"{name}: got {_kind(array)}, accepted are numpy.ndarray and CUDA arrays{_hint(name, array)}"
+            )
         if array.dtype not in DTYPES:
-            raise TypeError(f"{name}: got dtype {array.dtype}, accepted are float32 and float64")
+            raise TypeError(f"{name}: got dtype {array.dtype}, accepted are float32 and float64{_hint(name, array)}")
         if not isinstance(array, np.ndarray) and 0 not in array.shape and not memory_of(array).flags.c_contiguous:
             raise ValueError(f"{name}: is not C-contiguous, as arrays on a GPU have to be")
         if first is None:
@@ -197,11 +199,17 @@ def _kind(value):
     return cls.__name__ if cls.__module__ == "builtins" else f"{cls.__module__}.{cls.__name__}"
 
 
-def _hint(value):
+def _hint(name, value):
     if getattr(value, "requires_grad", False):
         return "; a tensor that requires grad needs numbadl.interop.torch"
     if isinstance(value, (int, float, np.number)):
         return "; for one number call .scalar"
+    if name == "out":  # a copy of it would be written to
+        return ""
+    if isinstance(value, (list, tuple)):
+        return f"; np.array({name}, np.float32) makes one"
+    if isinstance(value, np.ndarray) and value.dtype.kind in "iubf":
+        return f"; {name}.astype(np.float32) converts it"
     return ""
 
 

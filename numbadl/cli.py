@@ -52,7 +52,7 @@ def main(argv=None):
     with warnings.catch_warnings():
         warnings.showwarning = lambda message, *_: warn(message)
         try:
-            arguments = _parser().parse_args(argv)
+            arguments = _parse(argv)
             status = arguments.run(arguments)
             sys.stdout.flush()
             return status or 0
@@ -70,12 +70,19 @@ def main(argv=None):
             return 0
 
 
+def _parse(argv):
+    arguments, unknown = _parser().parse_known_args(argv)
+    if unknown:  # parse_args would name the help of numbadl, which does not list the command's options
+        raise CommandError(f"unrecognized arguments: {' '.join(unknown)} (see numbadl {arguments.command} --help)")
+    return arguments
+
+
 def _parser():
     from importlib.metadata import version
 
     parser = Parser(prog="numbadl", description="Deep learning with kernels in pure Python, compiled by Numba.")
     parser.add_argument("--version", action="version", version=f"numbadl {version('numbadl')}")
-    subparsers = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    subparsers = parser.add_subparsers(title="commands", dest="command", metavar="COMMAND", required=True)
     for command in COMMANDS:
         module = importlib.import_module(f".{command.module}", __package__)
         subparser = subparsers.add_parser(

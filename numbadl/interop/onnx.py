@@ -5,8 +5,12 @@ statistics. An activation without an operator is a small graph, which is derived
 """
 
 import numpy as np
-import onnx
-from onnx import TensorProto, helper
+
+try:
+    import onnx
+    from onnx import TensorProto, helper
+except ImportError as error:
+    raise ImportError(f"ONNX files need the package onnx: pip install onnx ({error})") from error
 
 from .. import _arguments as arguments
 from .. import nn

@@ -1,6 +1,7 @@
 """A layer for each activation, made from its record: constructor, learnable parameters, forward and backward."""
 
 import inspect
+from difflib import get_close_matches
 
 import numpy as np
 
@@ -172,6 +173,8 @@ def activation_layer(activation, **options):
     if isinstance(activation, ActivationFunction) and FUNCTIONS.get(name) is not activation:
         return DeclaredActivation(activation, **options)
     if not isinstance(name, str) or name not in ACTIVATION_LAYERS:
+        close = get_close_matches(name.lower(), ACTIVATION_LAYERS, n=1) if isinstance(name, str) else ()
+        hint = f"; did you mean {close[0]!r}?" if close else ""
         accepted = f"{', '.join(ACTIVATION_LAYERS)}, and what numbadl.activation gives"
-        raise ValueError(f"activation: got {activation!r}, accepted are {accepted}")
+        raise ValueError(f"activation: got {activation!r}, accepted are {accepted}{hint}")
     return ACTIVATION_LAYERS[name](**options)

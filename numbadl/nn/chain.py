@@ -1,5 +1,7 @@
 """Layers one after the other: what a model and a residual block do with theirs."""
 
+from .._arguments import shown
+from ..activation import ActivationFunction
 from .activations import ActivationLayer
 from .dropout import Dropout
 from .layer import Layer, axes_text
@@ -12,7 +14,7 @@ def check_layers(layers, first=0):
     """All are layers that stand nowhere else, and none but that in place *first* takes whole numbers."""
     for position, layer in enumerate(layers):
         if not isinstance(layer, Layer):
-            raise TypeError(f"layer {position}: got {type(layer).__name__}, accepted are layers of numbadl.nn")
+            raise TypeError(f"layer {position}: got {shown(layer)}, accepted are layers of numbadl.nn{_hint(layer)}")
         if layer.is_model:
             raise TypeError(f"layer {position}: a Sequential inside another is not supported; give its layers")
         if layer.model is not None:
@@ -23,6 +25,16 @@ def check_layers(layers, first=0):
             )
     if len(set(map(id, layers))) != len(layers):
         raise ValueError("layers: the same layer stands in two places; make one for each")
+
+
+def _hint(value):
+    if isinstance(value, (list, tuple)):
+        return "; *layers gives those of a list"
+    if isinstance(value, type) and issubclass(value, Layer):
+        return f", such as {value.__name__}(...)"
+    if isinstance(value, (ActivationFunction, str)):
+        return "; nn.activation_layer makes one of an activation"
+    return ""
 
 
 def output_shapes(layers, shape=None):

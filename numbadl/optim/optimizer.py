@@ -69,7 +69,10 @@ class Optimizer:
         if unknown := sorted(set(given) - set(signature.parameters)):
             accepted = ", ".join(name for name in signature.parameters if name != "params")
             raise TypeError(f"{type(self).__name__}: got unknown options {unknown}, accepted are {accepted}")
-        bound = signature.bind(params, groups=groups, **given)
+        try:
+            bound = signature.bind(params, groups=groups, **given)
+        except TypeError as error:  # lr, where it has no default
+            raise TypeError(f"{type(self).__name__}: {error}") from None
         bound.apply_defaults()
         h = {name: value for name, value in bound.arguments.items() if name not in ("params", "groups")}
         self.whole = {name: h.pop(name) for name in options.WHOLE}

@@ -184,7 +184,13 @@ class Data:
     def output_shape(self):
         """The shape of what the model makes of one row of x."""
         first = np.ascontiguousarray(self.x.take(slice(0, 1)))
-        return self.model.forward(self.model.device.from_host(first)).shape[1:]
+        try:
+            return self.model.forward(self.model.device.from_host(first)).shape[1:]
+        except ValueError as error:
+            shape = (len(self), *first.shape[1:])
+            raise ValueError(
+                f"{error} (tried with the first row of {self.prefix}x, which has shape {shape})"
+            ) from error
 
     def check_targets(self, shape):
         """Raise for targets that do not fit outputs of that shape, so that nothing is found out in the middle of training."""
@@ -324,5 +330,5 @@ def _target_dtype(model, y, loss, name):
 def _no_labels(name, y, loss):
     probabilities = ", or probabilities of its classes" * (loss.record.soft is not None)
     return TypeError(
-        f"{name}: got {y.dtype}{y.shape}, {loss.__name__} takes integer labels of shape (N,){probabilities}"
+        f"{name}: got dtype {y.dtype} and shape {y.shape}, {loss.__name__} takes integer labels of shape (N,){probabilities}"
     )

@@ -160,7 +160,7 @@ def test_errors(call, error, message):
     [
         (0.1, TypeError, "augmentation: got 0.1, accepted are those of numbadl.data.augmentation"),
         (Mixup(), ValueError, "classes: got None"),
-        (Mixup(classes=4), TypeError, r"augmented y: got float32\(12, 4\), cross_entropy takes"),
+        (Mixup(classes=4), TypeError, r"augmented y: got dtype float32 and shape \(12, 4\), cross_entropy takes"),
         (Flip(), ValueError, r"x: got shape \(12, 3\), accepted by Flip"),
     ],
 )

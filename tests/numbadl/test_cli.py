@@ -433,7 +433,7 @@ BAD_TRAINING = {
     "out is a file": (["--out", "data.csv"], "data.csv: is a file"),
     "model is a folder": (["--model", "folder.csv"], "folder.csv: is a folder"),
     "out and model": (["--out", "x", "--model", "y"], "not allowed with"),
-    "unknown option": (["--colour", "red"], "unrecognized arguments"),
+    "unknown option": (["--colour", "red"], "unrecognized arguments: --colour red (see numbadl train --help)"),
 }
 
 

@@ -429,9 +429,15 @@ def test_errors():
         nn.LayerNorm(2.0)
     with pytest.raises(ValueError, match="normalized_shape: got -1"):
         nn.RMSNorm((3, -1))
-    with pytest.raises(ValueError, match="activation: got 'relux', accepted are identity"):
+    with pytest.raises(ValueError, match="activation: got 'relux', accepted are identity.*did you mean 'relu'"):
         nn.activation_layer("relux")
-    with pytest.raises(TypeError, match="layer 1: got str"):
+    with pytest.raises(TypeError, match="layer 0: got list, .*; .layers gives those of a list"):
+        nn.Sequential([nn.Linear(3, 2)])
+    with pytest.raises(TypeError, match=r"layer 0: got the class ReLU, .*, such as ReLU\(...\)"):
+        nn.Sequential(nn.ReLU)
+    with pytest.raises(TypeError, match="layer 1: got .*ActivationFunction, .*; nn.activation_layer makes one"):
+        nn.Sequential(nn.Linear(3, 2), nd.relu)
+    with pytest.raises(TypeError, match="layer 1: got 'relu'"):
         Sequential(nn.ReLU(), "relu")
     layer = nn.ReLU()
     with pytest.raises(ValueError, match="the same layer stands in two places"):
@@ -499,7 +505,9 @@ def test_sizes_that_only_an_input_tells_are_no_error():
 def test_wrong_inputs_of_forward(case):
     make, shape = CASES.get(case, (make_model, (4, 6)))
     forward, x = make().forward, np.zeros(shape, np.float32)
-    with pytest.raises(TypeError, match="x: got list, accepted are numpy.ndarray"):
+    with pytest.raises(
+        TypeError, match=r"x: got list, accepted are numpy.ndarray and CUDA arrays; np.array\(x, np.float32\) makes one"
+    ):
         forward(x.tolist())
     with pytest.raises(TypeError, match=r"x: got dtype float64, accepted is float32; x.astype\(np.float32\) converts"):
         forward(x.astype(np.float64))

@@ -415,7 +415,7 @@ def test_wrong_options(options, message):
 def test_unknown_and_missing_options():
     with pytest.raises(TypeError, match=r"AdamW: got unknown options \['learning_rate'\], accepted are lr, betas, "):
         nd.optim.AdamW(np.zeros(3), learning_rate=0.1)
-    with pytest.raises(TypeError, match="missing a required argument: 'lr'"):
+    with pytest.raises(TypeError, match="SGD: missing a required argument: 'lr'"):
         nd.optim.SGD(np.zeros(3))
     with pytest.raises(TypeError, match="base class"):
         nd.optim.Optimizer(np.zeros(3))

@@ -214,7 +214,7 @@ def test_command_draws_all_and_the_overview(tmp_path, monkeypatch):
         (("activations", "qqq"), "accepted are identity, "),
         (("activations", "relu", "--format", "gif"), "--format: got 'gif', accepted are png and svg"),
         (("activations", "relu", "--out", "file"), "is a file; a folder is expected"),
-        ((), "the following arguments are required: what ("),
+        ((), "the following arguments are required: activations ("),
         (("curves",), "invalid choice: 'curves'"),
     ],
 )

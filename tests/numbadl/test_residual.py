@@ -87,7 +87,7 @@ def test_errors():
     for wrong, got in ((nn.ReLU(), "ReLU"), ("relu", "str"), ([], "no layers")):
         with pytest.raises(TypeError, match=f"layers: got {got}, accepted are lists of layers"):
             nn.Residual(wrong)
-    with pytest.raises(TypeError, match="layer 1: got str"):
+    with pytest.raises(TypeError, match="layer 1: got 'relu'"):
         nn.Residual([nn.ReLU(), "relu"])
     with pytest.raises(TypeError, match="projection: got str, accepted are layers"):
         nn.Residual([nn.ReLU()], "relu")

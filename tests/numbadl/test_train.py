@@ -472,11 +472,11 @@ FIT_ERRORS = [
     ({"y": np.where(np.arange(20) == 12, -1, Y)}, ValueError, r"y\[12\]: got -1"),
     ({"y": Y[:19]}, ValueError, "y: got shape .* each of the 20 rows"),
     ({"y": 3}, ValueError, "y: got shape"),
-    ({"y": Y.astype(np.float32)}, TypeError, "y: got float32.*takes integer labels"),
-    ({"y": Y[:, None]}, TypeError, "y: got int64.*takes integer labels"),
-    ({"y": Y > 0}, TypeError, "y: got bool"),
-    ({"y": ["a"] * 20}, TypeError, "y: got <U1"),
-    ({"x": X[:, :1]}, ValueError, "layer 0, Linear"),
+    ({"y": Y.astype(np.float32)}, TypeError, "y: got dtype float32.*takes integer labels"),
+    ({"y": Y[:, None]}, TypeError, "y: got dtype int64.*takes integer labels"),
+    ({"y": Y > 0}, TypeError, "y: got dtype bool"),
+    ({"y": ["a"] * 20}, TypeError, "y: got dtype <U1"),
+    ({"x": X[:, :1]}, ValueError, r"layer 0, Linear.*first row of x, which has shape \(20, 1\)"),
     ({"x": X[:, 0]}, ValueError, r"x: got shape \(20,\)"),
     ({"x": X[:0], "y": Y[:0]}, ValueError, "x: got no rows"),
     ({"x": [[1, 2], [3]]}, ValueError, "x: .*inhomogeneous"),
@@ -508,7 +508,7 @@ FIT_ERRORS = [
     ({"validation_data": (X, LAST_WRONG)}, ValueError, r"validation y\[19\]: got 3"),
     ({"validation_data": (X, Y[:5])}, ValueError, "validation y: got shape"),
     ({"validation_data": (X[:, :1], Y)}, ValueError, "layer 0, Linear"),
-    ({"validation_data": (X, X)}, TypeError, "validation y: got float32"),
+    ({"validation_data": (X, X)}, TypeError, "validation y: got dtype float32"),
 ]
 
 
