@@ -53,6 +53,7 @@ class _Data(NamedTuple):
 
     table: object
     preprocessor: object
+    image: tuple | None  # (channels, height, width) of a row, where it is trained on as an image
     train: tuple
     validation: tuple | None
     test: tuple
@@ -69,11 +70,10 @@ class _Plan(NamedTuple):
     arguments: object
     options: dict  # of the run, as they were given, before the data had its say
     data: _Data
-    image: tuple | None
     files: _Files
 
     def network(self):
-        return network(self.arguments, self.data.table, self.data.train[0].shape[1], self.image)
+        return network(self.arguments, self.data.table, self.data.train[0].shape[1], self.data.image)
 
     def optimizer(self, name):
         return optimizer(self.arguments, name, math.ceil(len(self.data.train[0]) / self.arguments.batch_size))
@@ -89,7 +89,7 @@ class _Plan(NamedTuple):
             epochs=arguments.epochs,
             batch_size=arguments.batch_size,
             validation_data=data.validation or data.test,
-            augmentation=augmentation(arguments, self.image),
+            augmentation=augmentation(arguments, data.image),
             callbacks=callbacks,
             seed=arguments.seed,
             resume=arguments.resume,
@@ -110,7 +110,7 @@ def run(arguments):
             )
         _settle(arguments, len(data.train[0]))
         device = _machine.choose_device(arguments.device)
-        plan = _Plan(arguments, options | {"epochs": arguments.epochs}, data, image_shape(arguments, data.table), files)
+        plan = _Plan(arguments, options | {"epochs": arguments.epochs}, data, files)
         model = plan.network()
         names = [arguments.optimizer]
         if arguments.compare:
@@ -263,9 +263,10 @@ def _read(arguments):
     if arguments.validation_fraction is not None:
         kept, validation = _apart(table, train_rows, arguments.validation_fraction, arguments.seed)
         parts |= {"train": train_rows[kept], "validation": train_rows[validation]}
-    preprocessor = Preprocessor.fit(table, parts["train"])
+    image = image_shape(arguments, table)
+    preprocessor = Preprocessor.fit(table, parts["train"], image)
     parts = {name: None if rows is None else _part(table, preprocessor, rows) for name, rows in parts.items()}
-    return _Data(table, preprocessor, **parts)
+    return _Data(table, preprocessor, image, **parts)
 
 
 def _apart(table, rows, fraction, seed):

@@ -1,4 +1,4 @@
-"""The options of ``numbadl train``: their spelling, their defaults, and what a resumed run takes from its checkpoint."""
+"""The options of ``numbadl train``: spelling, defaults, and what a resumed run takes from its checkpoint."""
 
 import argparse
 import re
@@ -34,8 +34,11 @@ def add_arguments(parser):
         help="share of the other rows kept for --early-stopping and --schedule plateau (default with these 0.2)",
     )  # fmt: skip
     add("--image", type=_image, metavar="[Cx]HxW", help="what images the rows are, where the data does not say it")
-    add("--augment", type=_augment, metavar="NAME[=X],..", help="rows change as they are trained on: noise=STD, shift=N "
-        "(pixels each way), flip (left to right); shift and flip are of images")  # fmt: skip
+    add(
+        "--augment", type=_augment, metavar="NAME[=X],..",
+        help="rows change as they are trained on: noise=STD (of the standardised numbers), and of images shift=N (pixels "
+        "each way) and flip (left to right)",
+    )  # fmt: skip
 
     add = parser.add_argument_group("network").add_argument
     add(
@@ -99,7 +102,7 @@ def complete(arguments):
                 raise CommandError(f"{flag(name)} needs --data: the built-in digits are what they are")
     if arguments.warmup is not None and arguments.schedule in ("one-cycle", "plateau"):
         raise CommandError(f"--warmup: --schedule {arguments.schedule} takes none; accepted are the other schedules")
-    decided = [name for name in ("early_stopping", "checkpoint", "resume") if getattr(arguments, name)]
+    decided = [name for name in ("early_stopping", "resume", "checkpoint") if getattr(arguments, name)]
     if arguments.compare and decided:
         raise CommandError(f"{flag(decided[0])}: --compare trains with each optimiser to the end, and keeps no model")
     if arguments.validation_fraction is None and (arguments.early_stopping or arguments.schedule == "plateau"):
