@@ -1,7 +1,6 @@
 """``numbadl train``: a network for the built-in digits, or for the user's own table."""
 
-import argparse
-import inspect
+import hashlib
 import math
 import os
 import sys
@@ -10,174 +9,218 @@ from pathlib import Path
 from typing import NamedTuple
 
 from . import _comparison, _machine
-from ._commandline import (
-    INTERRUPTED,
-    CommandError,
-    metrics_table,
-    name_list,
-    number,
-    print_pairs,
-    user_input,
-    warn,
-    whole_number,
-)
+from ._commandline import INTERRUPTED, CommandError, describe_os_error, metrics_table, print_pairs, user_input, warn
+from ._train_network import image_shape, network
+from ._train_options import OF_A_RUN, add_arguments, complete, take_over
+from ._train_parts import augmentation, deciding, known_optimizers, optimizer, recording
 
-_TASKS = ("regression", "binary", "multiclass", "multilabel")
-# Of optimisers whose learning rate has no default.
-_DEFAULTS = {"sgd": {"lr": 0.05, "momentum": 0.9}, "lars": {"lr": 0.1, "trust_coefficient": 0.02}}
+__all__ = ["add_arguments", "run"]
+
 _UPDATES = 1_000  # aimed at when --epochs is not given
 _EPOCHS = (10, 200)
 _TEST_FRACTION = 0.25
-_MODEL, _DIGITS = "model.safetensors", "digits"
+_DIGITS = "digits"
+_CHECKPOINT = "checkpoint.safetensors"
+
+
+class _Files(NamedTuple):
+    """Where everything goes."""
+
+    model: Path
+    curves: Path
+    history: Path
+    checkpoint: Path
+
+    @classmethod
+    def within(cls, folder):
+        names = ("model.safetensors", "learning_curves.png", "history.csv", _CHECKPOINT)
+        return cls(*(folder / name for name in names))
+
+    @classmethod
+    def beside(cls, model):
+        return cls(model, *(model.with_suffix(ending) for ending in (".png", ".history.csv", f".{_CHECKPOINT}")))
+
+    @classmethod
+    def of_checkpoint(cls, path):
+        """Those of the run that the checkpoint is of."""
+        name = path.name.removesuffix(f".{_CHECKPOINT}")
+        files = cls.within(path.parent) if name == path.name else cls.beside(path.with_name(f"{name}.safetensors"))
+        return files._replace(checkpoint=path)
 
 
 class _Data(NamedTuple):
-    """What is trained on and tested with; train and test are pairs (x, y), ready for the network."""
+    """The table, and pairs (x, y) of its parts, ready for the network; validation is None unless something asks for it."""
 
     table: object
     preprocessor: object
+    image: tuple | None  # (channels, height, width) of a row, where it is trained on as an image
     train: tuple
+    validation: tuple | None
     test: tuple
 
+    def parts(self):
+        """Names of the parts that there are -> pairs."""
+        found = {"train": self.train, "validation": self.validation, "test": self.test}
+        return {name: part for name, part in found.items() if part is not None}
 
-def add_arguments(parser):
-    data = parser.add_argument_group("data", "without --data: the handwritten digits that come with the package")
-    add = data.add_argument
-    add("--data", metavar="FILE", help="CSV with a header line, or npz with arrays x and y")
-    add("--target", type=name_list, metavar="COLUMN[,COLUMN]", help="what to predict; for npz an array (default y)")
-    add("--ignore", type=name_list, metavar="COLUMN[,COLUMN]", help="columns to leave out")
-    add("--task", choices=("auto", *_TASKS), help="what kind of target it is; auto (default) looks at its values")
-    add("--test-fraction", type=number(0, 1, False), metavar="P", help="share of rows kept for testing (default 0.25)")
 
-    add = parser.add_argument_group("network").add_argument
-    add("--layers", type=_widths, default=[256, 256], metavar="N[,N]", help="hidden layers, or none (default 256,256)")
-    add("--activation", default="relu", metavar="NAME", help="between layers: relu (default), silu, ...")
-    add("--dropout", type=number(0, 1), default=0.2, metavar="P", help="share of units left out (default 0.2)")
-    add("--no-batch-norm", dest="batch_norm", action="store_false", help="leave batch normalisation out")
+class _Plan(NamedTuple):
+    """What is trained, on what, and how."""
 
-    add = parser.add_argument_group("training").add_argument
-    add("--optimizer", default="adamw", metavar="NAME", help="adamw (default), sgd (with momentum 0.9), ...")
-    add("--lr", type=number(0, low_allowed=False), metavar="X", help="learning rate (default: sgd 0.05, adamw 0.001)")
-    add("--weight-decay", type=number(0), metavar="X", help="weight decay (default: the optimiser's own)")
-    add("--batch-size", type=_batch_size, default=64, metavar="N", help="rows per update, or full (default 64)")
-    add("--epochs", type=whole_number(1), metavar="N", help="passes over the data (default: about 1000 updates)")
-    add("--seed", type=whole_number(0), default=0, metavar="N", help="for split, weights and order (default 0)")
-    add("--device", choices=("auto", "cpu", "cuda"), default="auto", help="auto (default): CUDA if usable")
+    arguments: object
+    options: dict  # of the run, as they were given, before the data had its say
+    data: _Data
+    files: _Files
 
-    add(
-        "--compare", type=name_list, metavar="NAME[,NAME]",
-        help="train once with each of these optimisers (optimizers: with all), each with its own default learning rate "
-        "unless --lr is given; a table and a picture of curves, no model",
-    )  # fmt: skip
+    def network(self):
+        return network(self.arguments, self.data.table, self.data.train[0].shape[1], self.data.image)
 
-    add = parser.add_argument_group("output").add_mutually_exclusive_group().add_argument
-    add("--out", metavar="DIR", help="folder for model and learning curves (default runs/NAME-OF-THE-DATA)")
-    add("--model", metavar="PATH", help="the model's file; the curves go beside it")
-    parser.add_argument("--quiet", action="store_true", help="print the results only")
+    def optimizer(self, name):
+        return optimizer(self.arguments, name, math.ceil(len(self.data.train[0]) / self.arguments.batch_size))
+
+    def fit(self, model, optimizer, callbacks, progress):
+        from ._tasks import LOSSES
+
+        arguments, data = self.arguments, self.data
+        return model.fit(
+            *data.train,
+            loss=LOSSES[data.table.task],
+            optimizer=optimizer,
+            epochs=arguments.epochs,
+            batch_size=arguments.batch_size,
+            validation_data=data.validation or data.test,
+            augmentation=augmentation(arguments, data.image),
+            callbacks=callbacks,
+            seed=arguments.seed,
+            resume=arguments.resume,
+            progress=progress,
+        )
 
 
 def run(arguments):
-    from .train import TrainingInterrupted
-
     with user_input():
-        model_path, curves_path = _output_paths(arguments)
+        saved = _saved(arguments) if arguments.resume else None
+        complete(arguments)
+        options = {name: getattr(arguments, name) for name in OF_A_RUN}
+        files = _files(arguments)
         data = _read(arguments)
+        if saved is not None and saved.get("digest") != _digest(data.table):
+            raise CommandError(
+                f"{data.table.source}: holds other data than the run in {arguments.resume} was trained on"
+            )
         _settle(arguments, len(data.train[0]))
         device = _machine.choose_device(arguments.device)
-        model = _network(arguments, data.table, data.train[0].shape[1])
+        plan = _Plan(arguments, options | {"epochs": arguments.epochs}, data, files)
+        model = plan.network()
+        names = [arguments.optimizer]
         if arguments.compare:
-            known = _known_optimizers()
-            optimizers = {name: _optimizer(arguments, name) for name in _comparison.chosen(arguments.compare, known)}
-        else:
-            optimizer = _optimizer(arguments, arguments.optimizer)
+            names = _comparison.chosen(arguments.compare, known_optimizers())
+        optimizers = {name: plan.optimizer(name) for name in names}
         model.to(device)
     if not arguments.quiet:
         print_pairs(_setup(arguments, data, device))
         print(f"\n{model.summary()}\n", flush=True)
     if arguments.compare:
-        return _compare(arguments, data, device, optimizers, model_path.parent)
+        return _compare(plan, device, optimizers)
+    return _train(plan, model, optimizers[arguments.optimizer])
+
+
+def _train(plan, model, optimizer):
+    """Train, print what came of it, and save."""
+    from .train import EarlyStopping, TrainingInterrupted, state
+
+    arguments, data, files = plan.arguments, plan.data, plan.files
+    model.metadata = {"numbadl_train": _description(plan)}
+    with user_input():
+        found = [*deciding(arguments, optimizer), *recording(arguments, files)]
+        if arguments.resume:
+            state.check(arguments.resume, model, optimizer, found, arguments.seed)
     start, status = time.perf_counter(), 0
     try:
-        history = _fit(arguments, data, model, optimizer, progress=not arguments.quiet)
+        history = plan.fit(model, optimizer, found, progress=not arguments.quiet)
     except FloatingPointError as error:
         raise CommandError(f"training diverged: {error}; try a smaller --lr") from error
+    except OSError as error:  # a disc that is full by now
+        raise CommandError(describe_os_error(error)) from error
     except TrainingInterrupted as stop:
         if not stop.steps:
             raise
         history, status = stop.history, INTERRUPTED
-        print(f"\nnumbadl: {stop}, and is saved", file=sys.stderr)
+        more = f"; --resume {files.checkpoint} goes on after epoch {len(history.epochs)}"
+        more = more if arguments.checkpoint and history.epochs else ""
+        print(f"\nnumbadl: {stop}, and is saved{more}", file=sys.stderr)
     seconds = time.perf_counter() - start
     print(("" if arguments.quiet else "\n") + metrics_table(**_metrics(model, data)) + "\n")
     with user_input():
-        model_path.parent.mkdir(parents=True, exist_ok=True)
-        model.save(model_path, metadata={"numbadl_train": _description(arguments, data, history)})
-    curves = _save_curves(history, curves_path)
-    print_pairs([("time", f"{seconds:.1f} s"), ("model", model_path), ("curves", curves)])
+        model.save(files.model)
+    pairs = [("time", f"{seconds:.1f} s"), ("model", files.model), ("curves", _save_curves(history, files.curves))]
+    if history.epochs:
+        pairs.append(("history", files.history))
+        if arguments.checkpoint:
+            pairs.append(("checkpoint", files.checkpoint))
+    stopping = next((callback for callback in found if isinstance(callback, EarlyStopping)), None)
+    if stopping is not None and not status:
+        pairs.insert(0, ("epochs", f"{len(history.epochs)}; the weights are those of epoch {stopping.best_epoch}"))
+    print_pairs(pairs)
     return status
 
 
-def _fit(arguments, data, model, optimizer, progress):
-    from ._tasks import LOSSES
-
-    return model.fit(
-        *data.train,
-        loss=LOSSES[data.table.task],
-        optimizer=optimizer,
-        epochs=arguments.epochs,
-        batch_size=arguments.batch_size,
-        validation_data=data.test,
-        seed=arguments.seed,
-        progress=progress,
-    )
-
-
-def _compare(arguments, data, device, optimizers, folder):
+def _compare(plan, device, optimizers):
     """A network of the same first weights for each optimiser."""
 
     def train(optimizer):
-        model = _network(arguments, data.table, data.train[0].shape[1]).to(device)
-        return _fit(arguments, data, model, optimizer, progress=False)
+        found = deciding(plan.arguments, optimizer)
+        return plan.fit(plan.network().to(device), optimizer, found, progress=False)
 
-    _comparison.compare(optimizers, train, folder, progress=not arguments.quiet)
+    folder, held_out = plan.files.model.parent, "test" if plan.data.validation is None else "validation"
+    _comparison.compare(optimizers, train, folder, held_out, progress=not plan.arguments.quiet)
     return 0
 
 
-def _widths(text):
-    try:
-        return [] if text.strip().lower() == "none" else [whole_number(1)(width) for width in text.split(",")]
-    except argparse.ArgumentTypeError:
-        accepted = "numbers of units parted by commas, each 1 or more, and none"
-        raise argparse.ArgumentTypeError(f"got {text!r}, accepted are {accepted}") from None
+def _saved(arguments):
+    """What `_description` said of the run to be resumed, whose options the arguments get."""
+    from .nn import load
+    from .train import state
+
+    path = arguments.resume
+    saved = state.read(path)
+    description = load(path).metadata.get("numbadl_train")
+    if not isinstance(description, dict) or not set(OF_A_RUN) <= set(description.get("options") or ()):
+        raise CommandError(f"{path}: holds a training, but none that numbadl train --checkpoint saved")
+    if saved.description["stopped"]:
+        raise CommandError(f"{path}: the run stopped early, after epoch {len(saved.history.epochs)}: it is at its end")
+    take_over(arguments, description["options"], len(saved.history.epochs))
+    return description
 
 
-def _batch_size(text):
-    return None if text == "full" else whole_number(1)(text)
-
-
-def _output_paths(arguments):
-    """Where the model and the picture go; raises now what would otherwise be raised after training."""
+def _files(arguments):
+    """Where everything goes; raises now what would otherwise be raised after training."""
     from ._arguments import check_can_write
 
     if arguments.model:
         if arguments.compare:
             raise CommandError(f"--model {arguments.model}: --compare writes no model; --out names its folder")
-        model = Path(arguments.model)
-        curves = model.with_suffix(".png")
-        if curves == model:
-            raise CommandError(f"--model {model}: the learning curves would have the same name; .safetensors is usual")
+        files = _Files.beside(Path(arguments.model))
+        if files.model in files[1:]:
+            raise CommandError(f"--model {files.model}: another file would have this name; .safetensors is usual")
+    elif arguments.out:
+        files = _Files.within(Path(arguments.out))
+    elif arguments.resume:
+        files = _Files.of_checkpoint(Path(arguments.resume))
     else:
-        folder = Path(arguments.out) if arguments.out else _own_folder(arguments.data)
-        model, curves = folder / _MODEL, folder / "learning_curves.png"
-    check_can_write(model)
-    check_can_write(curves)
-    return model, curves
+        files = _Files.within(_own_folder(arguments.data))
+    for path in files:
+        check_can_write(path)
+        if arguments.data and os.path.realpath(path) == os.path.realpath(arguments.data):
+            raise CommandError(f"{path}: is the data, and would be written; --out names another folder")
+    return files
 
 
 def _own_folder(data):
     """runs/NAME-OF-THE-DATA; with a number if the model there was trained on another file of that name."""
     folder = chosen = Path("runs", Path(data or _DIGITS).stem)
     number = 1
-    while (chosen / _MODEL).exists() and not _trained_on(data, chosen / _MODEL):
+    while any(path.exists() and not _trained_on(data, path) for path in _Files.within(chosen)[::3]):
         number += 1
         chosen = folder.with_name(f"{folder.name}-{number}")
     if chosen != folder:
@@ -198,13 +241,10 @@ def _read(arguments):
     """The table, split, and preprocessed by what the training rows say."""
     import numpy as np
 
-    from .data import Preprocessor, read_table, split
+    from .data import Preprocessor, read_table
     from .data.digits import digits_table
 
     if arguments.data is None:
-        for option in ("target", "ignore", "task", "test_fraction"):
-            if getattr(arguments, option) is not None:
-                raise CommandError(f"--{option.replace('_', '-')} needs --data: the built-in digits are what they are")
         table = digits_table()
     else:
         # Double precision until the columns are standardised: float32 does not tell 1700000000 from 1700000001.
@@ -212,17 +252,29 @@ def _read(arguments):
             arguments.data, arguments.target, arguments.task or "auto", np.float64, ignore=arguments.ignore or ()
         )
     if table.test_rows is None:
-        by = np.arange(len(table.x)) if table.labels is None else table.labels
         fraction = arguments.test_fraction or _TEST_FRACTION
-        train_rows, test_rows = split(by, fraction, arguments.seed, stratify=table.labels is not None)
+        train_rows, test_rows = _apart(table, np.arange(len(table.x)), fraction, arguments.seed)
     elif arguments.test_fraction is not None:
         raise CommandError(f"--test-fraction: {table.source} says itself which rows are for testing")
     else:
         test_rows = table.test_rows
         train_rows = np.delete(np.arange(len(table.x)), test_rows)
-    preprocessor = Preprocessor.fit(table, train_rows)
-    train, test = (_part(table, preprocessor, rows) for rows in (train_rows, test_rows))
-    return _Data(table, preprocessor, train, test)
+    parts = {"train": train_rows, "validation": None, "test": test_rows}
+    if arguments.validation_fraction is not None:
+        kept, validation = _apart(table, train_rows, arguments.validation_fraction, arguments.seed)
+        parts |= {"train": train_rows[kept], "validation": train_rows[validation]}
+    image = image_shape(arguments, table)
+    preprocessor = Preprocessor.fit(table, parts["train"], image)
+    parts = {name: None if rows is None else _part(table, preprocessor, rows) for name, rows in parts.items()}
+    return _Data(table, preprocessor, image, **parts)
+
+
+def _apart(table, rows, fraction, seed):
+    """Two parts of some rows, the second with that fraction; classes in proportion."""
+    from .data import split
+
+    stratify = table.labels is not None
+    return split(table.labels[rows] if stratify else rows, fraction, seed, stratify=stratify)
 
 
 def _part(table, preprocessor, rows):
@@ -232,48 +284,10 @@ def _part(table, preprocessor, rows):
     return preprocessor.transform(table.x[rows]), y if table.task == "multiclass" else y.astype(np.float32)
 
 
-def _network(arguments, table, n_features):
-    """Linear, batch norm, activation, dropout for each hidden layer, and a linear layer for the outputs."""
-    from . import nn
-    from ._tasks import n_outputs
-
-    layers, width = [], n_features
-    for next_width in arguments.layers:
-        layers.append(nn.Linear(width, next_width))
-        if arguments.batch_norm:
-            layers.append(nn.BatchNorm(next_width))
-        layers.append(nn.activation_layer(arguments.activation))
-        if arguments.dropout:
-            layers.append(nn.Dropout(arguments.dropout))
-        width = next_width
-    layers.append(nn.Linear(width, n_outputs(table)))
-    return nn.Sequential(*layers, seed=arguments.seed)
-
-
-def _known_optimizers():
-    """Names as the command line has them -> classes."""
-    from . import optim
-
-    known = {name.lower(): kind for name, kind in vars(optim).items() if isinstance(kind, type)}
-    return {
-        name: kind for name, kind in known.items() if issubclass(kind, optim.Optimizer) and kind is not optim.Optimizer
-    }
-
-
-def _optimizer(arguments, name):
-    known, given, name = _known_optimizers(), name, name.lower()
-    if name not in known:
-        raise CommandError(f"--optimizer: got {given!r}, accepted are {', '.join(known)}")
-    options = {"lr": arguments.lr, "weight_decay": arguments.weight_decay}
-    if arguments.weight_decay is not None and "weight_decay" not in inspect.signature(known[name]).parameters:
-        raise CommandError(f"--weight-decay: {known[name].__name__} has none")
-    given = {option: value for option, value in options.items() if value is not None}
-    return known[name](**{**_DEFAULTS.get(name, {}), **given})
-
-
 def _settle(arguments, n_rows):
     """Fill in what the data decides: rows per update, number of epochs, whether batch norm is possible."""
-    arguments.batch_size = size = min(arguments.batch_size or n_rows, n_rows)
+    size = n_rows if arguments.batch_size == "full" else arguments.batch_size
+    arguments.batch_size = size = min(size, n_rows)
     if size == 1 and arguments.batch_norm and arguments.layers:
         arguments.batch_norm = False
         warn("no batch normalisation: updates of one row have no batch statistics")
@@ -294,41 +308,51 @@ def _setup(arguments, data, device):
     names = ", ".join(table.classes or ())
     task = kinds.get(table.task, f"{table.task}, {len(table.classes or ())} classes: {names}")
     where = _machine.cuda()[1] if device == "cuda" else f"{_machine.threads()} threads, {_machine.cpu()['model']}"
+    apart = "" if data.validation is None else f"{len(data.validation[0]):,} for validation, "
     return [
         ("device", f"{device} ({where})"),
         ("data", f"{table.source}: {len(table.x):,} rows, {table.x.shape[1]} features"),
         ("task", task if len(task) < 100 else task[:96] + " ..."),
-        ("rows", f"{len(data.train[0]):,} for training, {len(data.test[0]):,} for testing"),
+        ("rows", f"{len(data.train[0]):,} for training, {apart}{len(data.test[0]):,} for testing"),
         (
             "training",
             f"{arguments.epochs} epochs, {arguments.batch_size} rows per update, "
             f"{' and '.join(arguments.compare or [arguments.optimizer])}, seed {arguments.seed}",
         ),
+        *([("resumed", arguments.resume)] if arguments.resume else []),
     ]
 
 
 def _metrics(model, data):
-    """Metrics on training and test rows."""
+    """Metrics of each part of the rows."""
     from ._tasks import evaluate
 
-    return {name: evaluate(model, data.preprocessor, *getattr(data, name)) for name in ("train", "test")}
+    return {name: evaluate(model, data.preprocessor, *part) for name, part in data.parts().items()}
 
 
-def _description(arguments, data, history):
-    """What `numbadl predict` needs beside the network, and how the model came about."""
-    table = data.table
-    options = ("layers", "activation", "dropout", "batch_norm", "optimizer", "lr", "weight_decay", "batch_size")
-    options = (*options, "epochs", "seed")
+def _description(plan):
+    """What `numbadl predict` needs beside the network, and what --resume does."""
+    table = plan.data.table
     return {
         "task": table.task,
         "classes": table.classes and list(table.classes),
-        "target": arguments.target,
+        "target": plan.options["target"],
         "target_names": list(table.target_names),
-        "preprocessor": data.preprocessor.to_dict(),
+        "preprocessor": plan.data.preprocessor.to_dict(),
         "source": str(table.source),
-        "epochs": len(history.epochs),  # completed, of those in the options
-        "options": {option: getattr(arguments, option) for option in options},
+        "digest": _digest(table),
+        "epochs": 0,  # completed, of those in the options
+        "options": plan.options,
     }
+
+
+def _digest(table):
+    """The same for the same data."""
+    found = hashlib.sha256()
+    for array in (table.x, table.y):
+        found.update(repr((array.shape, array.dtype.str)).encode())
+        found.update(array.tobytes())
+    return found.hexdigest()
 
 
 def _save_curves(history, path):

@@ -20,14 +20,15 @@ def chosen(names, known):
     return [name.lower() for name in names]
 
 
-def compare(optimizers, train, folder, progress=True):
-    """Train once with each, print and write the table, the best test loss first, and draw the curves.
+def compare(optimizers, train, folder, held_out="test", progress=True):
+    """Train once with each, print and write the table, the best loss of the held-out rows first, and draw the curves.
 
     Parameters
     ----------
     optimizers : name -> optimiser, not bound yet
     train : function of an optimiser that gives the history, or raises FloatingPointError where the training diverges
     folder : where the files go
+    held_out : what the rows are called that are not trained on
     """
     from .kernels.atomic import atomic_path
 
@@ -35,7 +36,11 @@ def compare(optimizers, train, folder, progress=True):
     for name, optimizer in optimizers.items():
         if progress:
             print(f"{name} ...", flush=True)
-        row = {"optimizer": name, "lr": optimizer.hyperparameters["lr"]}
+        lr = optimizer.hyperparameters["lr"]
+        row = {
+            "optimizer": name,
+            "lr": getattr(lr, "lr", lr),
+        }  # of a schedule, the rate that it starts from or goes up to
         try:
             histories[name] = train(optimizer)
             rows.append({**row, **histories[name].last()})
@@ -48,13 +53,13 @@ def compare(optimizers, train, folder, progress=True):
         writer = csv.DictWriter(file, columns)
         writer.writeheader()
         writer.writerows(rows)
-    print(_text(rows, columns))
-    print_pairs([("\ntable", folder / TABLE), ("curves", _draw(histories, folder / PICTURE))])
+    print(_text(rows, columns, held_out))
+    print_pairs([("\ntable", folder / TABLE), ("curves", _draw(histories, folder / PICTURE, held_out))])
 
 
-def _text(rows, columns):
+def _text(rows, columns, held_out):
     """The table in columns; what did not train to the end has no numbers."""
-    titles = [name.replace("val_", "test ").replace("_", " ") for name in columns]
+    titles = [name.replace("val_", f"{held_out} ").replace("_", " ") for name in columns]
     cells = [[_cell(row.get(name, math.nan)) for name in columns] for row in rows]
     widths = [max(map(len, column)) for column in zip(titles, *cells, strict=True)]
     lines = [[cell.rjust(w) if k else cell.ljust(w) for k, (cell, w) in enumerate(zip(row, widths, strict=True))]
@@ -68,13 +73,13 @@ def _cell(value):
     return str(value)
 
 
-def _draw(histories, path):
+def _draw(histories, path, held_out):
     if not histories:
         return "not drawn: no training came to its end"
     try:
         from .plot import COLOURS, panels, save
 
-        training, test = found = panels("training loss", "test loss")
+        training, test = found = panels("training loss", f"{held_out} loss")
     except ImportError as error:
         warn(f"no curves: {error}")
         return "not drawn"

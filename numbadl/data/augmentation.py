@@ -15,6 +15,7 @@ Examples
 [[1.0, 0.0], [3.0, 2.0]]
 """
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -191,6 +192,31 @@ class Compose(Augmentation):
 
     def __repr__(self):
         return f"Compose({', '.join(map(repr, self.augmentations))})"
+
+
+class Reshaped(Augmentation):
+    """Another augmentation, of rows that are images (or anything of that *shape*) laid flat, which they are again after it.
+
+    >>> Reshaped(Flip(p=1.0), (1, 2, 2))(np.array([[1, 2, 3, 4]]))[0].tolist()
+    [[2, 1, 4, 3]]
+    """
+
+    def __init__(self, augmentation, shape):
+        if not isinstance(augmentation, Augmentation):
+            raise TypeError(f"augmentation: got {arguments.shown(augmentation)}, accepted are those of this module")
+        if not isinstance(shape, (tuple, list)):
+            raise TypeError(f"shape: got {arguments.shown(shape)}, accepted are tuples, such as (1, 28, 28)")
+        self.augmentation, self.shape = augmentation, arguments.integers("shape", shape, len(shape))
+
+    def change(self, x, y, rng):
+        size = math.prod(self.shape)
+        if x.ndim != 2 or x.shape[1] != size:
+            raise ValueError(f"x: got shape {x.shape}, accepted by {self!r} are (N, {size})")
+        x, y = self.augmentation.change(x.reshape(len(x), *self.shape), y, rng)
+        return x.reshape(len(x), -1), y
+
+    def __repr__(self):
+        return f"Reshaped({self.augmentation!r}, {self.shape})"
 
 
 def _mixed(a, share, other):

@@ -86,4 +86,5 @@ def digits_table(dtype=np.float64):
         source="digits",
         test_rows=test_rows,
         feature_range=(0, _LARGEST_PIXEL),
+        image_shape=(1, 8, 8),
     )

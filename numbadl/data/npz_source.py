@@ -33,6 +33,7 @@ class NpzSource(Source):
         self.n_rows, width = self._x.shape
         self.named = "feature_names" in self._arrays
         self.names = self._feature_names(width)
+        self.image_shape = _image_shape(x.shape[1:])
         self.feature_range = (0, 255) if x.dtype == np.uint8 else None
         self._targets = {}
 
@@ -151,6 +152,13 @@ class NpzSource(Source):
                 raise DataError(f"{self.path}: array {name!r} has {len(array)} rows, array {part!r} has {rows}")
         values = np.concatenate(arrays)
         return names, values[:, 0] if values.ndim == 2 and values.shape[1] == 1 else values
+
+
+def _image_shape(shape):
+    """(channels, height, width) of arrays with two or three axes behind the first; more channels than 4 may be anything."""
+    if len(shape) == 2:
+        return (1, *shape)
+    return tuple(shape) if len(shape) == 3 and shape[0] <= 4 else None
 
 
 def _load(path):

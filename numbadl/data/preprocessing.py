@@ -47,8 +47,11 @@ class Preprocessor:
             raise ValueError("scale: values above 0 are accepted")
 
     @classmethod
-    def fit(cls, table, rows=None):
+    def fit(cls, table, rows=None, image_shape=None):
         """Learn mean and scale from the training rows of a `Table`.
+
+        With *image_shape*, (channels, height, width), they are those of each channel: all of its pixels are standardised
+        alike, because a pixel that is almost always blank would be blown up.
 
         Raises `DataError` if a column's values are so large that their spread is no finite number.
         """
@@ -57,6 +60,8 @@ class Preprocessor:
         if table.feature_range is not None:
             low, high = table.feature_range
             mean, scale = np.full(len(numeric), float(low)), np.full(len(numeric), float(high - low))
+        elif image_shape is not None:
+            mean, scale = _of_channels(table.x[rows], image_shape, table.source)
         else:
             mean, scale = _mean_and_scale(table.x[rows], table.feature_names, table.source)
             mean, scale = np.where(numeric, mean, 0.0), np.where(numeric, scale, 1.0)
@@ -156,6 +161,14 @@ def _finite(values, names, dtype, where):
             f"{where(row, names[column])}: {values[row, column]:g} once standardised, beyond the range of {cast.dtype}"
         )
     return cast
+
+
+def _of_channels(x, image_shape, source):
+    """Mean and scale of each pixel: those of all pixels of its channel."""
+    channels, pixels = image_shape[0], image_shape[1] * image_shape[2]
+    x = x.reshape(-1, channels, pixels).transpose(0, 2, 1).reshape(-1, channels)
+    found = _mean_and_scale(x, [f"channel {channel}" for channel in range(channels)], source)
+    return [np.repeat(values, pixels) for values in found]
 
 
 def _mean_and_scale(values, names, source):

@@ -36,7 +36,11 @@ class Source:
         Rows that the file itself sets apart for testing.
     feature_range : pair of float or None
         Smallest and largest value that the file's format allows, where it says so (8-bit images).
+    image_shape : tuple of int or None
+        (channels, height, width) of the image that all columns are together, where the file's arrays have these axes.
     """
+
+    image_shape = None
 
     def where(self, row, name):
         """Address of one value, for messages."""

@@ -39,6 +39,8 @@ class Table:
         Rows that the file itself sets apart for testing.
     feature_range : pair of float or None
         Range that the file's format gives every feature, if it does (0 to 255 for 8-bit images).
+    image_shape : tuple of int or None
+        (channels, height, width) of the image that each row of `x` is, where the file says so.
 
     Examples
     --------
@@ -59,6 +61,7 @@ class Table:
     source: str = ""
     test_rows: np.ndarray | None = None
     feature_range: tuple[float, float] | None = None
+    image_shape: tuple[int, int, int] | None = None
 
     @property
     def feature_names(self):
@@ -160,6 +163,7 @@ def read_table(path, target=None, task="auto", dtype=np.float32, ignore=()):
         source=source.path,
         test_rows=source.test_rows,
         feature_range=source.feature_range,
+        image_shape=source.image_shape if len(features) == len(source.names) else None,
     )
 
 

@@ -56,6 +56,15 @@ def read(path):
         raise files.ModelFileError(f"{path}: the description of the training is damaged: {error}") from None
 
 
+def check(path, model, optimizer, callbacks, seed):
+    """Raise what ``fit(resume=path)`` with the same arguments would; the optimiser is bound to the model."""
+    from .callbacks import Training  # which imports this module
+
+    optimizer.bind(model)
+    saved = read(path)
+    saved.check(Training(model, optimizer, None, callbacks, saved.history, seed, None))
+
+
 class Saved:
     """A training as a file has it: `check`, which changes nothing, then `restore`."""
 

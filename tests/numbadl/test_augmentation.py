@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import numbadl as nd
-from numbadl.data.augmentation import Augmentation, Compose, Crop, Flip, Mixup, Noise, Shift
+from numbadl.data.augmentation import Augmentation, Compose, Crop, Flip, Mixup, Noise, Reshaped, Shift
 
 IMAGES = {3: (40, 5, 6), 4: (40, 2, 5, 6)}
 EVERY = [
@@ -146,7 +146,20 @@ ERRORS = [
     ),
     (lambda: Noise(1.0)(np.zeros((2, 2), int)), TypeError, "x: got dtype int64, accepted by Noise are float32"),
     (lambda: Compose(Flip), TypeError, r"augmentations\[0\]: got the class Flip"),
+    (lambda: Reshaped(Flip, (2, 2)), TypeError, "augmentation: got the class Flip"),
+    (lambda: Reshaped(Flip(), 4), TypeError, "shape: got 4, accepted are tuples"),
+    (lambda: Reshaped(Flip(), (2, 0)), ValueError, "shape: got 0, accepted are positive integers"),
+    (lambda: Reshaped(Flip(), (2, 2))(np.zeros((3, 5))), ValueError, r"x: got shape \(3, 5\), accepted by .* \(N, 4\)"),
 ]
+
+
+def test_reshaped_is_the_same_of_images(rng):
+    """Rows of images laid flat change as the images do, by the same seed."""
+    images, y = rng.normal(size=IMAGES[4]).astype(np.float32), np.arange(40)
+    both = Compose(Flip(), Shift(1))
+    expected, _ = both(images, seed=7)
+    found, targets = Reshaped(both, (2, 5, 6))(images.reshape(40, -1), y, seed=7)
+    assert np.array_equal(found, expected.reshape(40, -1)) and targets is y
 
 
 @pytest.mark.parametrize(("call", "error", "message"), ERRORS, ids=[e[2] for e in ERRORS])

@@ -117,8 +117,15 @@ def test_every_task_from_training_to_prediction(capsys, task, metric, bound):
     columns, targets = problem(task)
     data = write_csv("data.csv", columns)
     assert run("train", "--data", data, "--target", ",".join(targets), "--out", "here", "--quiet") == 0
-    assert table_row(capsys.readouterr().out, metric)[1] > bound
-    assert files() == ["data.csv", "here/learning_curves.png", "here/model.safetensors"]
+    out = capsys.readouterr().out
+    assert table_row(out, metric)[1] > bound
+    printed_loss = table_row(out, "loss")[1]
+    assert files() == ["data.csv", "here/history.csv", "here/learning_curves.png", "here/model.safetensors"]
+    with open("here/history.csv", encoding="utf-8") as file:
+        lines = list(csv.DictReader(file))
+    assert [int(line["epoch"]) for line in lines] == list(range(1, len(lines) + 1))
+    # The last epoch's validation is of the weights that were saved, as the printed table is.
+    assert float(lines[-1]["val_loss"]) == pytest.approx(printed_loss, rel=1e-4)
 
     assert run("predict", "here/model.safetensors", data, "--evaluate") == 0
     printed = capsys.readouterr()
@@ -233,7 +240,7 @@ def test_training_without_matplotlib(capsys, monkeypatch):
     data = write_csv("data.csv", problem("binary")[0])
     assert run("train", "--data", data, "--target", "sold", "--epochs", 2, "--quiet") == 0
     assert "warning: no learning curves" in (error := capsys.readouterr().err) and "numbadl[plot]" in error
-    assert files() == ["data.csv", "runs/data/model.safetensors"]
+    assert files() == ["data.csv", "runs/data/history.csv", "runs/data/model.safetensors"]
 
 
 def test_interruption_is_quiet_and_leaves_nothing(capsys, monkeypatch):
@@ -269,7 +276,7 @@ def test_interruption_saves_what_was_learnt(capsys, monkeypatch, epochs):
     steps = 2 * epochs + 1
     assert f"numbadl: training was interrupted after {steps} steps ({epochs} whole epochs)" in printed.err
     assert "and is saved" in printed.err and "Traceback" not in printed.err
-    curves = ["runs/data/learning_curves.png"] if epochs else []
+    curves = ["runs/data/history.csv", "runs/data/learning_curves.png"] if epochs else []
     assert files() == ["data.csv", *curves, "runs/data/model.safetensors"]
     assert ("not drawn: no epoch was completed" in printed.out) == (not epochs)
     assert nd.nn.load("runs/data/model.safetensors").metadata["numbadl_train"]["epochs"] == epochs
@@ -304,6 +311,206 @@ def test_a_file_named_digits_is_not_the_digits(capsys):
     assert "runs/digits-2" in capsys.readouterr().err
     assert run("train", "--epochs", 1, "--quiet") == 0
     assert capsys.readouterr().err == "", "the digits again take the place of the digits"
+
+
+# -- convolutions, checkpoints -----------------------------------------------------------------
+
+
+def kinds(model):
+    return [type(layer).__name__ for layer in model.layers]
+
+
+@pytest.fixture
+def given_to_fit(monkeypatch):
+    """What `fit` is called with, one dict for each call; nothing is trained."""
+    calls = []
+
+    def fit(model, *_, **options):
+        calls.append({"model": model, **options})
+        return nd.train.History()
+
+    monkeypatch.setattr(nd.nn.Sequential, "fit", fit)
+    monkeypatch.setattr("numbadl._command_train._metrics", lambda *_: {"train": {"loss": 0.0}})
+    return calls
+
+
+def digits_images(x):
+    return x.reshape(-1, 8, 8)
+
+
+def test_convolutional_net_from_training_to_prediction(capsys):
+    """The net is the one that was asked for, knows the images' shape from the file, and predicts from rows of numbers."""
+    x_train, y_train, x_test, y_test = load_digits()
+    images = {"x_train": digits_images(x_train), "x_test": digits_images(x_test), "y_train": y_train, "y_test": y_test}
+    np.savez("images.npz", **images)
+    command = [
+        "train",
+        "--data",
+        "images.npz",
+        "--conv",
+        "8x2,16",
+        "--epochs",
+        12,
+        "--lr",
+        0.02,
+        "--augment",
+        "shift=1",
+    ]
+    assert run(*command, "--schedule", "one-cycle", "--quiet") == 0
+    accuracy = table_row(capsys.readouterr().out, "accuracy")[1]
+    assert accuracy > 0.9
+    model = nd.nn.load("runs/images/model.safetensors")
+    block = ["Conv2d", "BatchNorm", "ReLU"]
+    assert kinds(model) == [
+        "Reshape",
+        *block,
+        *block,
+        "MaxPool2d",
+        "Dropout",
+        *block,
+        "MaxPool2d",
+        "Dropout",
+        "Flatten",
+        "Linear",
+    ]
+    assert model.layers[0].shape == (1, 8, 8) and model.layers[-1].in_features == 16 * 2 * 2
+
+    write_csv("new.csv", {**{f"x{k}": x_test[:, k] for k in range(64)}, "y": y_test})
+    assert run("predict", "runs/images/model.safetensors", "new.csv", "--evaluate") == 0
+    printed = capsys.readouterr()
+    assert table_row(printed.err, "accuracy")[0] == pytest.approx(accuracy, abs=1e-5)
+    labels = np.array([row.split(",")[0] for row in printed.out.splitlines()[1:]], int)
+    standardised = (x_test - x_train.mean()) / x_train.std()  # one mean and one scale for all pixels
+    assert np.array_equal(labels, model.predict(standardised).argmax(axis=1))
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        (
+            ["--conv", "4,4", "--layers", "6"],
+            ["Conv2d", "MaxPool2d", "Conv2d", "MaxPool2d", "Flatten", "Linear", "Linear"],
+        ),
+        (["--conv", "2", "--image", "2x4x8"], ["Conv2d", "MaxPool2d", "Flatten", "Linear"]),
+    ],
+    ids=" ".join,
+)
+def test_convolutional_nets_as_they_are_asked_for(given_to_fit, options, expected):
+    assert run("train", *options, "--activation", "tanh", "--no-batch-norm", "--dropout", "0", "--quiet") == 0
+    net = given_to_fit[0]["model"]
+    assert [kind for kind in kinds(net) if kind != "Tanh"] == ["Reshape", *expected]
+    assert all(layer.bias for layer in net.layers if isinstance(layer, nd.nn.Conv2d))
+    assert net.layers[0].shape == ((2, 4, 8) if "--image" in options else (1, 8, 8))
+
+
+def bits(model):
+    return {key: array.tobytes() for key, array in nd.nn.load(model).state().items()}
+
+
+def small_run(*options):
+    columns, targets = problem("multiclass")
+    data = write_csv("data.csv", columns)
+    return ["train", "--data", data, "--target", *targets, "--layers", "8", "--batch-size", 16, "--quiet", *options]
+
+
+def test_resumed_run_has_the_bits_of_one_without_a_break(capsys):
+    """Dropout, noise, order and the optimiser's state go on where they were, and all options come from the checkpoint."""
+    command = small_run("--augment", "noise=0.1", "--clip-norm", 0.5, "--early-stopping", 30, "--seed", 3)
+    assert run(*command, "--epochs", 5, "--out", "whole") == 0
+    assert run(*command, "--epochs", 2, "--checkpoint", "--out", "parts") == 0
+    first = bits("parts/model.safetensors")
+    checkpoint = Path("parts/checkpoint.safetensors")
+    assert run("predict", checkpoint, "data.csv") == 0, "a checkpoint is a model, too"
+    assert run("train", "--resume", checkpoint, "--epochs", 5, "--quiet") == 0
+    for name in ("history.csv", "learning_curves.png"):
+        assert Path("parts", name).read_bytes() == Path("whole", name).read_bytes()
+    whole, parts = Path("whole/model.safetensors"), Path("parts/model.safetensors")
+    assert bits(whole) == bits(parts) != first
+    assert nd.nn.load(whole).metadata == nd.nn.load(parts).metadata
+    assert nd.nn.load(parts).metadata["numbadl_train"]["epochs"] == 5
+    error = fails(capsys, "train", "--resume", checkpoint)
+    assert "--epochs: got 5, but the run in parts/checkpoint.safetensors has 5 already; accepted are more" in error
+
+
+def test_interrupted_run_goes_on_with_its_schedule(capsys, monkeypatch):
+    command = small_run("--schedule", "cosine", "--warmup", 0.2, "--epochs", 4)
+    assert run(*command, "--model", "whole.safetensors") == 0
+    one_epoch = nd.train.fit._epoch
+
+    def pressed(training, *rest):
+        if training.epoch == 3 and training.optimizer.steps:
+            signal.raise_signal(signal.SIGINT)
+        return one_epoch(training, *rest)
+
+    monkeypatch.setattr(nd.train.fit, "_epoch", pressed)
+    assert run(*command, "--model", "parts.safetensors", "--checkpoint") == 130
+    assert "; --resume parts.checkpoint.safetensors goes on after epoch 2" in capsys.readouterr().err
+    monkeypatch.setattr(nd.train.fit, "_epoch", one_epoch)
+    resume = ["train", "--resume", "parts.checkpoint.safetensors"]
+    assert "--schedule cosine of the run in" in fails(capsys, *resume, "--epochs", 5)
+    assert run(*resume, "--quiet") == 0
+    assert Path("parts.history.csv").read_text() == Path("whole.history.csv").read_text()
+    assert bits("parts.safetensors") == bits("whole.safetensors")
+
+
+def test_early_stopping_keeps_the_best_epoch_and_rows_of_its_own(capsys):
+    command = [argument for argument in small_run() if argument != "--quiet"]
+    assert run(*command, "--early-stopping", 2, "--epochs", 150, "--lr", 0.3, "--checkpoint") == 0
+    out = capsys.readouterr().out
+    assert "72 for training, 18 for validation, 30 for testing" in out
+    with open("runs/data/history.csv", encoding="utf-8") as file:
+        losses = [float(line["val_loss"]) for line in csv.DictReader(file)]
+    best = int(np.argmin(losses))
+    assert len(losses) == best + 3 < 150 and f"{len(losses)}; the weights are those of epoch {best + 1}" in out
+    assert table_row(out, "loss")[1] == pytest.approx(losses[best], rel=1e-4)
+    assert "the run stopped early" in fails(capsys, "train", "--resume", "runs/data/checkpoint.safetensors")
+
+
+def test_what_cannot_be_resumed(capsys, monkeypatch):
+    assert run(*small_run("--epochs", 1, "--checkpoint")) == 0
+    monkeypatch.setattr(nd.nn.Sequential, "fit", lambda *_, **__: pytest.fail("training began"))
+    checkpoint, model = Path("runs/data/checkpoint.safetensors"), Path("runs/data/model.safetensors")
+    before = {path: Path(path).read_bytes() for path in files()}
+
+    def refused(*options, resume=checkpoint):
+        return fails(capsys, "train", "--resume", resume, "--epochs", 3, *options)
+
+    assert f"--layers: got 9, the run in {checkpoint} has 8" in refused("--layers", "9")
+    assert f"--conv: got 4x2,8, the run in {checkpoint} was begun without it" in refused("--conv", "4x2,8")
+    assert "--no-batch-norm: got False" in refused("--no-batch-norm")
+    assert "--resume: --compare trains" in refused("--compare", "sgd")
+    assert "no training to resume" in refused(resume=model)
+    assert "No such file" in refused(resume="absent.safetensors")
+    assert "data.csv: not a readable safetensors file" in refused(resume="data.csv")
+    write_csv("other.csv", problem("multiclass", seed=1)[0])
+    assert "other.csv: holds other data than the run in" in refused("--data", "other.csv")
+    assert {path: Path(path).read_bytes() for path in files() if path != "other.csv"} == before
+
+    net = nd.nn.Sequential(nd.nn.Linear(4, 3))
+    optimizer = nd.optim.AdamW(net)
+    net.save("python.safetensors", optimizer=optimizer)
+    assert "none that numbadl train --checkpoint saved" in refused(resume="python.safetensors")
+    net.save("net.safetensors", nd.nn.load(checkpoint).metadata, optimizer=optimizer)
+    assert "net.safetensors: tensors do not fit the layers" in refused(resume="net.safetensors")
+
+
+def test_schedules_and_clipping_reach_the_optimiser(given_to_fit):
+    schedules = nd.optim.schedules
+    steps = 10 * 6  # 90 rows, 16 for each update
+    for options, expected in [
+        (["--schedule", "cosine", "--warmup", 0.1], schedules.Cosine(0.001, total=steps - 6, warmup=6)),
+        (["--schedule", "linear", "--lr", 0.1], schedules.Polynomial(0.1, total=steps)),
+        (["--schedule", "one-cycle", "--optimizer", "sgd"], schedules.OneCycle(0.05, total=steps)),
+        (["--warmup", 0.5], schedules.Constant(0.001, warmup=30)),
+        (["--schedule", "constant", "--clip-norm", 2], 0.001),
+    ]:
+        assert run(*small_run("--epochs", 10, *options)) == 0
+        optimizer = given_to_fit[-1]["optimizer"]
+        assert optimizer.hyperparameters["lr"] == expected
+        assert optimizer.whole["clip_norm"] == (2 if "--clip-norm" in options else None)
+    assert run(*small_run("--schedule", "plateau")) == 0
+    names = [type(callback).__name__ for callback in given_to_fit[-1]["callbacks"]]
+    assert names == ["ReduceOnPlateau", "Counted", "CSVLogger"]
 
 
 @pytest.mark.parametrize("error", [RuntimeError, TypeError, ValueError])
@@ -430,6 +637,32 @@ BAD_TRAINING = {
     "epochs": (["--epochs", "many"], "got 'many'"),
     "seed": (["--seed", "-1"], "got '-1'"),
     "fraction": (["--data", "data.csv", "--target", "sold", "--test-fraction", "1"], "got '1'"),
+    "conv": (["--conv", "32x"], "--conv: got '32x', accepted are numbers of channels parted by commas"),
+    "too many stages": (["--conv", "4,4,4,4"], "each of which halves the image; accepted for 8x8 are up to 3"),
+    "conv on columns": (
+        ["--data", "data.csv", "--target", "sold", "--conv", "4"],
+        "--conv: data.csv does not say what images its rows are; --image HxW or CxHxW does",
+    ),
+    "image": (["--conv", "4", "--image", "64"], "--image: got '64', accepted are HEIGHTxWIDTH"),
+    "image of another size": (["--conv", "4", "--image", "3x8x8"], "got 3x8x8, 192 numbers; digits has 64 features"),
+    "image for nothing": (["--image", "8x8"], "--image: accepted with --conv and with --augment shift or flip"),
+    "augmentation": (["--augment", "noise=0.1,turn=3"], "--augment: got 'noise=0.1,turn=3', accepted are noise="),
+    "augmentation without its number": (["--augment", "shift"], "--augment: got 'shift', accepted are"),
+    "shift of columns": (
+        ["--data", "data.csv", "--target", "sold", "--augment", "shift=1"],
+        "--augment shift=1: data.csv does not say what images its rows are",
+    ),
+    "schedule": (["--schedule", "square"], "--schedule: invalid choice: 'square'"),
+    "warm-up": (["--warmup", "1"], "--warmup: got '1', accepted are numbers, 0 or more and below 1"),
+    "warm-up twice": (["--schedule", "one-cycle", "--warmup", "0.1"], "--warmup: --schedule one-cycle takes none"),
+    "clipping": (["--clip-norm", "0"], "--clip-norm: got '0', accepted are numbers, above 0"),
+    "patience": (["--early-stopping", "0"], "--early-stopping: got '0'"),
+    "stopping a comparison": (["--early-stopping", "3", "--compare", "sgd"], "--early-stopping: --compare trains with"),
+    "checkpoint of a comparison": (["--checkpoint", "--compare", "sgd"], "--checkpoint: --compare trains with"),
+    "model over the data": (
+        ["--data", "data.history.csv", "--target", "t", "--model", "data.safetensors"],
+        "data.history.csv: is the data, and would be written",
+    ),
     "out is a file": (["--out", "data.csv"], "data.csv: is a file"),
     "model is a folder": (["--model", "folder.csv"], "folder.csv: is a folder"),
     "out and model": (["--out", "x", "--model", "y"], "not allowed with"),

@@ -402,6 +402,26 @@ def test_split_refuses():
 # -- preprocessing -----------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize(
+    ("axes", "expected"), [((4, 6), (1, 4, 6)), ((2, 3, 4), (2, 3, 4)), ((6, 4, 1), None), ((24,), None)], ids=str
+)
+def test_images_of_npz_files(tmp_path, axes, expected):
+    """The arrays' axes say what the rows are, unless the channels might come last; channels are standardised as a whole."""
+    x = np.random.default_rng(3).normal(5, 3, (12, *axes))
+    x[:, 0] = 7.0  # constant: a scale of its own would be another than that of its neighbours
+    np.savez(tmp_path / "images.npz", x=x, y=np.arange(12) % 2)
+    table = read_table(tmp_path / "images.npz", dtype=np.float64)
+    assert table.image_shape == expected
+    assert read_table(tmp_path / "images.npz", ignore=["x1"]).image_shape is None
+    if expected is not None:
+        rows = np.arange(9)
+        images = x.reshape(12, *expected)
+        mean, scale = (f(images[rows], axis=(0, 2, 3), keepdims=True) for f in (np.mean, np.std))
+        scale = np.where(scale > 0, scale, 1.0)
+        found = Preprocessor.fit(table, rows, expected).transform(table.x, np.float64)
+        np.testing.assert_allclose(found, ((images - mean) / scale).reshape(12, -1), rtol=1e-12, atol=1e-14)
+
+
 def test_preprocessor_standardises_training_rows_only(tmp_path):
     rng = np.random.default_rng(3)
     colours = rng.choice(["red", "green"], 40)
