@@ -56,7 +56,7 @@ def matmul(a, b, out=None, *, transpose_a=False, transpose_b=False, bias=None):
 def multiply(a, b, out, *, transpose_a=False, transpose_b=False, bias=None):
     """`matmul` of arrays that were checked, and are C-contiguous."""
     device, operands = device_of(out), (a, b, out) if bias is None else (a, b, bias, out)
-    name = "matmul" + ".ta" * transpose_a + ".tb" * transpose_b + ".bias" * (bias is not None)
+    name = "matmul" + ".ta" * bool(transpose_a) + ".tb" * bool(transpose_b) + ".bias" * (bias is not None)
     device.prepare(out.size * a.shape[0 if transpose_a else 1] // 64)
     device.kernel(name)(*operands)
     return out

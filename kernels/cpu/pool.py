@@ -16,7 +16,8 @@ A call runs serially
   starting GNU OpenMP resets other libraries' thread counts),
 - while another thread is in the pool: the workqueue layer aborts on concurrent entry, and an Python lock would not
   see threads from outside Python,
-- in a forked child of a process whose pool had started: GNU OpenMP ends such a child at its first parallel region.
+- in a forked child of a process whose pool had started, or in which another library had loaded GNU OpenMP, whose threads may
+  have run: such a child ends, or waits for ever, at its first parallel region.
 """
 
 import contextlib
@@ -109,9 +110,20 @@ def started():
     return bool(_state[_LAUNCHER])
 
 
+def _openmp_is_loaded():
+    """Whether GNU OpenMP is in this process; nothing tells whether its threads have run."""
+    if not hasattr(os, "RTLD_NOLOAD"):
+        return False
+    with contextlib.suppress(OSError):
+        ctypes.CDLL("libgomp.so.1", os.RTLD_NOLOAD)
+        return True
+    return False
+
+
 def _after_fork_in_child():
     global _broken_by_fork, _starting
-    _broken_by_fork = _broken_by_fork or _started or getattr(numba_parallel, "_is_initialized", False)
+    used = _started or getattr(numba_parallel, "_is_initialized", False) or bool(_state[_FORK]) or _openmp_is_loaded()
+    _broken_by_fork = _broken_by_fork or used
     _starting = threading.Lock()
     _state[[_LAUNCHER, _LOCK]] = 0
     _state[_DECIDED] = _broken_by_fork

@@ -154,8 +154,13 @@ def _foreign(result, kind, like, views):
 def _argument(function, place):
     if isinstance(place, str):
         return place
-    names = [p.name for p in inspect.signature(function).parameters.values() if p.kind is not p.VAR_POSITIONAL]
-    return names[place] if place < len(names) else f"argument {place}"
+    names, rest = [], "arguments"
+    for parameter in inspect.signature(function).parameters.values():
+        if parameter.kind is parameter.VAR_POSITIONAL:
+            rest = parameter.name
+        elif parameter.kind is not parameter.KEYWORD_ONLY:
+            names.append(parameter.name)
+    return names[place] if place < len(names) else f"{rest}[{place - len(names)}]"
 
 
 def _cuda():

@@ -269,7 +269,7 @@ _IN_FLOAT32_ONLY = ("mish", "selu", "celu", "hardswish", "hardsigmoid", "softsig
 
 
 def _activation(graph, layer, x, shape, name, sample):
-    function, options = layer.function, layer._options()
+    function, options = layer.function, layer.options()
     if "approximate" in options:
         function = function._chosen((), options)
     record = function.record

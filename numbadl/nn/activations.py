@@ -34,7 +34,7 @@ class ActivationLayer(Layer):
         if "num_parameters" in self._config:
             self._config["num_parameters"] = checked.integer("num_parameters", self._config["num_parameters"])
         if self.arguments:
-            self.function.check(**self._options())
+            self.function.check(**self.options())
 
     def config(self):
         return dict(self._config)
@@ -50,15 +50,16 @@ class ActivationLayer(Layer):
     def is_plain(self):
         """Whether it is a function of an element and numbers alone, which `numbadl.stage.activation` takes."""
         record = self.function.record
-        special = record.random or record.alternating or record.learnable
+        special = record.random or record.alternating or record.learnable or not self.computes_as(ActivationLayer)
         return not special and set(self._config) == {p.name for p in record.parameters}
 
-    def _options(self):
+    def options(self):
+        """What the function is called with, but for learnable parameters and the random stream."""
         return {name: value for name, value in self._config.items() if name != "num_parameters"}
 
     def _call(self, training):
         """The options of this call: parameters as they are now, and the random stream in training."""
-        options = {**self._options(), **self.parameters()}
+        options = {**self.options(), **self.parameters()}
         if training and self.function.record.random:
             options |= {"training": True, **self.draw()}
         return options

@@ -85,6 +85,12 @@ class Layer:
         """Whether ``forward(x, training, following)`` computes the layer *following* it, too, and backward both."""
         return False
 
+    def computes_as(self, cls):
+        """Whether forward and backward are those of *cls*: no subclass, and nobody who watches, has put others in their place."""
+        return all(
+            getattr(getattr(self, name), "__func__", None) is getattr(cls, name) for name in ("forward", "backward")
+        )
+
     # -- parameters ----------------------------------------------------------------------------------------------
     def parameters(self):
         """Name -> array of each parameter."""

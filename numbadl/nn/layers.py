@@ -116,7 +116,7 @@ class BatchNorm(Layer):
         self._scratch = normalization.Scratch(), normalization.Scratch()
 
     def merges(self, following):
-        return isinstance(following, ActivationLayer) and following.is_plain()
+        return self.computes_as(BatchNorm) and isinstance(following, ActivationLayer) and following.is_plain()
 
     def forward(self, x, training=False, following=None):
         """Batch norm, and in the same passes over memory the activation layer *following* it, if one is given."""
@@ -153,7 +153,7 @@ class BatchNorm(Layer):
         """The kernels of forward and backward, with those of *following* in them, and what these take."""
         if following is None:
             return (normalization.KERNELS, normalization.BACKWARD_KERNELS), normalization.NOTHING
-        return _batch_norm_and(following.function, *following.config().items()).parts(x)
+        return _batch_norm_and(following.function, *following.options().items()).parts(x)
 
     def output_shape(self, shape):
         if shape[:1] != (self.num_features,):

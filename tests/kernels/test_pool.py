@@ -107,12 +107,12 @@ def _available(layer):
 LAYERS = [layer for layer in ("omp", "workqueue", "tbb") if _available(layer)]
 
 
-def run(script, layer, threads=None):
+def run(script, layer, threads=None, arguments=()):
     env = {**os.environ, "NUMBA_THREADING_LAYER": layer}
     if threads:
         env["NUMBA_NUM_THREADS"] = str(threads)
     done = subprocess.run(
-        [sys.executable, "-W", "ignore:.*fork.*:DeprecationWarning", "-c", COMMON + script],
+        [sys.executable, "-W", "ignore:.*fork.*:DeprecationWarning", "-c", COMMON + script, *arguments],
         env=env, capture_output=True, text=True, timeout=120,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
@@ -132,6 +132,32 @@ def test_threads_that_call_kernels_at_once(layer, threads):
 )
 def test_a_forked_child_calls_kernels(layer, script):
     run(script, layer)
+
+
+FORK_AFTER_ANOTHER_LIBRARY_RAN_OPENMP = """
+import ctypes, faulthandler, sys
+if "shared" in sys.argv:
+    assert pool.share_openmp("libgomp.so.1")
+region = ctypes.CFUNCTYPE(None, ctypes.c_void_p)(lambda data: None)
+ctypes.CDLL("libgomp.so.1").GOMP_parallel(region, None, 2, 0)
+assert not pool.started()
+child = os.fork()
+if child == 0:
+    faulthandler.dump_traceback_later(60, exit=True)  # what it would wait for is not there
+    work()
+    os._exit(0 if not pool.started() else 1)
+_, status = os.waitpid(child, 0)
+assert os.waitstatus_to_exitcode(status) == 0, status
+work()
+assert pool.started()
+print("ok omp")
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork") or "omp" not in LAYERS, reason="needs fork and GNU OpenMP")
+@pytest.mark.parametrize("shared", [(), ("shared",)], ids=["apart", "shared"])
+def test_a_child_that_was_forked_after_another_library_ran_openmp(shared):
+    run(FORK_AFTER_ANOTHER_LIBRARY_RAN_OPENMP, "omp", arguments=shared)
 
 
 @pytest.mark.parametrize("layer", LAYERS)

@@ -1,6 +1,8 @@
 """Matrix products: every transposition, shape and layout, with and without bias, on any number of threads."""
 
+import ctypes
 import itertools
+import mmap
 import os
 import subprocess
 import sys
@@ -96,6 +98,34 @@ def test_bits_are_the_same_for_narrower_vectors():
         found.append(done.stdout.split())
     assert [width for width, _ in found] == ["64", "32"]
     assert found[0][1] == found[1][1]
+
+
+def guarded(x):
+    """*x* as an array whose memory ends where the process may not read on."""
+    page = mmap.PAGESIZE
+    size = -(-x.nbytes // page) * page
+    memory = mmap.mmap(-1, size + page)
+    end = ctypes.addressof(ctypes.c_char.from_buffer(memory)) + size
+    assert ctypes.CDLL(None).mprotect(ctypes.c_void_p(end), ctypes.c_size_t(page), 0) == 0
+    found = np.frombuffer(memory, x.dtype, x.size, size - x.nbytes).reshape(x.shape)
+    found[...] = x
+    return found
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs mprotect")
+@pytest.mark.parametrize(("ta", "tb", "has_bias"), KINDS)
+def test_nothing_outside_the_arrays_is_read(ta, tb, has_bias, rng):
+    for m, k, n in ((1, 1, 1), (7, 3, 31), (97, 5, 129), (13, 257, 33)):
+        a, b, options = operands(m, k, n, ta, tb, has_bias, np.float32, rng)
+        expected, out = nd.matmul(a, b, **options), guarded(np.zeros((m, n), np.float32))
+        if has_bias:
+            options["bias"] = guarded(options["bias"])
+        assert np.array_equal(nd.matmul(guarded(a), guarded(b), out, **options), expected)
+
+
+def test_flags_of_numpy():
+    a = np.arange(4, dtype=np.float32).reshape(2, 2)
+    assert np.array_equal(nd.matmul(a, a, transpose_a=np.True_, transpose_b=1), a.T @ a.T)
 
 
 def test_nothing_is_added_to_what_out_held():

@@ -296,6 +296,50 @@ def test_an_activation_behind_batch_norm_is_computed_with_it(behind, options, rn
         assert np.array_equal(one, other)
 
 
+@nd.activation
+def kinked(x, slope=0.5):
+    return x if x > 0 else slope * x
+
+
+def test_a_declared_activation_behind_batch_norm_is_computed_with_it(rng):
+    x = rng.standard_normal((20, 3)).astype(np.float32)
+    model = Sequential(nn.BatchNorm(3), nn.activation_layer(kinked, slope=0.25))
+    assert model.layers[0].merges(model.layers[1])
+    normalised = nn.BatchNorm(3).forward(x, training=True)
+    assert np.array_equal(model.forward(x, training=True), np.where(normalised > 0, normalised, normalised / 4))
+
+
+def test_batch_norm_leaves_layers_with_a_forward_or_backward_of_their_own_alone(rng):
+    """Those of a subclass, and those that somebody who looks at results has put in a layer's place."""
+
+    class OwnForward(nn.ReLU):
+        def forward(self, x, training=False):
+            return super().forward(x, training) + 5
+
+    class OwnBackward(nn.ReLU):
+        def backward(self, grad, input_gradient=True):
+            return 2 * super().backward(grad, input_gradient)
+
+    class OwnNorm(nn.BatchNorm):
+        def forward(self, x, training=False):
+            return super().forward(x, training) + 7
+
+    x, seen = rng.standard_normal((20, 3)).astype(np.float32), []
+    plain, own = (Sequential(nn.BatchNorm(3), layer()) for layer in (nn.ReLU, OwnForward))
+    expected = plain.forward(x, training=True).copy()  # which lives until the next forward
+    assert np.array_equal(own.forward(x, training=True), expected + 5)
+    twice = Sequential(nn.BatchNorm(3), OwnBackward())
+    twice.forward(x, training=True)
+    gradients = [model.backward(np.cos(x), input_gradient=True).copy() for model in (plain, twice)]
+    assert np.array_equal(2 * gradients[0], gradients[1]) and np.any(gradients[0])
+    normalised = nn.BatchNorm(3).forward(x, training=True)
+    assert np.array_equal(Sequential(OwnNorm(3), nn.ReLU()).forward(x, training=True), np.maximum(normalised + 7, 0))
+    watched, forward = plain.layers[1], plain.layers[1].forward
+    watched.forward = lambda x, training=False: seen.append(x.copy()) or forward(x, training)
+    assert np.array_equal(plain.forward(x, training=True), expected)
+    assert len(seen) == 1 and np.array_equal(seen[0], normalised)
+
+
 def test_batch_norm_leaves_activations_with_parameters_or_random_slopes_alone():
     assert not any(
         nn.BatchNorm(8).merges(layer) for layer in (nn.PReLU(), nn.RReLU(), nn.BReLU(), nn.Dropout(), nn.Softmax())

@@ -198,6 +198,8 @@ def test_what_is_refused():
     ):
         with pytest.raises(TypeError, match=message):
             nd.gelu(wrong)
+    with pytest.raises(TypeError, match=r"operands\[1\]: requires grad"):
+        nd.fuse(nd.stage.bias, nd.stage.residual)(x[None], x, x[None].clone().requires_grad_())
     with pytest.raises(TypeError, match="target: requires grad"):
         ours.mse_loss(x, x.clone().requires_grad_())
 
