@@ -1,5 +1,7 @@
 """Fused chains against the same chain in float64 NumPy: values, gradients, layouts, streams, errors."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -179,3 +181,14 @@ def test_errors(rng):
         with pytest.raises(error, match=message):
             call()
     assert repr(op) == "fuse(bias, relu, residual)"
+
+
+@pytest.mark.slow
+def test_the_examples_of_the_page():
+    page = Path(__file__).parents[2] / "docs" / "fusing.md"
+    names = {}
+    for block in page.read_text(encoding="utf-8").split("```python\n")[1:]:
+        exec(block.split("```")[0], names)
+    assert names["dbias"].shape == names["dweight"].shape == (32,)
+    expected = np.maximum((names["x"] - names["x"].mean(0)) / np.sqrt(names["x"].var(0) + 1e-5) + names["residual"], 0)
+    np.testing.assert_allclose(names["y"], expected, rtol=1e-4, atol=1e-5)
