@@ -134,6 +134,8 @@ class BatchNorm(Layer):
         if training:
             elementwise("next_number", tracked, x=tracked)
             self._kept = x, saved
+            if following is not None:
+                following._kept = None  # what it may hold is of another forward
         return y
 
     def backward(self, grad, input_gradient=True, following=None):

@@ -148,16 +148,15 @@ if child == 0:
     os._exit(0 if not pool.started() else 1)
 _, status = os.waitpid(child, 0)
 assert os.waitstatus_to_exitcode(status) == 0, status
-work()
-assert pool.started()
-print("ok omp")
 """
 
 
-@pytest.mark.skipif(not hasattr(os, "fork") or "omp" not in LAYERS, reason="needs fork and GNU OpenMP")
+@pytest.mark.skipif(sys.platform != "linux" or "omp" not in LAYERS, reason="needs fork and GNU OpenMP")
 @pytest.mark.parametrize("shared", [(), ("shared",)], ids=["apart", "shared"])
 def test_a_child_that_was_forked_after_another_library_ran_openmp(shared):
-    run(FORK_AFTER_ANOTHER_LIBRARY_RAN_OPENMP, "omp", arguments=shared)
+    """It computes serially; the parent goes on in threads, also of that library."""
+    script = FORK_AFTER_ANOTHER_LIBRARY_RAN_OPENMP + TWO_THREADS
+    run("layer = lambda: 'omp'  # Numba has not started any\n" * bool(shared) + script, "omp", arguments=shared)
 
 
 @pytest.mark.parametrize("layer", LAYERS)

@@ -287,6 +287,9 @@ def test_an_activation_behind_batch_norm_is_computed_with_it(behind, options, rn
             dx = model.backward(np.cos(y), input_gradient=True)
             found += [y.copy(), dx.copy(), model.flat_gradients.copy(), *map(np.copy, model.state().values())]
         assert (activation._kept is None) is norm.merges(activation)
+        activation.forward(x, training=True)
+        model.forward(x, training=True)
+        assert (activation._kept is None) is norm.merges(activation), "what backward would take from another forward"
         return [*found, model.forward(x)]
 
     assert nn.BatchNorm(8).merges(behind)
