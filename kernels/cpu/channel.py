@@ -30,7 +30,8 @@ from .vector import (
 
 TOGETHER = 4  # rows that pass at once: what belongs to columns is loaded, and totals stored, for every fourth only
 ROWS = 256  # rows added in the arrays' type; blocks are added in float64, in order
-TASK = 1 << 14  # elements of a map task
+TASK = 1 << 14  # elements of a map task, and of a block of rows, at least
+SOME_BLOCKS = 16  # of rows, where there are as many
 MOST_BLOCKS = 256  # of images
 
 
@@ -155,7 +156,9 @@ def _build_rows(spec, inputs, targets, reduce_with, map_with, constants, finish)
 
     @function
     def rows(n, c, s):
-        return ROWS
+        """To be added to each other: at most ROWS, and fewer for few rows, so that there is work for all cores."""
+        wanted = min(ROWS, max(TASK // c, n // SOME_BLOCKS))
+        return (wanted + TOGETHER - 1) // TOGETHER * TOGETHER
 
     @parallel
     def add_block(partial, operands, n, s, group, block):

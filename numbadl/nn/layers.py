@@ -132,7 +132,10 @@ class BatchNorm(Layer):
             self._scratch[0] if training else None,
         )  # fmt: skip
         if training:
-            elementwise("next_number", tracked, x=tracked)
+            if self.device.name == "cpu":
+                tracked += 1
+            else:
+                elementwise("next_number", tracked, x=tracked)
             self._kept = x, saved
             if following is not None:
                 following._kept = None  # what it may hold is of another forward
