@@ -134,7 +134,7 @@ def flag(name):
 
 
 def _spelled(value):
-    return ",".join(map(str, value)) if isinstance(value, list) else str(value)
+    return (",".join(map(str, value)) or "none") if isinstance(value, list) else str(value)
 
 
 # -- types: what is checked stays as it was written, so that it can be shown and kept in a file --------------------------

@@ -180,9 +180,9 @@ def trust_of_lamb(sums, sizes, h, t):
     return h["lr"] * np.divide(param, step, out=np.ones_like(param), where=(param != 0) & (step != 0))[:, None]
 
 
-_ADAM = {**DEFAULTS_OF_ADAM, "amsgrad": False}
-_ADAMW = {**_ADAM, "weight_decay": 1e-2}
 _EITHER = {**DEFAULTS_OF_ADAM, "decoupled_weight_decay": False}
+_ADAMW = {**DEFAULTS_OF_ADAM, "weight_decay": 1e-2, "amsgrad": False}
+_ADAM = {**DEFAULTS_OF_ADAM, "amsgrad": False, "decoupled_weight_decay": False}
 _STEP = r"w \leftarrow w - \eta\,\hat m / (\sqrt{\hat v} + \epsilon)"
 _KINGMA, _REDDI = "Kingma, Ba 2015", "Reddi, Kale, Kumar 2018"
 MOMENTS = [

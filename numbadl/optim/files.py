@@ -66,6 +66,10 @@ def load(optimizer, path):
         saved = unpacked(optimizer, json.loads(header["description"]), tensors)
     except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
         raise ValueError(f"{path}: its state is damaged, or that of other parameters: {error}") from None
+    try:
+        optimizer.check_state(saved)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
     optimizer.load_state_dict(saved)
 
 

@@ -47,9 +47,8 @@ class Launch:
         self._accumulated.run(MOVE if zero else ADD)
 
     def forget(self):
-        """Set the accumulated gradients to 0."""
-        for state in self.states:
-            array = state["accumulated_grad"]
+        """Set the gradients that the step would see to 0: those given, or the accumulated ones."""
+        for array in self.tensors.operand(1):
             self.tensors.device.copy(array, np.zeros(array.shape, array.dtype))
 
     def gradient(self, k):

@@ -9,8 +9,8 @@ class Adam(Optimizer):
     r"""Running means of the gradient and of its square: w -= lr mhat / (sqrt(vhat) + eps).
 
     m = b1 m + (1 - b1) g, v = b2 v + (1 - b2) g**2, mhat = m / (1 - b1**t), vhat = v / (1 - b2**t); with amsgrad, the largest
-    v so far stands for v. State: 8 bytes for each float32 parameter, 12 with amsgrad. weight_decay is L2.
-    Sources: D. Kingma, J. Ba, ICLR 2015; S. Reddi, S. Kale, S. Kumar, ICLR 2018.
+    v so far stands for v. State: 8 bytes for each float32 parameter, 12 with amsgrad. weight_decay is L2,
+    and with decoupled_weight_decay as in `AdamW`. Sources: D. Kingma, J. Ba, ICLR 2015; S. Reddi, S. Kale, S. Kumar, ICLR 2018.
 
     Examples
     --------

@@ -9,7 +9,7 @@ import numpy as np
 from .. import _arguments as arguments
 from ..arrays import device_of, to_host
 from ..kernels.scalar.updates import UPDATES
-from . import files, gradients, options
+from . import files, gradients, options, state
 from .groups import filled, of_model, updatable
 from .launch import Launch
 from .tensors import address
@@ -117,12 +117,12 @@ class Optimizer:
         checked = [self._group(group) for group in chosen]
         arrays = [p for group in checked for p in group["params"]]
         bounds = gradients.Apart(arrays)
-        state = [[self._first_state(group, p) for p in group["params"]] for group in checked]
-        self.steps, self._micro_steps, self._averaged = 0, 0, False
+        buffers = [[self._first_state(group, p) for p in group["params"]] for group in checked]
+        self.steps, self._micro_steps, self._averaged, self._ema_swapped = 0, 0, False, False
         self._model, self._flat, self._own = model, None, None
         if model is not None:
             self._flat, self._own = model.flat_parameters, own
-        self.param_groups, self._state, self._memory = checked, state, [{"step": 0} for _ in checked]
+        self.param_groups, self._state, self._memory = checked, buffers, [{"step": 0} for _ in checked]
         self._names = names or [f"params[{k}]" for k in range(len(arrays))]
         self._arrays, self._bounds, self._last = arrays, bounds, None
         self._launches = list(self._make_launches())
@@ -210,7 +210,8 @@ class Optimizer:
 
         Raises
         ------
-        RuntimeError : the optimiser is unbound, or the model moved its buffers (`to`) since it was bound
+        RuntimeError : the optimiser is unbound, the model moved its buffers (`to`) since it was bound, or the parameters are
+            averages (`eval`, `swap_ema`)
         TypeError, ValueError : a gradient's number, kind, dtype or shape does not fit; nothing was changed
         FloatingPointError : a gradient is not finite, and ``nonfinite`` is "raise"; nothing was changed
         """
@@ -218,6 +219,8 @@ class Optimizer:
         self._check_in_place()
         if self._averaged:
             raise RuntimeError("the parameters are the averaged ones: call train() before the next step")
+        if self._ema_swapped:
+            raise RuntimeError("the parameters are their exponential means: call swap_ema() before the next step")
         if loss_scale != 1.0:
             arguments.number("loss_scale", loss_scale, above=True)
         self._take(self._own_gradients() if grads is None else grads)
@@ -231,8 +234,8 @@ class Optimizer:
                 return False
             self._micro_steps = 0
         updated = self._update(launches, 1 / (loss_scale * every), zero=every > 1 or self.whole["zero_grad"])
-        if every > 1 and not updated:
-            for launch in launches:
+        if not updated and (every > 1 or self.whole["zero_grad"]):
+            for launch in launches:  # skipped: what was not finite goes
                 launch.forget()
         return updated
 
@@ -363,10 +366,11 @@ class Optimizer:
         return [state["ema"] for group in self._state for state in group]
 
     def swap_ema(self):
-        """Exchange the parameters and their exponential means: before an evaluation, and again after it."""
+        """Exchange the parameters and their exponential means: before an evaluation, and again after it, before `step`."""
         self.ema  # noqa: B018 (raises where there is none)
         for launch in self._launches:
             launch.swap_average()
+        self._ema_swapped = not self._ema_swapped
 
     # -- state ------------------------------------------------------------------------------------------------
     @property
@@ -381,6 +385,7 @@ class Optimizer:
             "steps": self.steps,
             "micro_steps": self._micro_steps,
             "averaged": self._averaged,
+            "ema_swapped": self._ema_swapped,
             "groups": [{k: v for k, v in group.items() if k != "params"} for group in self.param_groups],
             "memory": [dict(memory) for memory in self._memory],
             "state": [[{k: to_host(v).copy() for k, v in s.items()} for s in group] for group in self._state],
@@ -389,22 +394,14 @@ class Optimizer:
     def check_state(self, saved):
         """Raise ValueError for a state that `load_state_dict` does not take."""
         self._require_bound()
-        if missing := {"steps", "micro_steps", "groups", "memory", "state"} - set(saved):
-            raise ValueError(f"state: has no {sorted(missing)}")
-        if len(saved["groups"]) != len(self.param_groups):
-            raise ValueError(f"state: has {len(saved['groups'])} groups, the optimiser {len(self.param_groups)}")
-        shapes = [[{k: (v.shape, v.dtype) for k, v in s.items()} for s in group] for group in self._state]
-        given = [[{k: (v.shape, v.dtype) for k, v in s.items()} for s in group] for group in saved["state"]]
-        if shapes != given:
-            raise ValueError(f"state: shapes {given} do not fit the parameters' {shapes}")
-        for options_of_group in saved["groups"]:
-            self._check(options_of_group)
+        state.check(self, saved)
 
     def load_state_dict(self, saved):
         """Continue from what `state_dict` gave; the optimiser is bound to parameters of the same shapes."""
         self.check_state(saved)
         self.steps, self._micro_steps = saved["steps"], saved["micro_steps"]
-        self._averaged = saved.get("averaged", False)  # whether the parameters that go with it are the averaged ones
+        # Whether the parameters that go with it are averages.
+        self._averaged, self._ema_swapped = saved.get("averaged", False), saved.get("ema_swapped", False)
         self._memory = [dict(memory) for memory in saved["memory"]]
         for group, options_of_group in zip(self.param_groups, saved["groups"], strict=True):
             group.update(options_of_group)

@@ -94,7 +94,11 @@ class Saved:
         saved = [entry["type"] for entry in given["callbacks"]]
         if saved and saved != [type(callback).__name__ for callback in training.callbacks]:
             raise ValueError(f"callbacks: got {list(training.callbacks)}, the training in {path} has {saved}")
-        training.optimizer.check_state(self._state(training.optimizer))
+        state = self._state(training.optimizer)
+        try:
+            training.optimizer.check_state(state)
+        except ValueError as error:
+            raise ValueError(f"{path}: {error}") from None
 
     def restore(self, training):
         """Put everything in place, for the epoch that comes next."""

@@ -12,6 +12,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from safetensors import safe_open
+from safetensors.numpy import save_file
 
 import numbadl as nd
 from numbadl import cli
@@ -486,6 +488,13 @@ def test_what_cannot_be_resumed(capsys, monkeypatch):
     assert "other.csv: holds other data than the run in" in refused("--data", "other.csv")
     assert {path: Path(path).read_bytes() for path in files() if path != "other.csv"} == before
 
+    with safe_open(checkpoint, framework="numpy") as file:
+        header, tensors = file.metadata(), {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+    training = json.loads(header["training"])
+    training["state"]["steps"] = -1
+    save_file(tensors, "damaged.safetensors", {**header, "training": json.dumps(training)})
+    assert "damaged.safetensors: state: steps is -1, accepted are integers" in refused(resume="damaged.safetensors")
+
     net = nd.nn.Sequential(nd.nn.Linear(4, 3))
     optimizer = nd.optim.AdamW(net)
     net.save("python.safetensors", optimizer=optimizer)
@@ -586,8 +595,6 @@ def test_files_that_do_not_fit_the_model(digits_run, capsys):
 
 
 def test_files_that_are_no_models(digits_run, capsys):
-    from safetensors.numpy import save_file
-
     good = (digits_run.folder / "runs/digits/model.safetensors").read_bytes()
     write_csv("data.csv", digits_columns(np.arange(10)))
     spoiled = {"empty": b"", "text": b"a,b\n1,2\n", "short": good[:-100], "header": good[:50], "pickle": b"\x80\x04N."}

@@ -162,6 +162,15 @@ def test_exponential_mean_of_weights(dtype, rng):
     weights, means = copies(params), copies(optimizer.ema)
     optimizer.swap_ema()
     assert all(np.array_equal(a, b) for a, b in zip(params, means, strict=True))
+    with pytest.raises(RuntimeError, match=r"their exponential means: call swap_ema\(\) before the next step"):
+        optimizer.step(gradients[0])
+    assert all(np.array_equal(a, b) for a, b in zip(params, means, strict=True))
+    again = nd.optim.SGD(copies(params), lr=0.1, ema_decay=0.8)
+    again.load_state_dict(optimizer.state_dict())  # what was saved beside the means
+    with pytest.raises(RuntimeError, match="call swap_ema"):
+        again.step(gradients[0])
+    again.swap_ema()
+    assert again.step(gradients[0])
     optimizer.swap_ema()
     assert all(np.array_equal(a, b) for a, b in zip(params, weights, strict=True))
     with pytest.raises(RuntimeError, match="without ema_decay"):
@@ -240,6 +249,19 @@ def test_skip_goes_on_as_if_the_step_had_not_been(rng):
     assert found == [True, True, False] + [True] * (STEPS - 3) and optimizer.steps == STEPS - 1
     run(nd.optim.AdamW(), plain, gradients[:2] + gradients[3:])
     assert all(np.array_equal(a, b) for a, b in zip(params, plain, strict=True))
+
+
+@pytest.mark.parametrize("every", [1, 2])
+def test_skip_zeroes_the_gradients_that_it_takes(every, rng):
+    """No NaN is left for the sums of the next backward pass."""
+    params, gradients = tensors(rng)
+    optimizer = nd.optim.SGD(params, lr=0.1, nonfinite="skip", zero_grad=True, gradient_accumulation_steps=every)
+    changed = with_one(gradients, 1, np.nan)
+    found = [optimizer.step(g) for g in changed[:2]]
+    assert found == [every == 1, False]
+    assert not any(g.any() for g in changed[1])  # NaN counts as any
+    kept = nd.optim.SGD(copies(params), lr=0.1, nonfinite="skip")
+    assert not kept.step(with_one(gradients, 1, np.nan)[1]), "without zero_grad they stay"
 
 
 def test_skip_drops_what_was_accumulated(rng):

@@ -9,6 +9,7 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 import numbadl as nd
+from numbadl.optim import files as optim_files
 from numbadl.optim import schedules
 
 QUIET = {"progress": False}
@@ -282,6 +283,78 @@ def test_files_that_do_not_fit(tmp_path):
     assert found["steps"] == expected["steps"] == 1
     assert all(np.array_equal(found["state"][0][0][k], v) for k, v in expected["state"][0][0].items())
     assert set(load_file(path)) == {"0.0.exp_avg", "0.0.exp_avg_sq"}
+
+
+def damaged(change, tensors=None):
+    """A state of NAdam in two groups, changed as a description and as tensors."""
+    optimizer = nd.optim.NAdam([{"params": np.ones(3)}, {"params": np.ones((2, 2)), "frozen": True}], lr=0.1)
+    optimizer.step([np.ones(3), None])
+    description, arrays = optim_files.packed(optimizer)
+    change(description)
+    (tensors or (lambda arrays: None))(arrays)
+    header = {"format": "numbadl.optimizer", "version": "1", "optimizer": "NAdam"}
+    return arrays, {**header, "description": json.dumps(description)}
+
+
+DAMAGES = {
+    "steps is -1, accepted are integers from 0 on": lambda d: d.update(steps=-1),
+    "steps is 1.5": lambda d: d.update(steps=1.5),
+    "micro_steps is 1, accepted are integers from 0 to 0": lambda d: d.update(micro_steps=1),
+    "averaged is 'no'": lambda d: d.update(averaged="no"),
+    r"has no \['memory'\]": lambda d: d.pop("memory"),
+    "has 1 memories, the optimiser 2": lambda d: d["memory"].pop(),
+    "has 'x' for memories": lambda d: d.update(memory="x"),
+    r"memory 0 is \[1\], accepted are dicts": lambda d: d["memory"].__setitem__(0, [1]),
+    "step of memory 0 is '1'": lambda d: d["memory"][0].update(step="1"),
+    "step of memory 0 is 2, accepted are integers from 0 to 1": lambda d: d["memory"][0].update(step=2),
+    r"memory 0 has \['step'\], accepted are \['mu_product', 'step'\]": lambda d: d["memory"][0].pop("mu_product"),
+    r"memory 1 has \['lr_max', 'step'\], accepted are \['step'\]": lambda d: d["memory"][1].update(lr_max=1.0),
+    "mu_product of memory 0 is nan": lambda d: d["memory"][0].update(mu_product=math.nan),
+    "mu_product of memory 0 is None": lambda d: d["memory"][0].update(mu_product=None),
+    "has 1 groups, the optimiser 2": lambda d: d["groups"].pop(),
+    r"group 0 has \['betas', .*, the optimiser's has": lambda d: d["groups"][0].pop("lr"),
+    "group 1 has .*'params'": lambda d: d["groups"][1].update(params=3),
+    "lr: got 'fast'": lambda d: d["groups"][0].update(lr="fast"),
+    "betas: got 3": lambda d: d["groups"][1].update(betas=3),
+    "damaged, or that of other parameters": lambda d: d["groups"].__setitem__(0, 3),
+}
+TENSORS = {
+    "exp_avg.* do not fit": lambda a: a.pop("0.0.exp_avg"),
+    "step_size.* do not fit": lambda a: a.update({"1.0.step_size": np.ones((2, 2))}),
+    r"\(3,\), dtype\('float32'\).* do not fit": lambda a: a.update({"0.0.exp_avg": np.ones(3, np.float32)}),
+    r"\(4,\).* do not fit": lambda a: a.update({"0.0.exp_avg": np.ones(4)}),
+    "damaged, or that of other parameters": lambda a: a.update({"0.1.exp_avg": np.ones(3)}),
+    "damaged, or that of other": lambda a: a.update({"exp_avg": np.ones(3)}),
+}
+
+
+@pytest.mark.parametrize(
+    ("message", "description", "tensors"),
+    [(m, d, None) for m, d in DAMAGES.items()] + [(m, lambda d: None, t) for m, t in TENSORS.items()],
+    ids=[*DAMAGES, *TENSORS],
+)
+def test_damaged_states_change_nothing(message, description, tensors, tmp_path):
+    path = tmp_path / "state"
+    good, bad = damaged(lambda d: None), damaged(description, tensors)
+    optimizer = nd.optim.NAdam([{"params": np.zeros(3)}, {"params": np.zeros((2, 2))}], lr=0.3)
+    before = repr(optimizer.state_dict())
+    save_file(bad[0], path, bad[1])
+    with pytest.raises(ValueError, match=message) as raised:
+        optimizer.load(path)
+    assert str(raised.value).startswith(str(path)) and repr(optimizer.state_dict()) == before
+    save_file(good[0], path, good[1])
+    optimizer.load(path)
+    assert optimizer.steps == 1 and optimizer.param_groups[1]["frozen"]
+
+
+def test_a_state_whose_options_need_another_rule():
+    """No momentum in the options, beside the buffer of one."""
+    optimizer = nd.optim.SGD(np.ones(3), lr=0.1, momentum=0.9)
+    saved = nd.optim.SGD(np.ones(3), lr=0.1, momentum=0.9).state_dict()
+    saved["groups"][0]["momentum"] = 0.0
+    with pytest.raises(ValueError, match="state: group 0 has options with another rule"):
+        optimizer.load_state_dict(saved)
+    assert optimizer.param_groups[0]["momentum"] == 0.9
 
 
 def test_a_users_schedule_stays_what_it_is(tmp_path):

@@ -110,11 +110,11 @@ def _adam_moments(gradients, w, betas, maximize, weight_decay=0.0):
 
 def adam(
     w, gradients, lr=1e-3, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.0, amsgrad=False, maximize=False,
-    decoupled=False,
+    decoupled_weight_decay=False,
 ):  # fmt: skip
     held, largest = [w.copy()], np.zeros_like(w)
-    for t, _, m, v in _adam_moments(gradients, held, betas, maximize, 0.0 if decoupled else weight_decay):
-        if decoupled:
+    for t, _, m, v in _adam_moments(gradients, held, betas, maximize, 0.0 if decoupled_weight_decay else weight_decay):
+        if decoupled_weight_decay:
             held[0] = held[0] * (1 - lr * weight_decay)
         largest = np.maximum(largest, v) if amsgrad else v
         held[0] = held[0] - lr * (m / (1 - betas[0] ** t)) / (np.sqrt(largest / (1 - betas[1] ** t)) + eps)
@@ -122,7 +122,7 @@ def adam(
 
 
 def adamw(w, gradients, weight_decay=1e-2, **options):
-    return adam(w, gradients, weight_decay=weight_decay, decoupled=True, **options)
+    return adam(w, gradients, weight_decay=weight_decay, decoupled_weight_decay=True, **options)
 
 
 def nadam(
@@ -315,6 +315,7 @@ CASES = [
     ("Adam", {}, adam, 8),
     ("Adam", {"lr": 0.02, "betas": (0.8, 0.95), "eps": 1e-6, "weight_decay": 0.1, "maximize": True}, adam, 8),
     ("Adam", {"lr": 0.02, "betas": (0.8, 0.9), "weight_decay": 0.1, "amsgrad": True}, adam, 12),
+    ("Adam", {"lr": 0.02, "weight_decay": 0.1, "decoupled_weight_decay": True}, adam, 8),
     ("AdamW", {}, adamw, 8),
     ("AdamW", {"lr": 0.02, "betas": (0.8, 0.95), "eps": 1e-6, "weight_decay": 0.1}, adamw, 8),
     ("AdamW", {"lr": 0.01, "weight_decay": 0.0, "maximize": True}, adamw, 8),

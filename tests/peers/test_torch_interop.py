@@ -274,6 +274,20 @@ def test_optimisers_that_torch_has_not(name, rng):
     np.testing.assert_array_equal(p.detach().numpy(), w)
 
 
+def test_a_first_step_that_is_skipped_is_none(rng):
+    """Accumulators that do not start at 0 are no sign of a step before."""
+    p, q = (torch.nn.Parameter(torch.ones(3, dtype=torch.float64)) for _ in range(2))
+    w, native = np.ones(3), {"lr": 0.01, "nonfinite": "skip"}
+    mine, expected = ours.optim.Yogi([p, q], **native), nd.optim.Yogi([w], **native)
+    p.grad = torch.full_like(p, torch.nan)
+    mine.step()
+    p.grad, q.grad = torch.ones_like(p), torch.ones_like(p)  # one more tensor: a new plan
+    mine.step()
+    expected.step([np.ones(3)])
+    for found in (p, q):
+        np.testing.assert_array_equal(found.detach().numpy(), w)
+
+
 def test_groups_schedulers_closures_and_missing_gradients(rng):
     both = [torch.nn.Sequential(torch.nn.Linear(6, 5), torch.nn.Linear(5, 2)).double()]
     both.append(copy.deepcopy(both[0]))

@@ -175,13 +175,17 @@ class Optimizer(torch.optim.Optimizer):
                 raise ValueError(f"state of {name}: {buffer} is {shown}, expected {tuple(value.shape)}, {p.dtype}")
             kept[buffer] = _native(held, f"{buffer} of {name}")
         memory = {k: float(v) for k, v in state.items() if k not in first and _is_number(v)}
-        memory["step"] = int(memory.get("step", 1 if state is not None and state and _was_loaded(state, first) else 0))
+        memory["step"] = int(memory.get("step", _was_loaded(state, first, p)))
         return kept, memory
 
 
-def _was_loaded(state, first):
-    """Whether buffers without a number of steps, such as torch's SGD has, are from a step."""
-    return any(bool(state[name].any()) for name in first if state.get(name) is not None)
+def _was_loaded(state, first, p):
+    """Whether buffers without a number of steps, such as torch's SGD has, are from a step: are other than at first."""
+    return any(
+        bool((state[name] != KINDS[_TENSOR].foreign(value, p)).any())
+        for name, value in first.items()
+        if state.get(name) is not None
+    )
 
 
 class _Batch:
