@@ -32,15 +32,18 @@ ZERO_BYTES = PANELS * VECTORS * BYTES  # a row of zeros
 
 
 @function
-def task_shape(m, n, k):
-    """Rows and columns of a task."""
+def task_shape(m, n, k, transpose_a):
+    """Rows and columns of a task. To split columns packs no part of b twice, but rows of a, where those are packed."""
     tasks = min(max(m * n * k // TASK, 1), TASKS)
-    rows, columns = 1, 1
-    while 2 * rows * columns <= tasks and max(m // rows, n // columns) >= 2 * WORTH_PACKING:
-        if m // rows >= n // columns:
+    rows, columns, narrow = 1, 1, WORTH_PACKING if transpose_a else WORTH_PACKING // 2
+    while 2 * rows * columns <= tasks:
+        high, wide = m // rows >= 2 * WORTH_PACKING, n // columns >= 2 * narrow
+        if high and (m // rows >= n // columns or not wide):
             rows *= 2
-        else:
+        elif wide:
             columns *= 2
+        else:
+            break
     height, width = (m + rows - 1) // rows, (n + columns - 1) // columns
     return (height + TALL - 1) // TALL * TALL, (width + 31) // 32 * 32
 
@@ -114,7 +117,7 @@ def build(spec):
         m, n = arguments[-1].shape
         if m * n > 0:
             shape = m, n, arguments[0].shape[inner], transpose_a, transpose_b, has_bias
-            height, width = task_shape(m, n, shape[2])
+            height, width = task_shape(m, n, shape[2], transpose_a)
             count = ((m + height - 1) // height) * ((n + width - 1) // width)
             given = pointers(arguments)
             tasks(count, (height, width, shape, (given[0], given[1], given[2], given[-1])))
