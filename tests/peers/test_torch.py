@@ -528,7 +528,7 @@ def test_a_model_trains_alike(rng):
 
 
 def test_a_tensor_that_requires_grad_is_refused_by_name():
-    with pytest.raises(TypeError, match=r"x: got torch\.Tensor.*numbadl\.interop\.torch"):
+    with pytest.raises(TypeError, match=r"x: requires grad.*numbadl\.interop\.torch"):
         nd.relu(torch.zeros(3, requires_grad=True))
-    with pytest.raises(TypeError, match="x: got torch.Tensor"):
+    with pytest.raises(TypeError, match="x: got dtype int32, accepted are float32 and float64"):
         nd.relu(torch.zeros(3, dtype=torch.int32))
