@@ -92,7 +92,8 @@ def _chain(graph, layers, x, sample, before):
                     raise TypeError(f"{name}: cannot be written as ONNX: {error}") from None
                 break
         else:
-            accepted = ", ".join(sorted({kind.__name__.lstrip("_") for kind, _ in _WRITERS}))
+            kinds = [k for kind, _ in _WRITERS for k in (kind if isinstance(kind, tuple) else (kind,))]
+            accepted = ", ".join(sorted({kind.__name__.lstrip("_") for kind in kinds}))
             raise TypeError(f"{name}: has no form in ONNX; accepted are {accepted}")
         sample = after
     return x, sample
@@ -139,6 +140,37 @@ def _residual(graph, layer, x, shape, name, sample):
     if layer.projection is not None:
         x, _ = _chain(graph, [layer.projection], x, sample, f"{name}projection.")
     return x + y
+
+
+GATES = {nn.LSTM: (0, 3, 1, 2), nn.GRU: (1, 0, 2), nn.RNN: (0,)}  # ONNX's order of the gates, as numbers in ours
+
+
+def _recurrent(graph, layer, x, shape, name, sample):
+    if layer.stateful:
+        raise NoGraph("it keeps its state from one call to the next")
+    kind, values, hidden, directions = type(layer), _values(layer), layer.hidden_size, layer.directions
+    options = {"hidden_size": hidden, "direction": "bidirectional" if directions > 1 else "forward"}
+    if kind is nn.GRU:
+        options["linear_before_reset"] = 1
+    if kind is nn.RNN:
+        options["activations"] = [layer.nonlinearity.capitalize()] * directions
+
+    def in_order(key, scans):
+        blocks = [np.split(values[f"{key}_{scan.key}"], len(GATES[kind])) for scan in scans]
+        return np.stack([np.concatenate([found[gate] for gate in GATES[kind]]) for found in blocks])
+
+    y = graph.add("Transpose", x, perm=[1, 0, 2])
+    for first in range(0, len(layer.scans), directions):
+        scans = layer.scans[first : first + directions]
+        given = [in_order("weight_ih", scans), in_order("weight_hh", scans)]
+        if layer.bias:
+            given.append(np.concatenate([in_order("bias_ih", scans), in_order("bias_hh", scans)], axis=1))
+        if first:  # (L, directions, N, hidden) of the layer before
+            y = graph.add("Reshape", graph.add("Transpose", y, perm=[0, 2, 1, 3]), graph.constant([0, 0, -1], np.int64))
+        y, last = graph.add(kind.__name__, y, *map(graph.constant, given), outputs=2, **options)
+    if layer.return_sequences:
+        return graph.add("Reshape", graph.add("Transpose", y, perm=[2, 0, 1, 3]), graph.constant([0, 0, -1], np.int64))
+    return graph.add("Reshape", graph.add("Transpose", last, perm=[1, 0, 2]), graph.constant([0, -1], np.int64))
 
 
 # -- normalisation ---------------------------------------------------------------------------------------------------------
@@ -293,8 +325,9 @@ def _activation(graph, layer, x, shape, name, sample):
 
 _WRITERS = (
     (nn.Linear, _linear), (nn.Conv2d, _convolution), (nn.Embedding, _embedding), (nn.Residual, _residual),
-    (nn.BatchNorm, _batch_norm), (nn.LayerNorm, _layer_norm), (nn.RMSNorm, _rms_norm), (nn.GroupNorm, _group_norm),
-    (nn.InstanceNorm, _group_norm), (nn.Flatten, _flatten), (nn.Reshape, _reshape), (nn.MaxPool2d, _max_pool),
-    (nn.AvgPool2d, _avg_pool), (nn.GlobalMaxPool, _global_pool), (nn.GlobalAvgPool, _global_pool), (nn.Dropout, _nothing),
-    (_Row, _row), (_Split, _split), (nn.Maxout, _maxout), (nn.APL, _apl), (ActivationLayer, _activation),
+    ((nn.RNN, nn.GRU, nn.LSTM), _recurrent), (nn.BatchNorm, _batch_norm), (nn.LayerNorm, _layer_norm),
+    (nn.RMSNorm, _rms_norm), (nn.GroupNorm, _group_norm), (nn.InstanceNorm, _group_norm), (nn.Flatten, _flatten),
+    (nn.Reshape, _reshape), (nn.MaxPool2d, _max_pool), (nn.AvgPool2d, _avg_pool), (nn.GlobalMaxPool, _global_pool),
+    (nn.GlobalAvgPool, _global_pool), (nn.Dropout, _nothing), (_Row, _row), (_Split, _split), (nn.Maxout, _maxout),
+    (nn.APL, _apl), (ActivationLayer, _activation),
 )  # fmt: skip

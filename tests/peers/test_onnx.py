@@ -73,6 +73,10 @@ LAYERS_OF_WEIGHTS = {  # layers, shape of an input
     "Residual with projection": (
         lambda nn: [nn.Residual([nn.Residual([nn.Linear(4, 4)]), nn.Linear(4, 3)], projection=nn.Linear(4, 3))], (4,)
     ),
+    "RNN": (lambda nn: [nn.RNN(3, 4, nonlinearity="relu", bidirectional=True)], (6, 3)),
+    "GRU": (lambda nn: [nn.GRU(3, 4, num_layers=2, bidirectional=True, return_sequences=False)], (6, 3)),
+    "LSTM": (lambda nn: [nn.LSTM(3, 4, num_layers=2, bias=False)], (6, 3)),
+    "LSTM and its last state": (lambda nn: [nn.LSTM(3, 4, bidirectional=True, return_sequences=False)], (6, 3)),
     "Softmax": (lambda nn: [nn.Softmax()], (3, 5)),
     "Softmax along channels": (lambda nn: [nn.Softmax(axis=1)], (3, 5)),
     "LogSoftmax": (lambda nn: [nn.LogSoftmax()], (5,)),
@@ -103,9 +107,14 @@ def test_layers(case, rng):
 def test_every_layer_is_among_them():
     ours = {name for name, cls in LAYERS.items() if cls.__module__.startswith("numbadl.") and not name.startswith("_")}
     tested = {name.split()[0] for name in LAYERS_OF_WEIGHTS} | {cls.__name__ for cls in ACTIVATION_LAYERS.values()}
-    abstract = {"ActivationLayer", "Spatial", "Pool", "DeclaredActivation"}
+    abstract = {"ActivationLayer", "Spatial", "Pool", "Recurrent", "DeclaredActivation"}
     assert ours - abstract - tested == {"Embedding", "Sequential"}
     assert set(FAMILIES) <= tested
+
+
+def test_a_state_that_is_kept_has_no_form():
+    with pytest.raises(TypeError, match="LSTM.*it keeps its state"):
+        to_model(nd.nn.Sequential(nd.nn.LSTM(3, 4, stateful=True)), (6, 3))
 
 
 def test_embedding(rng):
