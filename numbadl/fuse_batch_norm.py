@@ -10,7 +10,7 @@ from .functional import FUNCTIONS
 from .fuse import Chain
 from .interop.arrays import takes_any_array
 from .kernels.scalar.fused_norm import fused_batch_norm
-from .normalization import Behind, backward, check_channels, check_saved, forward, momentum_of
+from .normalization import Behind, backward, check_channels, check_saved, constant, forward, momentum_of
 
 
 def fuse_batch_norm(*stages):
@@ -53,6 +53,11 @@ def fuse_batch_norm(*stages):
 
 
 @takes_any_array
+def backward_operands(saved, bias, x):
+    """The first operands by channel of a fused backward kernel: what forward saved, and the bias."""
+    return [saved.shift, saved.delta, saved.rstd, saved.scale, constant(bias, 0, x.shape[1], x)]
+
+
 class FusedBatchNorm(Chain):
     """Batch norm and a chain of stages behind it as one kernel; made by `fuse_batch_norm`."""
 
@@ -88,12 +93,12 @@ class FusedBatchNorm(Chain):
         """
         check_saved(saved)
         behind, plan = self._behind(x, operands), self._plan
-        channels = check_channels(x, weight=weight, bias=bias)
+        check_channels(x, weight=weight, bias=bias)
         check(x=x, grad=grad)
         if out is not None and not all(plan.wanted) and share_memory(out, grad):
             check_out(out, x, grad=grad)
             grad = FUNCTIONS["identity"](grad)  # it is a residual's gradient, too
-        given = [saved.shift, saved.delta, saved.rstd, saved.scale, channels.constant(bias, 0)]
+        given = backward_operands(saved, bias, x)
         outs = (out, *[None] * sum(plan.wanted))
         (dx, *arrays), totals = backward(self._kernels[1], grad, x, weight, saved, given, outs, behind)
         dweight, dbias, *sums = totals
@@ -102,6 +107,8 @@ class FusedBatchNorm(Chain):
 
     def _behind(self, x, operands):
         given, kinds = self._checked(operands), self._plan.kinds
+        if not given:
+            return Behind({}, (), self._plan.scalars)
         count = check_channels(x).count
         arrays = {name: value for name, value in given.items() if kinds[name] == "a"}
         check(x=x, **arrays)

@@ -12,7 +12,7 @@ from .. import _arguments as arguments
 from .. import normalization
 from ..arrays import to_host
 from ..elementwise import elementwise
-from ..fuse_batch_norm import fuse_batch_norm
+from ..fuse_batch_norm import backward_operands, fuse_batch_norm
 from ..linear import column_sums, matmul
 from ..regularizers import checked
 from ..stage import activation
@@ -147,7 +147,7 @@ class BatchNorm(Layer):
         (_, kernels), behind = self._operation(x, following)
         operands = [saved.shift, saved.delta, saved.rstd]
         if following is not None:
-            operands += [saved.scale, normalization.constant(values.get("bias"), 0, self.num_features, x)]
+            operands = backward_operands(saved, values.get("bias"), x)
         (dx,), _ = normalization.backward(
             kernels, grad, x, values.get("weight"), saved, operands, (self._work("dx", grad.shape),), behind,
             self._scratch[1], list(gradients.values()),
