@@ -35,8 +35,10 @@ def build(spec):
         elif layout_of(arguments[-1]) == "segments":
             by_segment(*arguments)
         else:
-            written = [np.repeat(a, arguments[-1]) for a in arguments[first : first + spec.affine]]
-            by_column(*arguments[:first], *written, *arguments[first + spec.affine :])
+            if arguments[-1] > 1:
+                written = [np.repeat(a, arguments[-1]) for a in arguments[first : first + spec.affine]]
+                arguments = (*arguments[:first], *written, *arguments[first + spec.affine :])
+            by_column(*arguments)
 
     run.dispatchers, run.parts = (by_column, by_segment), {"columns": by_column, "segments": by_segment}
     return run

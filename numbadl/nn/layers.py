@@ -113,16 +113,12 @@ class BatchNorm(Layer):
 
     def forward(self, x, training=False):
         self._check_input(x)
-        values, state = self.parameters(), self._buffers
-        tracked, seen, momentum = state["num_batches_tracked"], None, self.momentum
-        if training and momentum is None:
-            seen = int(to_host(tracked)[0])
-        y, saved = normalization.forward(
-            normalization.KERNELS, x, values.get("weight"), values.get("bias"), state["running_mean"], state["running_var"],
-            training, normalization.momentum_of(momentum, seen, training), self.eps, self._work("out", x.shape, training),
-            kept=self._scratch[0] if training else None,
-        )  # fmt: skip
+        y, kept = self._work("out", x.shape, training), self._scratch[0] if training else None
+        saved = kept and kept.again((self.momentum, self.eps), x, out=y)
+        if saved is None:
+            saved = self._forward(x, y, training, kept)
         if training:
+            tracked = self._buffers["num_batches_tracked"]
             if self.device.name == "cpu":
                 tracked += 1
             else:
@@ -130,13 +126,23 @@ class BatchNorm(Layer):
             self._kept = x, saved
         return y
 
+    def _forward(self, x, out, training, kept):
+        values, state, seen = self.parameters(), self._buffers, None
+        if training and self.momentum is None:
+            seen = int(to_host(state["num_batches_tracked"])[0])
+        return normalization.forward(
+            normalization.KERNELS, x, values.get("weight"), values.get("bias"), state["running_mean"], state["running_var"],
+            training, normalization.momentum_of(self.momentum, seen, training), self.eps, out, kept=kept,
+        )[1]  # fmt: skip
+
     def backward(self, grad, input_gradient=True):
-        x, saved = self._from_forward()
-        (dx,), _ = normalization.backward(
-            normalization.BACKWARD_KERNELS, grad, x, self.parameters().get("weight"), saved,
-            [saved.shift, saved.delta, saved.rstd], (self._work("dx", grad.shape),),
-            kept=self._scratch[1], totals=self.gradients().values(),
-        )  # fmt: skip
+        (x, saved), kept = self._from_forward(), self._scratch[1]
+        dx = self._work("dx", grad.shape)
+        if kept.again((), grad, x, out=dx) is None:
+            normalization.backward(
+                normalization.BACKWARD_KERNELS, grad, x, self.parameters().get("weight"), saved,
+                [saved.shift, saved.delta, saved.rstd], (dx,), kept=kept, totals=self.gradients().values(),
+            )  # fmt: skip
         return dx
 
     def output_shape(self, shape):

@@ -272,6 +272,66 @@ def test_a_step_allocates_nothing(rng):
     assert peak < 100_000, f"{peak} bytes; a result of the smallest layer has {out.nbytes}"
 
 
+REPEATING = {
+    "BatchNorm": lambda **o: nn.BatchNorm(6, **o), "LayerNorm": lambda **o: nn.LayerNorm(6, **o),
+    "RMSNorm": lambda **o: nn.RMSNorm(6, **o), "GroupNorm": lambda **o: nn.GroupNorm(2, 6, **o),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", REPEATING)
+def test_calls_that_are_repeated_give_what_first_calls_give(kind, rng):
+    """Whatever is in the arrays, in whichever layout; after a change of an argument, of the shape and of parameters."""
+    make = REPEATING[kind]
+    layer, options = make(), {}
+
+    def fresh():
+        other = make(**options)
+        for name, value in layer.state().items():
+            other.state()[name][...] = value
+        return other
+
+    def check(x, grad):
+        other, before = fresh(), grad.copy()
+        assert np.array_equal(layer.forward(x, training=True), other.forward(x, training=True))
+        dx = layer.backward(grad)
+        assert np.array_equal(dx, other.backward(before))
+        for found, wanted in ((layer.gradients(), other.gradients()), (layer.state(), other.state())):
+            assert all(np.array_equal(found[name], wanted[name]) for name in wanted)
+        return dx
+
+    def arrays(n, order="C"):
+        return (np.asarray(rng.normal(2, 3, (n, 6)), np.float32, order=order) for _ in range(2))
+
+    for n in (5, 5, 5, 4, 5, 5):
+        dx = check(*arrays(n))
+    check(*arrays(5, order="F"))
+    check(next(arrays(5)), dx)  # in place
+    layer.eps = options["eps"] = 0.5
+    check(*arrays(5))
+    if kind == "BatchNorm":
+        layer.momentum = options["momentum"] = 0.7
+        check(*arrays(5))
+        layer.momentum = options["momentum"] = None
+        for _ in range(2):
+            check(*arrays(5))
+    layer.parameters()["weight"][...] = 3
+    check(*arrays(5))
+    layer.forward(next(arrays(5)))  # an evaluation in between
+    check(*arrays(5))
+    wrong = rng.normal(size=(5, 6))
+    with pytest.raises(TypeError, match="x: got dtype float64"):
+        layer.forward(wrong, training=True)
+    layer.forward(next(arrays(5)), training=True)
+    with pytest.raises(TypeError, match="dtype"):
+        layer.backward(wrong)
+    with pytest.raises(ValueError, match="shape"):
+        layer.backward(wrong[:4].astype(np.float32))
+    with pytest.raises(ValueError, match="overlaps"):
+        work = np.empty((6, 6), np.float32)
+        layer._workspace["dx"] = work[:5]
+        layer.backward(work[1:])
+
+
 def test_smaller_batches_after_larger_ones(rng):
     model = make_model()
     for n in (8, 3, 8, 9, 2):
