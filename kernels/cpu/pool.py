@@ -356,5 +356,6 @@ def _wrapper(cx, builder, task, signature, packed):
     arguments = inner.load(inner.bitcast(wrapper.args[0], packed.as_pointer()))
     unpacked = [inner.extract_value(arguments, k) for k in range(len(packed.elements))]
     _call_ignoring_status(cx, inner, task, signature, [*unpacked, wrapper.args[1]])
+    inner.fence("seq_cst")  # streaming stores are not ordered with what tells other threads that this is done
     inner.ret_void()
     return wrapper

@@ -629,6 +629,7 @@ def stream_map(context, fn, count, sources, targets, scalars):
     A block is computed into scratch on the stack (in L1) and stored with non-temporal 512-bit stores, because LLVM
     does not widen non-temporal stores by itself. The elements before the first line boundary of the output and
     after the last one take the plain loop; they have the same bits, since an element's value does not depend on others.
+    Streaming stores are not ordered with others: the end of a task (`numbadl.kernels.cpu.pool`) waits for them.
     """
     element = _Element(context, fn, sources, scalars)
     (dtype,) = (p.dtype for p in targets.types)
@@ -653,7 +654,6 @@ def stream_map(context, fn, count, sources, targets, scalars):
             start = builder.add(head, builder.mul(loop.index, _I64(BLOCK)))
             run(start, _I64(BLOCK), space)
             _store_past_cache(builder, space, builder.gep(target, [start], inbounds=True), size)
-        builder.fence("seq_cst")  # streaming stores are not ordered with what tells other threads that this is done
         done = builder.add(head, builder.mul(blocks, _I64(BLOCK)))
         run(done, builder.sub(count, done), builder.gep(target, [done], inbounds=True))
         return cx.get_dummy_value()
