@@ -12,6 +12,7 @@ import numpy as np
 from numba import float64
 
 from ..scalar.language import scalar
+from ..shapes import some_of
 from .compile import building, function, kernel
 from .map_by_channel import store_sums
 from .pool import parallel
@@ -135,6 +136,7 @@ def _row(spec, layout):
     the_mean, computed, sums_of_terms, sum_of_prior = (
         pick(range(*ends)) for ends in ((0, has_prior), (has_prior, size), (0, sums), (sums, all_sums))
     )
+    some = function(some_of)
     index_of, as_sources, as_values, map_piece = _layout(spec, layout)
     inputs, outputs, affine, row_inputs, row_outputs, scalars, _ = _parts(spec)
 
@@ -146,10 +148,8 @@ def _row(spec, layout):
         for k in range(all_sums):
             found_sums[k][0] = 0
         if has_prior:
-            for begin in range(0, n, PIECE):
-                sources = at(inputs(operands), start + begin)
-                found_sums[sums][0] += vector_map_sum(prior, min(PIECE, n - begin), sources, (), ())[0]
-            vector_map(mean_of, 1, sum_of_prior(found_sums), the_mean(results), (float(n),))
+            found_sums[sums][0] = vector_map_sum(prior, some(n), at(inputs(operands), start), (), ())[0]
+            vector_map(mean_of, 1, sum_of_prior(found_sums), the_mean(results), (float(some(n)),))
         known = known + elements(the_mean(results))
         for segment in range(n // length):
             for offset in range(0, length, PIECE):

@@ -22,8 +22,8 @@ def build(spec):
     )
     threshold = _threshold(spec.threshold)
     store = storing(output) if has_output else None
-    streamable = has_output and not any(stage.keep for stage in spec.stages)  # what a stage wrote is in the cache already
-    arrays = len(spec.inputs) + 1
+    kept = any(stage.keep for stage in spec.stages)  # the output, written by a stage, is in the cache already
+    streamable, arrays = has_output and not kept, len(spec.inputs) + 1
 
     @parallel
     def some_rows(rows, n, per_task, past, operands, index):

@@ -515,31 +515,13 @@ class _Reduction:
 
             _independent_loop(builder, size, body)
 
-        def fold(width):
-            def body(i, mark, carried):
-                for lane in lanes:
-                    place = builder.gep(lane, [i], inbounds=True)
-                    pair = (
-                        builder.load(place),
-                        builder.load(builder.gep(lane, [builder.add(i, _I64(width))], inbounds=True)),
-                    )
-                    for access in pair:
-                        mark(access)
-                    mark(builder.store(builder.fadd(*pair), place))
-
-            _independent_loop(builder, _I64(width), body)
-
         _independent_loop(builder, _I64(LANES), clear)
         whole = builder.sdiv(count, _I64(LANES))
         with cgutils.for_range(builder, whole, intp=_I64) as loop:
             add(builder.mul(loop.index, _I64(LANES)), _I64(LANES))
         done = builder.mul(whole, _I64(LANES))
         add(done, builder.sub(count, done))
-        width = LANES // 2
-        while width:
-            fold(width)
-            width //= 2
-        return [builder.load(lane) for lane in lanes]
+        return [_folded(builder, lane) for lane in lanes]
 
     def _keyed(self, builder, value):
         """What *value* is combined as: itself, or an integer."""
@@ -553,6 +535,22 @@ class _Reduction:
         if self.combine == "max":
             return _maximum(builder, total, value)
         return builder.select(builder.icmp_signed(">", value, total), value, total)
+
+
+def _folded(builder, lanes):
+    """The sum of *lanes*, added two by two: the first half to the second, until one is left."""
+    space = ir.VectorType(lanes.type.pointee, LANES)
+    value, width = builder.load(builder.bitcast(lanes, space.as_pointer()), align=LINE), LANES // 2
+    while width:
+        halves = (
+            builder.shuffle_vector(
+                value, ir.Constant(value.type, ir.Undefined),
+                ir.Constant(ir.VectorType(ir.IntType(32), width), [*range(first, first + width)]),
+            )
+            for first in (0, width)
+        )  # fmt: skip
+        value, width = builder.fadd(*halves), width // 2
+    return builder.extract_element(value, ir.IntType(32)(0))
 
 
 def _ordered(builder, bits):
