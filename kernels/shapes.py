@@ -136,10 +136,11 @@ class Segments:
 
 @dataclass(frozen=True)
 class Stage:
-    """One reduction over a row: "sum", "max" or "top" of function(...).
+    """One reduction over a row: "sum", "max" or "top" of function(...), or its value at the row's "label".
 
     With *keep*, later stages see its values in place of input 0. "top" is the
-    maximum of a row without NaN, for stages behind which a NaN shows anyway.
+    maximum of a row without NaN, for stages behind which a NaN shows anyway. "label", which comes before stages with *keep*,
+    reads one element of the row, and is 0 where the label is no column.
     """
 
     combine: str

@@ -448,7 +448,7 @@ def vector_rows_map(context, fn, rows, count, stride, sources, shared, targets, 
 class _Reduction:
     """The code that combines fn(sources[0][i], ..., *scalars) over i: the sum, "max" or "top" of each value of fn.
 
-    The first *outputs* values are not combined, but stored.
+    The first *outputs* values are not combined, but stored. "label" takes the values of one element alone.
 
     Element i of a block of a sum is added to lane i % LANES, and lanes are added to each other two by two: an order that is
     written down, which no compiler changes (what it was free to re-associate had other bits in the process that compiled it
@@ -462,6 +462,8 @@ class _Reduction:
 
     def emit(self, cx, builder, count, sources, scalars, kept=(), kept_types=()):
         """-> totals; *kept* are pointers to where the first values of each element are stored, combined or not."""
+        if self.combine == "label":
+            return self._at_label(cx, builder, count, sources, scalars)
         start = 0.0 if self.combine == "sum" else float("-inf")
         initial = [self._keyed(builder, ir.Constant(cx.get_value_type(t), start)) for t in self.types]
         totals = [cgutils.alloca_once_value(builder, value) for value in initial]
@@ -483,6 +485,16 @@ class _Reduction:
             return found
         types_of = zip(found, self.types, strict=True)
         return [builder.bitcast(_ordered(builder, k), cx.get_value_type(t)) for k, t in types_of]
+
+    def _at_label(self, cx, builder, count, sources, scalars):
+        """The value at the column that the last source, the distance from it, tells; 0 if it is none."""
+        label = builder.sext(builder.neg(sources[-1]), _I64)
+        there = builder.icmp_unsigned("<", label, count)
+        place = builder.select(there, label, _I64(0))
+        found = self.element.call(
+            cx, builder, self.element.load(cx, builder, sources, place, lambda access: None) + scalars
+        )
+        return [builder.select(there, value, ir.Constant(value.type, 0.0)) for value in found]
 
     def _largest(self, cx, builder, count, sources, scalars, kept, kept_types, initial):
 

@@ -196,7 +196,7 @@ def test_a_value_far_from_the_others(rng):
 
 @pytest.mark.parametrize("n", [1024, 4096])
 def test_first_values_far_from_the_others(n, rng):
-    """Their mean is the shift, which at four standard deviations off costs the variance a factor of 16, four bits: the worst case."""
+    """Their mean is the shift; four standard deviations off, it costs the variance a factor of 16, four bits: the worst case."""
     x = rng.normal(size=(3, n)).astype(np.float32)
     x[:, : n // 16] += np.float32([[10], [1e4], [-1e6]])
     close(nd.layer_norm(x, n)[0], ref.row_norm(x, 1, 0, 1e-5)[0], 24)

@@ -272,7 +272,10 @@ def _row(declaration, given):
             found = [stage.function(*columns[j], *distance[j], *results) for j in range(n)]
             if stage.keep:
                 columns = [[value, *column[1:]] for value, column in zip(found, columns, strict=True)]
-            results.append(np.sum(found) if stage.combine == "sum" else np.max(found))
+            if stage.combine == "label":
+                results.append(found[labels[0][r]])
+            else:
+                results.append(np.sum(found) if stage.combine == "sum" else np.max(found))
         if declaration.threshold is not None:
             results.append(_threshold(declaration.threshold, columns, results))
         results += [a[r] for a in row_values]
