@@ -60,7 +60,7 @@ def ensure_started():
             return
         if "OMP_WAIT_POLICY" not in os.environ:
             # Workers that spin after a loop starve other libraries' threads and other processes; read when libgomp is loaded.
-            os.environ.setdefault("GOMP_SPINCOUNT", "1000")
+            os.environ.setdefault("GOMP_SPINCOUNT", "10000")
         if not _state[_FORK]:
             numba.get_num_threads()  # loads the threading layer and starts it
         _launch_by(_run_in_openmp if _state[_FORK] else _run_in_threads)
