@@ -23,7 +23,7 @@ def build(spec):
     threshold = _threshold(spec.threshold)
     store = storing(output) if has_output else None
     kept = any(stage.keep for stage in spec.stages)  # the output, written by a stage, is in the cache already
-    streamable, arrays = has_output and not kept, len(spec.inputs) + 1
+    streamable, arrays = has_output and not kept, 1 + len(spec.inputs) * (not spec.sparse)
 
     @parallel
     def some_rows(rows, n, per_task, past, operands, index):

@@ -21,7 +21,9 @@ __all__ = ["CASES", "GROUPS", "Case", "Row", "Work", "measure", "peer", "rows", 
 
 
 PAUSE = 0.006  # seconds
-WAKING = 0.005  # seconds of calls that are not timed: Linux may leave a woken thread on its waker's core for milliseconds
+WAKING = (
+    0.005  # seconds of calls that are not timed: Linux may leave a woken thread on its waker's core for milliseconds
+)
 LONGEST = 2.0  # seconds of turns, once there are FEWEST
 FEWEST = 7
 PROCESSES = 5  # turns of what starts processes
