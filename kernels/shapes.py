@@ -175,8 +175,7 @@ class Row:
     the element of the output (None: there is none); *value*, if there is one, takes the results of all stages and the
     row's entries, and gives the row's entry of one more output, of shape (rows,).
 
-    A *threshold*, if there is one, comes after the results of the stages. *sparse* says that no stage and no output looks at
-    whole rows of the inputs, so that these need not fit into the cache beside the output.
+    A *threshold*, if there is one, comes after the results of the stages.
 
     Operands of the kernel: inputs (rows, n), columns (n,), [labels (rows,) int64], [output (rows, n)], [values (rows,)],
     row values (rows,), scalars. A stage with *keep* stores into the output and needs one.
@@ -192,7 +191,6 @@ class Row:
     threshold: Threshold | None = None
     columns: int = 0
     row_values: int = 0
-    sparse: bool = False
 
     def counts(self):
         """The number of inputs, columns, labels, outputs, values and row values; scalars follow."""

@@ -16,7 +16,7 @@ from ..shapes import some_of
 from .compile import building, function, kernel
 from .map_by_channel import store_sums
 from .pool import parallel
-from .stores import past_cache_pays, storing
+from .stores import LONG, past_cache_pays, storing
 from .vector import at, elements, pick, pointers, scratch, spread, vector_map, vector_map_accumulate, vector_map_sum
 
 TASK = 1 << 13  # elements, in whole rows
@@ -202,7 +202,7 @@ def _build_layout(spec, layout):
         tasks = (rows + per_task - 1) // per_task
         partial = np.zeros((tasks * has_sums, sums, columns), arguments[0].dtype)
         operands = pointers(arguments)
-        past = past_cache_pays(arrays * arguments[0].nbytes, inputs(operands), outputs(operands))
+        past = n >= LONG and past_cache_pays(arrays * arguments[0].nbytes, inputs(operands), outputs(operands))
         some_rows(tasks, (rows, n, length, columns, per_row, per_task, partial, past, operands))
         if has_sums:
             total = np.zeros((sums, columns))

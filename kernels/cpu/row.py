@@ -6,7 +6,7 @@ import numpy as np
 
 from .compile import function, kernel
 from .pool import parallel
-from .stores import past_cache_pays, storing
+from .stores import LONG, past_cache_pays, storing
 from .vector import at, elements, pick, pointers, reduce_stages, vector_map_sum
 
 TASK = 1 << 13  # elements, in whole rows
@@ -23,7 +23,7 @@ def build(spec):
     threshold = _threshold(spec.threshold)
     store = storing(output) if has_output else None
     kept = any(stage.keep for stage in spec.stages)  # the output, written by a stage, is in the cache already
-    streamable, arrays = has_output and not kept, 1 + len(spec.inputs) * (not spec.sparse)
+    streamable, arrays = has_output and not kept, len(spec.inputs) + 1
 
     @parallel
     def some_rows(rows, n, per_task, past, operands, index):
@@ -45,7 +45,7 @@ def build(spec):
         rows, n = arguments[0].shape
         if n > 0:
             per_task, operands, past = max(1, TASK // n), pointers(arguments), False
-            if streamable:
+            if streamable and n >= LONG:
                 past = past_cache_pays(arrays * arguments[0].nbytes, inputs(operands), outputs(operands))
             some_rows((rows + per_task - 1) // per_task, (rows, n, per_task, past, operands))
 

@@ -270,7 +270,7 @@ _CROSS_ENTROPY = (
 _AT_LABEL = (Stage("label", itself),)
 _NLL = (
     Row("nll.value", _AT_LABEL, value=negated, labelled=True),
-    Row("nll.gradient", _AT_LABEL, minus_at_label, negated, scalars="x", labelled=True, sparse=True),
+    Row("nll.gradient", _AT_LABEL, minus_at_label, negated, scalars="x", labelled=True),
 )
 
 
@@ -335,7 +335,7 @@ LOSSES = {
         ),
         LabelLoss(
             "nll", "log_probabilities", _NLL,
-            Row("nll.weighted", _AT_LABEL, weighted_nll_gradient, weighted_nll, labelled=True, row_values=2, sparse=True),
+            Row("nll.weighted", _AT_LABEL, weighted_nll_gradient, weighted_nll, labelled=True, row_values=2),
             None, r"-x_y", "negative log-likelihood, of log-probabilities",
         ),
     ]
