@@ -136,10 +136,11 @@ class Segments:
 
 @dataclass(frozen=True)
 class Stage:
-    """One reduction over a row: "sum", "max" or "top" of function(...).
+    """One reduction over a row: "sum", "max" or "top" of function(...), or its value at the row's "label".
 
     With *keep*, later stages see its values in place of input 0. "top" is the
-    maximum of a row without NaN, for stages behind which a NaN shows anyway.
+    maximum of a row without NaN, for stages behind which a NaN shows anyway. "label", which comes before stages with *keep*,
+    reads one element of the row, and is 0 where the label is no column.
     """
 
     combine: str
@@ -285,8 +286,8 @@ class Norm:
     Row r has n = k * s elements: *k* segments of *s*. Affine operands have a value for each segment, of *G* rows that
     take turns: row r has those from ``(r % G) * k`` on. Layer norm: s = 1, G = 1. Group norm: a segment is a channel.
 
-    - ``prior(*inputs)``: its mean over the row, in the arrays' type, is the first value that is computed for a row
-      (None: there is none);
+    - ``prior(*inputs)``: its mean over the first `some_of` n elements of the row, in the arrays' type, is the first value that
+      is computed for a row (None: there is none);
     - ``reduce(*inputs, *affine, *row inputs, [mean])`` gives *sums* terms, summed over the row;
     - ``finish(*sums, *row inputs, [mean], n, *scalars)`` gives *results* more values of the row;
     - ``output(*inputs, *affine, *row inputs, [mean], *results)`` gives the element of the output;
@@ -318,6 +319,14 @@ class Norm:
         values = "x" * (self.affine + self.row_inputs + self.row_outputs)
         arrays = _operands(self.inputs + "x", 2) + _operands(values, 1) + _operands("x" * (self.affine_sums > 0), 2)
         return arrays + _operands(self.scalars + "i", 0)
+
+
+def some_of(n):
+    """How many elements of n tell roughly what their mean is.
+
+    The mean of m of n elements is at most sqrt(n / m - 1) standard deviations off the mean of all, whatever they are.
+    """
+    return min(n, max(64, n // 16))
 
 
 WINDOWS = {  # name -> the operands of a `Window` before the scalars, (kind, number of dimensions), and the number of flags

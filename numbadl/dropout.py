@@ -134,7 +134,7 @@ class GaussianDropout:
 
     def _run(self, inputs, p, stream, out):
         p = arguments.number("p", p, high=1, below=True)
-        return run_any("gaussian_dropout", inputs, (out,), (math.sqrt(p / (1 - p)), *stream), ordered=True)[0][0]
+        return elementwise("gaussian_dropout", out, (math.sqrt(p / (1 - p)), *stream), ordered=True, **inputs)
 
 
 @takes_any_array
@@ -176,12 +176,10 @@ class FeatureDropout:
 
 def _dropped(inputs, p, stream, out, scalars, name="dropout"):
     """The kernel of that name over the inputs; the identity for p = 0."""
-    (argument, x), *_ = inputs.items()
-    check(**{argument: x})
     threshold = threshold_of(p)
     if threshold is None:
         return elementwise("identity", out, **inputs)
-    return run_any(name, inputs, (out,), (threshold, *scalars(float(p)), *stream), ordered=True)[0][0]
+    return elementwise(name, out, (threshold, *scalars(float(p)), *stream), ordered=True, **inputs)
 
 
 def _kept_scale(p):

@@ -40,12 +40,12 @@ def run_map(name, *operands):
 
 
 @takes_any_array
-def elementwise(name, out=None, scalars=(), **inputs):
-    """Run the map kernel *name* over inputs of one shape, after all checks; returns out."""
+def elementwise(name, out=None, scalars=(), ordered=False, **inputs):
+    """Run the map kernel *name* over inputs of one shape, after all checks; returns out. *ordered*: see `run_any`."""
     arrays = tuple(inputs.values())
     ready = plain_out(out, *arrays) if is_plain(*arrays) else None
     if ready is None:
-        return run_any(name, inputs, (out,), scalars)[0][0]
+        return run_any(name, inputs, (out,), scalars, ordered=ordered)[0][0]
     # The common case at the cost of some attribute look-ups, a microsecond in all.
     first, flat = arrays[0], [*arrays, ready]
     if first.ndim != 1:

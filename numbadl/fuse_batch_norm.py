@@ -10,7 +10,7 @@ from .functional import FUNCTIONS
 from .fuse import Chain
 from .interop.arrays import takes_any_array
 from .kernels.scalar.fused_norm import fused_batch_norm
-from .normalization import Behind, backward, check_channels, check_saved, constant, forward, momentum_of
+from .normalization import Behind, backward, check_channels, check_saved, forward, momentum_of
 
 
 def fuse_batch_norm(*stages):
@@ -53,11 +53,6 @@ def fuse_batch_norm(*stages):
 
 
 @takes_any_array
-def backward_operands(saved, bias, x):
-    """The first operands by channel of a fused backward kernel: what forward saved, and the bias."""
-    return [saved.shift, saved.delta, saved.rstd, saved.scale, constant(bias, 0, x.shape[1], x)]
-
-
 class FusedBatchNorm(Chain):
     """Batch norm and a chain of stages behind it as one kernel; made by `fuse_batch_norm`."""
 
@@ -71,10 +66,6 @@ class FusedBatchNorm(Chain):
     @functools.cached_property
     def _kernels(self):
         return fused_batch_norm(self._plan.records, self._plan.wanted)
-
-    def parts(self, x, *operands):
-        """The kernels of forward and backward, and the operands behind batch norm."""
-        return self._kernels, self._behind(x, operands)
 
     def __call__(
         self, x, weight, bias, running_mean, running_var, *operands, training=True, momentum=0.1, eps=1e-5, out=None,
@@ -93,12 +84,12 @@ class FusedBatchNorm(Chain):
         """
         check_saved(saved)
         behind, plan = self._behind(x, operands), self._plan
-        check_channels(x, weight=weight, bias=bias)
+        channels = check_channels(x, weight=weight, bias=bias)
         check(x=x, grad=grad)
         if out is not None and not all(plan.wanted) and share_memory(out, grad):
             check_out(out, x, grad=grad)
             grad = FUNCTIONS["identity"](grad)  # it is a residual's gradient, too
-        given = backward_operands(saved, bias, x)
+        given = [saved.shift, saved.delta, saved.rstd, saved.scale, channels.constant(bias, 0)]
         outs = (out, *[None] * sum(plan.wanted))
         (dx, *arrays), totals = backward(self._kernels[1], grad, x, weight, saved, given, outs, behind)
         dweight, dbias, *sums = totals
@@ -107,8 +98,6 @@ class FusedBatchNorm(Chain):
 
     def _behind(self, x, operands):
         given, kinds = self._checked(operands), self._plan.kinds
-        if not given:
-            return Behind({}, (), self._plan.scalars)
         count = check_channels(x).count
         arrays = {name: value for name, value in given.items() if kinds[name] == "a"}
         check(x=x, **arrays)

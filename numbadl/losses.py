@@ -268,7 +268,7 @@ class LogitsLoss(Loss):
             device.prepare(logits.size)
             target = _rows(labels) if soft else device.from_host(labels.reshape(-1))
             scale = number / count if count else 0.0
-            if factors is None and columns is None and upstream is None and self.record.plain:
+            if factors is None and columns is None and upstream is None:
                 self._plain(_rows(logits), target, out, values, scale)
             else:
                 row_values = self._row_values(factors, upstream, scale, values)

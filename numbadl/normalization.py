@@ -8,6 +8,7 @@ import numpy as np
 from . import _arguments as arguments
 from .arrays import check, check_out, check_shape, device_of, writeable
 from .interop.arrays import takes_any_array
+from .repeated import Repeated
 
 
 class BatchNormSaved(NamedTuple):
@@ -34,10 +35,14 @@ KERNELS = {True: "batch_norm", False: "batch_norm.evaluation"}  # by whether it 
 BACKWARD_KERNELS = {True: "batch_norm.backward", False: "batch_norm.evaluation.backward"}
 
 
-class Scratch:
-    """Arrays of one value for each channel, for results; `restart` gives the same ones again, in order."""
+class Scratch(Repeated):
+    """What a layer keeps: its last call, and arrays of one value for each channel for results.
+
+    `restart` gives the same arrays again, in order.
+    """
 
     def __init__(self):
+        super().__init__()
         self._arrays, self._given = [], 0
 
     def restart(self):
@@ -121,7 +126,7 @@ def forward(
 ):
     """Batch norm with what is *behind* it, by one of two *kernels*, in training and not -> out, saved.
 
-    Results by channel go into *kept*, a `Scratch`, or into new arrays.
+    Results by channel go into *kept*, a `Scratch`, which keeps the call, too; or into new arrays.
     """
     given = dict(weight=weight, bias=bias, running_mean=running_mean, running_var=running_var)
     channels = check_channels(x, **given)
@@ -140,25 +145,30 @@ def forward(
     scratch, has_bias = channels.scratch_of(kept), bias is not None
     weight, bias = channels.constant(weight, 1), channels.constant(bias, 0)
     results = delta, rstd, scale = scratch(), scratch(), scratch()
-    target, write_back = target_of(out, _three(x.shape))
+    shift, three = scratch(), _three(x.shape)
+    target, write_back = target_of(out, three)
     device.prepare(x.size)
     if training:
-        shift = channels.typical_values(scratch())
-        mean, variance = (scratch(), scratch()) if running_mean is None else (running_mean, running_var)
-        if running_mean is None:
-            device.copy(mean, shift)
-            device.copy(variance, shift)
-        operands, scalars = [shift, weight, bias, mean, variance], [dtype(momentum), dtype(eps)]
-        results += mean, variance
+        statistics = channels.constant(running_mean, 0), channels.constant(running_var, 0)
+        operands, scalars = [shift, weight, bias, *statistics], [dtype(momentum), dtype(eps)]
+        results += statistics
     else:
-        shift = scratch()
         device.copy(shift, running_mean)
         operands, scalars = [shift, channels.constant(running_var, 1), weight, bias], [dtype(eps)]
-    inputs = [dense(a, _three(x.shape)) for a in (x, *behind.arrays.values())]
-    numbers = [dtype(v) for v in behind.numbers]
-    device.kernel(kernels[training])(*inputs, target, *operands, *behind.channels, *results, *scalars, *numbers)
+    operands += [*behind.channels, *results, *scalars, *(dtype(v) for v in behind.numbers)]
+    kernel, typical_values = device.kernel(kernels[training]), device.kernel("typical_values")
+
+    def run(x, *arrays):
+        if training:
+            typical_values(x, shift)  # what the sums of each channel are shifted by
+        kernel(x, *arrays, *operands)
+
+    run(*(dense(a, three) for a in (x, *behind.arrays.values())), target)
     write_back()
-    return out, BatchNormSaved(shift, delta, rstd, scale, training, has_bias)
+    saved = BatchNormSaved(shift, delta, rstd, scale, training, has_bias)
+    if kept is not None:
+        kept.keep((momentum, eps), x.shape, lambda *arrays: run(*(a.reshape(three) for a in arrays)), saved)
+    return out, saved
 
 
 def backward(kernels, grad, x, weight, saved, operands, outs, behind=NOTHING, kept=None, totals=()):
@@ -173,20 +183,22 @@ def backward(kernels, grad, x, weight, saved, operands, outs, behind=NOTHING, ke
     check(x=x, saved=saved.shift)
     check_shape("saved", saved.shift, (channels.count,), "one value for each channel of x")
     device, scratch = device_of(x), channels.scratch_of(kept)
-    outs = [device.empty(x.shape, x.dtype) if out is None else out for out in outs]
+    outs, three = [device.empty(x.shape, x.dtype) if out is None else out for out in outs], _three(x.shape)
     check_out(outs[0], x, x=x, grad=grad, **behind.arrays)
-    targets, write_backs = zip(*(target_of(out, _three(x.shape)) for out in outs), strict=True)
+    targets, write_backs = zip(*(target_of(out, three) for out in outs), strict=True)
     totals = [*totals, *(scratch() for _ in range(2 + len(behind.channels) - len(totals)))]
     coefficients = [scratch() for _ in range(3 if saved.training else 1)]
     results = [*totals[:2], *coefficients, *totals[2:]]
     before, after = operands[:3], operands[3:]
-    operands = [*before, channels.constant(weight, 1), *after, *behind.channels]
-    inputs = [dense(a, _three(x.shape)) for a in (grad, x, *behind.arrays.values())]
-    numbers = [x.dtype.type(v) for v in behind.numbers]
+    operands = [*before, channels.constant(weight, 1), *after, *behind.channels, *results]
+    operands += [x.dtype.type(v) for v in behind.numbers]
+    kernel = device.kernel(kernels[saved.training])
     device.prepare(x.size)
-    device.kernel(kernels[saved.training])(*inputs, *targets, *operands, *results, *numbers)
+    kernel(*(dense(a, three) for a in (grad, x, *behind.arrays.values())), *targets, *operands)
     for write_back in write_backs:
         write_back()
+    if kept is not None:
+        kept.keep((), x.shape, lambda *arrays: kernel(*(a.reshape(three) for a in arrays), *operands), totals)
     if x.size == 0:
         for total in totals:
             device.copy(total, device.zeros(total.shape, total.dtype))
@@ -235,11 +247,6 @@ class check_channels:
 
     def constant(self, value, default):
         return constant(value, default, self.count, self.x)
-
-    def typical_values(self, shift):
-        """What the sums of each channel are shifted by, in *shift*."""
-        self.device.kernel("typical_values")(dense(self.x, _three(self.x.shape)), shift)
-        return shift
 
 
 def _check_values_per_channel(x, training, running_mean):

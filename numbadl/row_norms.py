@@ -33,10 +33,11 @@ class Rows(NamedTuple):
 class _RowNorm:
     """What the norms of rows share; a subclass names its kernels, and how many values each row saves."""
 
-    def _forward(self, x, rows, weight, bias, eps, out):
+    def forward(self, x, rows, weight, bias, eps, out, kept=None):
+        """(y, saved) of *rows* of x; *kept*, a `Repeated`, keeps the call."""
         given = {name: v for name, v in (("weight", weight), ("bias", bias)) if v is not None}
         _check_parameters(x, rows, **given)
-        arguments.number("eps", eps)
+        number = float(np.finfo(x.dtype).eps) if eps is None and self._saved == 1 else arguments.number("eps", eps)
         device, columns = device_of(x), math.prod(rows.parameter)
         if out is None:
             out = device.empty(x.shape, x.dtype)
@@ -47,11 +48,14 @@ class _RowNorm:
         if x.size == 0:
             return out, saved
         affine = [constant(weight, 1, columns, x)] + [constant(bias, 0, columns, x)] * (self._kernel == "layer_norm")
-        target, write_back = target_of(out, (rows.count, rows.n))
+        matrix = rows.count, rows.n
+        target, write_back = target_of(out, matrix)
         device.prepare(x.size)
-        scalars = x.dtype.type(eps), rows.segment
-        device.kernel(self._kernel)(dense(x, (rows.count, rows.n)), target, *affine, *values, *scalars)
+        kernel, operands = device.kernel(self._kernel), (*affine, *values, x.dtype.type(number), rows.segment)
+        kernel(dense(x, matrix), target, *operands)
         write_back()
+        if kept is not None:
+            kept.keep(eps, x.shape, lambda *arrays: kernel(*(a.reshape(matrix) for a in arrays), *operands), saved)
         return out, saved
 
     def backward(self, grad, x, weight, saved, out=None):
@@ -68,6 +72,10 @@ class _RowNorm:
         dx : array like x
         dweight, dbias : arrays like weight and bias; None for what forward had as None
         """
+        return self.gradients(grad, x, weight, saved, out)
+
+    def gradients(self, grad, x, weight, saved, out, kept=None):
+        """What `backward` gives; *kept*, a `Repeated`, keeps the call."""
         if not isinstance(saved, RowNormSaved) or len(saved.values) != self._saved:
             raise TypeError(f"saved: got {arguments.shown(saved)}, accepted is what {self.__name__} gave")
         rows = saved.rows
@@ -83,17 +91,19 @@ class _RowNorm:
             check_out(out, x, x=x, grad=grad, **({} if weight is None else {"weight": weight}))
         has_bias = self._kernel == "layer_norm"
         sums = device.zeros((1 + has_bias, columns), x.dtype)
+        wanted = (weight is not None, saved.has_bias)[: 1 + has_bias]
+        found = [sums[k].reshape(rows.parameter) if want else None for k, want in enumerate(wanted)]
         if x.size:
-            inputs = [dense(a, (rows.count, rows.n)) for a in (grad, x)]
-            target, write_back = target_of(out, (rows.count, rows.n))
+            matrix = rows.count, rows.n
+            target, write_back = target_of(out, matrix)
             device.prepare(x.size)
-            operands = [target, constant(weight, 1, columns, x), *saved.values, sums, rows.segment]
-            device.kernel(f"{self._kernel}.backward")(*inputs, *operands)
+            operands = constant(weight, 1, columns, x), *saved.values, sums, rows.segment
+            kernel = device.kernel(f"{self._kernel}.backward")
+            kernel(*(dense(a, matrix) for a in (grad, x)), target, *operands)
             write_back()
-        dweight = None if weight is None else sums[0].reshape(rows.parameter)
-        if not has_bias:
-            return out, dweight
-        return out, dweight, sums[1].reshape(rows.parameter) if saved.has_bias else None
+            if kept is not None:
+                kept.keep((), x.shape, lambda *arrays: kernel(*(a.reshape(matrix) for a in arrays), *operands), found)
+        return out, *found
 
 
 @takes_any_array
@@ -139,7 +149,7 @@ class LayerNorm(_RowNorm):
     __name__, _kernel, _saved = "layer_norm", "layer_norm", 3
 
     def __call__(self, x, normalized_shape, weight=None, bias=None, eps=1e-5, out=None):
-        return self._forward(x, _last_axes(x, normalized_shape), weight, bias, eps, out)
+        return self.forward(x, last_axes(x, normalized_shape), weight, bias, eps, out)
 
 
 @takes_any_array
@@ -180,9 +190,7 @@ class RMSNorm(_RowNorm):
     __name__, _kernel, _saved = "rms_norm", "rms_norm", 1
 
     def __call__(self, x, normalized_shape, weight=None, eps=None, out=None):
-        rows = _last_axes(x, normalized_shape)
-        eps = float(np.finfo(x.dtype).eps) if eps is None else eps
-        return self._forward(x, rows, weight, None, eps, out)
+        return self.forward(x, last_axes(x, normalized_shape), weight, None, eps, out)
 
 
 @takes_any_array
@@ -225,7 +233,7 @@ class GroupNorm(_RowNorm):
     __name__, _kernel, _saved = "group_norm", "layer_norm", 3
 
     def __call__(self, x, num_groups, weight=None, bias=None, eps=1e-5, out=None):
-        return self._forward(x, _groups(x, num_groups), weight, bias, eps, out)
+        return self.forward(x, groups_of(x, num_groups), weight, bias, eps, out)
 
 
 @takes_any_array
@@ -266,12 +274,7 @@ class InstanceNorm(_RowNorm):
     __name__, _kernel, _saved = "instance_norm", "layer_norm", 3
 
     def __call__(self, x, weight=None, bias=None, eps=1e-5, out=None):
-        rows = _groups(x, None)
-        if rows.n == 1:
-            raise ValueError(
-                f"x: got shape {x.shape}; instance norm needs more than one value for each channel of a sample"
-            )
-        return self._forward(x, rows, weight, bias, eps, out)
+        return self.forward(x, channels_of(x), weight, bias, eps, out)
 
 
 def normalized_axes(normalized_shape):
@@ -283,7 +286,8 @@ def normalized_axes(normalized_shape):
     return tuple(arguments.integer("normalized_shape", n, low=0) for n in given)
 
 
-def _last_axes(x, normalized_shape):
+def last_axes(x, normalized_shape):
+    """The rows of layer norm and RMS norm."""
     check(x=x)
     wanted, shape = normalized_axes(normalized_shape), tuple(x.shape)
     if shape[-len(wanted) :] != wanted:
@@ -291,7 +295,8 @@ def _last_axes(x, normalized_shape):
     return Rows(shape, math.prod(shape[: -len(wanted)]), math.prod(wanted), 1, wanted)
 
 
-def _groups(x, num_groups):
+def groups_of(x, num_groups):
+    """The rows of group norm: neighbouring channels of a sample, in *num_groups* groups, or each by itself."""
     check(x=x)
     shape = tuple(x.shape)
     if len(shape) < 2:
@@ -301,6 +306,16 @@ def _groups(x, num_groups):
     if groups and channels % groups:
         raise ValueError(f"num_groups: got {groups}, accepted are divisors of the number of channels, {channels}")
     return Rows(shape, samples * groups, channels // max(groups, 1) * size, size, (channels,))
+
+
+def channels_of(x):
+    """The rows of instance norm: each channel of each sample."""
+    rows = groups_of(x, None)
+    if rows.n == 1:
+        raise ValueError(
+            f"x: got shape {x.shape}; instance norm needs more than one value for each channel of a sample"
+        )
+    return rows
 
 
 def _check_parameters(x, rows, **parameters):

@@ -31,6 +31,7 @@ from .vector import (
 TOGETHER = 4  # rows that pass at once: what belongs to columns is loaded, and totals stored, for every fourth only
 ROWS = 256  # rows added in the arrays' type; blocks are added in float64, in order
 TASK = 1 << 14  # elements of a map task, and of a block of rows, at least
+WIDE = 1 << 8  # channels of rows that are stored past the cache: a row may begin and end with a part of a line
 SOME_BLOCKS = 16  # of rows, where there are as many
 MOST_BLOCKS = 256  # of images
 
@@ -153,6 +154,7 @@ def _build_runs(spec, inputs, targets, reduce_with, map_with, constants, finish)
 
 def _build_rows(spec, inputs, targets, reduce_with, map_with, constants, finish):
     reduce, output, sums = spec.reduce, spec.output, spec.sums
+    store, streamable = storing(output, len(spec.outputs)) if spec.outputs else None, len(spec.outputs) == 1
 
     @function
     def rows(n, c, s):
@@ -177,7 +179,8 @@ def _build_rows(spec, inputs, targets, reduce_with, map_with, constants, finish)
     def map_block(operands, n, c, s, group, past, blocks, index):
         block = blocks - 1 - index
         first, last = block * group, min((block + 1) * group, n)
-        whole = last - (last - first) % TOGETHER
+        past = past and streamable and c >= WIDE  # row by row
+        whole = first if past else last - (last - first) % TOGETHER
         for i in range(first, whole, TOGETHER):
             shared, given = map_with(operands), constants(operands)
             vector_rows_map(
@@ -185,6 +188,6 @@ def _build_rows(spec, inputs, targets, reduce_with, map_with, constants, finish)
             )
         for i in range(whole, last):
             sources = at(inputs(operands), i * c) + map_with(operands)
-            vector_map(output, c, sources, at(targets(operands), i * c), constants(operands))
+            store(past, c, sources, at(targets(operands), i * c), constants(operands))
 
     return _build(spec, ".rows", add_block, map_block, finish, (inputs, targets), rows)

@@ -12,9 +12,11 @@ import numpy as np
 from numba import float64
 
 from ..scalar.language import scalar
+from ..shapes import some_of
 from .compile import building, function, kernel
 from .map_by_channel import store_sums
 from .pool import parallel
+from .stores import LONG, past_cache_pays, storing
 from .vector import at, elements, pick, pointers, scratch, spread, vector_map, vector_map_accumulate, vector_map_sum
 
 TASK = 1 << 13  # elements, in whole rows
@@ -35,8 +37,10 @@ def build(spec):
         elif layout_of(arguments[-1]) == "segments":
             by_segment(*arguments)
         else:
-            written = [np.repeat(a, arguments[-1]) for a in arguments[first : first + spec.affine]]
-            by_column(*arguments[:first], *written, *arguments[first + spec.affine :])
+            if arguments[-1] > 1:
+                written = [np.repeat(a, arguments[-1]) for a in arguments[first : first + spec.affine]]
+                arguments = (*arguments[:first], *written, *arguments[first + spec.affine :])
+            by_column(*arguments)
 
     run.dispatchers, run.parts = (by_column, by_segment), {"columns": by_column, "segments": by_segment}
     return run
@@ -100,16 +104,18 @@ def _layout(spec, layout):
     def nothing(affine, q):
         return ()
 
-    @function
-    def plain(count, sources, targets, totals, given):
-        vector_map(fn, count, sources, targets, given)
+    store = storing(fn)
 
     @function
-    def with_column_sums(count, sources, targets, totals, given):
+    def plain(past, count, sources, targets, totals, given):
+        store(past, count, sources, targets, given)
+
+    @function
+    def with_column_sums(past, count, sources, targets, totals, given):
         vector_map_accumulate(fn, count, sources, targets, totals, given)
 
     @function
-    def with_single_sums(count, sources, targets, totals, given):
+    def with_single_sums(past, count, sources, targets, totals, given):
         found = vector_map_sum(fn, count, sources, targets, given)
         for k in range(sums):
             totals[k][0] += found[k]
@@ -130,21 +136,20 @@ def _row(spec, layout):
     the_mean, computed, sums_of_terms, sum_of_prior = (
         pick(range(*ends)) for ends in ((0, has_prior), (has_prior, size), (0, sums), (sums, all_sums))
     )
+    some = function(some_of)
     index_of, as_sources, as_values, map_piece = _layout(spec, layout)
     inputs, outputs, affine, row_inputs, row_outputs, scalars, _ = _parts(spec)
 
     @function
-    def row(r, n, length, first, operands, totals):
+    def row(r, n, length, first, past, operands, totals):
         found_sums = spread(scratch(all_sums, float64), all_sums, 1)
         results = spread(scratch(size, inputs(operands)[0]), size, 1)
         known, start, own = elements(at(row_inputs(operands), r)), r * n, at(affine(operands), first)
         for k in range(all_sums):
             found_sums[k][0] = 0
         if has_prior:
-            for begin in range(0, n, PIECE):
-                sources = at(inputs(operands), start + begin)
-                found_sums[sums][0] += vector_map_sum(prior, min(PIECE, n - begin), sources, (), ())[0]
-            vector_map(mean_of, 1, sum_of_prior(found_sums), the_mean(results), (float(n),))
+            found_sums[sums][0] = vector_map_sum(prior, some(n), at(inputs(operands), start), (), ())[0]
+            vector_map(mean_of, 1, sum_of_prior(found_sums), the_mean(results), (float(some(n)),))
         known = known + elements(the_mean(results))
         for segment in range(n // length):
             for offset in range(0, length, PIECE):
@@ -163,7 +168,8 @@ def _row(spec, layout):
             for offset in range(0, length, PIECE):
                 place, q = start + segment * length + offset, index_of(segment, offset)
                 sources, targets = at(inputs(operands), place) + as_sources(own, q), at(outputs(operands), place)
-                map_piece(min(PIECE, length - offset), sources, targets, at(totals, q), as_values(own, q) + known)
+                given = as_values(own, q) + known
+                map_piece(past, min(PIECE, length - offset), sources, targets, at(totals, q), given)
 
     return row
 
@@ -176,13 +182,14 @@ def _build(spec, layout):
 def _build_layout(spec, layout):
     row, by_column, sums = _row(spec, layout), layout == "columns", spec.affine_sums
     has_sums, at_affine, at_sums = sums > 0, len(spec.inputs) + 1, _parts(spec)[-1]
+    (inputs, outputs, *_), arrays = _parts(spec), len(spec.inputs) + 1
 
     @parallel
-    def some_rows(rows, n, length, columns, per_row, per_task, partial, operands, index):
+    def some_rows(rows, n, length, columns, per_row, per_task, partial, past, operands, index):
         for r in range(index * per_task, min((index + 1) * per_task, rows)):
             first = r * per_row % columns
             totals = at(spread(pointers((partial,)), sums, columns), index * sums * columns + first)
-            row(r, n, length, first, operands, totals)
+            row(r, n, length, first, past, operands, totals)
 
     @kernel(spec, "." + layout)
     def run(*arguments):
@@ -194,7 +201,9 @@ def _build_layout(spec, layout):
             per_task = turns * min(ROWS, max(rows // turns // 32, 8 * per_row // n, 1))
         tasks = (rows + per_task - 1) // per_task
         partial = np.zeros((tasks * has_sums, sums, columns), arguments[0].dtype)
-        some_rows(tasks, (rows, n, length, columns, per_row, per_task, partial, pointers(arguments)))
+        operands = pointers(arguments)
+        past = n >= LONG and past_cache_pays(arrays * arguments[0].nbytes, inputs(operands), outputs(operands))
+        some_rows(tasks, (rows, n, length, columns, per_row, per_task, partial, past, operands))
         if has_sums:
             total = np.zeros((sums, columns))
             for task in range(tasks):

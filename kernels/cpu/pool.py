@@ -60,7 +60,7 @@ def ensure_started():
             return
         if "OMP_WAIT_POLICY" not in os.environ:
             # Workers that spin after a loop starve other libraries' threads and other processes; read when libgomp is loaded.
-            os.environ.setdefault("GOMP_SPINCOUNT", "1000")
+            os.environ.setdefault("GOMP_SPINCOUNT", "10000")
         if not _state[_FORK]:
             numba.get_num_threads()  # loads the threading layer and starts it
         _launch_by(_run_in_openmp if _state[_FORK] else _run_in_threads)
@@ -356,5 +356,6 @@ def _wrapper(cx, builder, task, signature, packed):
     arguments = inner.load(inner.bitcast(wrapper.args[0], packed.as_pointer()))
     unpacked = [inner.extract_value(arguments, k) for k in range(len(packed.elements))]
     _call_ignoring_status(cx, inner, task, signature, [*unpacked, wrapper.args[1]])
+    inner.fence("seq_cst")  # streaming stores are not ordered with what tells other threads that this is done
     inner.ret_void()
     return wrapper

@@ -6,7 +6,8 @@ import numpy as np
 
 from .compile import function, kernel
 from .pool import parallel
-from .vector import at, elements, pick, pointers, reduce_stages, vector_map, vector_map_sum
+from .stores import LONG, past_cache_pays, storing
+from .vector import at, elements, pick, pointers, reduce_stages, vector_map_sum
 
 TASK = 1 << 13  # elements, in whole rows
 
@@ -20,9 +21,12 @@ def build(spec):
         pick(range(*ends)) for ends in itertools.pairwise(first)
     )
     threshold = _threshold(spec.threshold)
+    store = storing(output) if has_output else None
+    kept = any(stage.keep for stage in spec.stages)  # the output, written by a stage, is in the cache already
+    streamable, arrays = has_output and not kept, len(spec.inputs) + 1
 
     @parallel
-    def some_rows(rows, n, per_task, operands, index):
+    def some_rows(rows, n, per_task, past, operands, index):
         for r in range(index * per_task, min((index + 1) * per_task, rows)):
             sources, targets = at(inputs(operands), r * n) + columns(operands), at(outputs(operands), r * n)
             if labelled:
@@ -32,7 +36,7 @@ def build(spec):
                 results, sources = stages(n, sources, targets)
             results = results + threshold(n, sources, results) + elements(at(row_values(operands), r))
             if has_output:
-                vector_map(output, n, sources, targets, results + scalars(operands))
+                store(past, n, sources, targets, results + scalars(operands))
             if has_value:
                 values(operands)[0][r] = value(*results)
 
@@ -40,8 +44,10 @@ def build(spec):
     def run(*arguments):
         rows, n = arguments[0].shape
         if n > 0:
-            per_task = max(1, TASK // n)
-            some_rows((rows + per_task - 1) // per_task, (rows, n, per_task, pointers(arguments)))
+            per_task, operands, past = max(1, TASK // n), pointers(arguments), False
+            if streamable and n >= LONG:
+                past = past_cache_pays(arrays * arguments[0].nbytes, inputs(operands), outputs(operands))
+            some_rows((rows + per_task - 1) // per_task, (rows, n, per_task, past, operands))
 
     return run
 

@@ -448,7 +448,7 @@ def vector_rows_map(context, fn, rows, count, stride, sources, shared, targets, 
 class _Reduction:
     """The code that combines fn(sources[0][i], ..., *scalars) over i: the sum, "max" or "top" of each value of fn.
 
-    The first *outputs* values are not combined, but stored.
+    The first *outputs* values are not combined, but stored. "label" takes the values of one element alone.
 
     Element i of a block of a sum is added to lane i % LANES, and lanes are added to each other two by two: an order that is
     written down, which no compiler changes (what it was free to re-associate had other bits in the process that compiled it
@@ -462,6 +462,8 @@ class _Reduction:
 
     def emit(self, cx, builder, count, sources, scalars, kept=(), kept_types=()):
         """-> totals; *kept* are pointers to where the first values of each element are stored, combined or not."""
+        if self.combine == "label":
+            return self._at_label(cx, builder, count, sources, scalars)
         start = 0.0 if self.combine == "sum" else float("-inf")
         initial = [self._keyed(builder, ir.Constant(cx.get_value_type(t), start)) for t in self.types]
         totals = [cgutils.alloca_once_value(builder, value) for value in initial]
@@ -483,6 +485,16 @@ class _Reduction:
             return found
         types_of = zip(found, self.types, strict=True)
         return [builder.bitcast(_ordered(builder, k), cx.get_value_type(t)) for k, t in types_of]
+
+    def _at_label(self, cx, builder, count, sources, scalars):
+        """The value at the column that the last source, the distance from it, tells; 0 if it is none."""
+        label = builder.sext(builder.neg(sources[-1]), _I64)
+        there = builder.icmp_unsigned("<", label, count)
+        place = builder.select(there, label, _I64(0))
+        found = self.element.call(
+            cx, builder, self.element.load(cx, builder, sources, place, lambda access: None) + scalars
+        )
+        return [builder.select(there, value, ir.Constant(value.type, 0.0)) for value in found]
 
     def _largest(self, cx, builder, count, sources, scalars, kept, kept_types, initial):
 
@@ -515,31 +527,13 @@ class _Reduction:
 
             _independent_loop(builder, size, body)
 
-        def fold(width):
-            def body(i, mark, carried):
-                for lane in lanes:
-                    place = builder.gep(lane, [i], inbounds=True)
-                    pair = (
-                        builder.load(place),
-                        builder.load(builder.gep(lane, [builder.add(i, _I64(width))], inbounds=True)),
-                    )
-                    for access in pair:
-                        mark(access)
-                    mark(builder.store(builder.fadd(*pair), place))
-
-            _independent_loop(builder, _I64(width), body)
-
         _independent_loop(builder, _I64(LANES), clear)
         whole = builder.sdiv(count, _I64(LANES))
         with cgutils.for_range(builder, whole, intp=_I64) as loop:
             add(builder.mul(loop.index, _I64(LANES)), _I64(LANES))
         done = builder.mul(whole, _I64(LANES))
         add(done, builder.sub(count, done))
-        width = LANES // 2
-        while width:
-            fold(width)
-            width //= 2
-        return [builder.load(lane) for lane in lanes]
+        return [_folded(builder, lane) for lane in lanes]
 
     def _keyed(self, builder, value):
         """What *value* is combined as: itself, or an integer."""
@@ -553,6 +547,22 @@ class _Reduction:
         if self.combine == "max":
             return _maximum(builder, total, value)
         return builder.select(builder.icmp_signed(">", value, total), value, total)
+
+
+def _folded(builder, lanes):
+    """The sum of *lanes*, added two by two: the first half to the second, until one is left."""
+    space = ir.VectorType(lanes.type.pointee, LANES)
+    value, width = builder.load(builder.bitcast(lanes, space.as_pointer()), align=LINE), LANES // 2
+    while width:
+        halves = (
+            builder.shuffle_vector(
+                value, ir.Constant(value.type, ir.Undefined),
+                ir.Constant(ir.VectorType(ir.IntType(32), width), [*range(first, first + width)]),
+            )
+            for first in (0, width)
+        )  # fmt: skip
+        value, width = builder.fadd(*halves), width // 2
+    return builder.extract_element(value, ir.IntType(32)(0))
 
 
 def _ordered(builder, bits):
@@ -629,6 +639,7 @@ def stream_map(context, fn, count, sources, targets, scalars):
     A block is computed into scratch on the stack (in L1) and stored with non-temporal 512-bit stores, because LLVM
     does not widen non-temporal stores by itself. The elements before the first line boundary of the output and
     after the last one take the plain loop; they have the same bits, since an element's value does not depend on others.
+    Streaming stores are not ordered with others: the end of a task (`numbadl.kernels.cpu.pool`) waits for them.
     """
     element = _Element(context, fn, sources, scalars)
     (dtype,) = (p.dtype for p in targets.types)
@@ -653,7 +664,6 @@ def stream_map(context, fn, count, sources, targets, scalars):
             start = builder.add(head, builder.mul(loop.index, _I64(BLOCK)))
             run(start, _I64(BLOCK), space)
             _store_past_cache(builder, space, builder.gep(target, [start], inbounds=True), size)
-        builder.fence("seq_cst")  # streaming stores are not ordered with what tells other threads that this is done
         done = builder.add(head, builder.mul(blocks, _I64(BLOCK)))
         run(done, builder.sub(count, done), builder.gep(target, [done], inbounds=True))
         return cx.get_dummy_value()

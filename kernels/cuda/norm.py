@@ -8,6 +8,7 @@ import itertools
 
 import numpy as np
 
+from ..shapes import some_of
 from .block import combine_total
 from .compile import THREADS, cuda, flat, function, kernel
 from .elements import add, load, store
@@ -78,7 +79,7 @@ def _grid(spec):
             start, end = r * n, n if first + group < rows else 0
             own = r * (n // segment) % columns
             values = load(known, r)
-            values = values + mean(buffer, lane, lanes, start, end, inputs, count)
+            values = values + mean(buffer, lane, lanes, start, end, inputs, n)
             found, column = zeros, lane
             while column < end:
                 element = load(inputs, start + column) + load(affine, own + column // segment)
@@ -98,19 +99,20 @@ def _grid(spec):
 
 
 def _mean(prior):
-    """A compiled function that gives the mean of *prior* over a row, or nothing, as a tuple."""
+    """A compiled function that gives the mean of *prior* over some elements of a row, or nothing, as a tuple."""
+    some = function(some_of)
 
     @function
-    def nothing(buffer, lane, lanes, start, end, inputs, count):
+    def nothing(buffer, lane, lanes, start, end, inputs, n):
         return ()
 
     @function
-    def mean(buffer, lane, lanes, start, end, inputs, count):
-        total, column = buffer.dtype.type(0), lane
-        while column < end:
+    def mean(buffer, lane, lanes, start, end, inputs, n):
+        total, column, wanted = buffer.dtype.type(0), lane, some(n)
+        while column < min(end, wanted):
             total += prior(*load(inputs, start + column))
             column += lanes
-        return (combine_total(buffer, total, lane, lanes, 1) / count,)
+        return (combine_total(buffer, total, lane, lanes, 1) / buffer.dtype.type(wanted),)
 
     return nothing if prior is None else mean
 

@@ -98,6 +98,19 @@ def _chain(spec):
 
 def _after(before, stage, distance):
     fn, keep = stage.function, stage.keep
+
+    @function
+    def at_label(buffer, threads, row, inputs, columns, labels, outputs):
+        results, sources = before(buffer, threads, row, inputs, columns, labels, outputs)
+        r, start, inner, end = row
+        found, label = buffer.dtype.type(0), read(labels[0], r) if end > 0 else -1
+        if 0 <= label < end:
+            here = load(sources, start + label * inner) + load(columns, label)
+            found = fn(*(here + (np.int32(0),) + results))
+        return results + (found,), sources
+
+    if stage.combine == "label":
+        return at_label
     neutral, join, combine = COMBINERS[stage.combine]
 
     @function

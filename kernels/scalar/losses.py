@@ -65,7 +65,7 @@ class LabelLoss:
     Attributes
     ----------
     input : what the rows are called
-    plain : (Row of the values, Row of values and gradient), for rows of weight 1; or ()
+    plain : (Row of the values, Row of values and gradient), for rows of weight 1
     weighted : Row of values and gradient with, for each row, a factor of its value and one of its gradient
     soft : `weighted`, for probabilities in place of labels; or None
     formula, source : as in `ElementLoss`
@@ -166,8 +166,8 @@ def largest_logit(logit, distance: np.int32):
 
 
 @scalar
-def shifted_logit_at_label(logit, distance: np.int32, largest):
-    return logit - largest if distance == 0 else 0
+def shifted_logit(logit, distance: np.int32, largest):
+    return logit - largest
 
 
 @scalar
@@ -235,26 +235,42 @@ def weighted_cross_entropy(name, share, **operands):
 
 
 @scalar
-def at_label(log_probability, distance: np.int32):
-    return log_probability if distance == 0 else 0
+def itself(log_probability, distance: np.int32):
+    return log_probability
 
 
 @scalar
-def nll(at_label, factor, gradient_factor):
+def negated(at_label):
+    return -at_label
+
+
+@scalar
+def minus_at_label(log_probability, distance: np.int32, at_label, scale):
+    return -scale if distance == 0 else 0
+
+
+@scalar
+def weighted_nll(at_label, factor, gradient_factor):
     return 0 if factor == 0 else -factor * at_label
 
 
 @scalar
-def nll_gradient(log_probability, distance: np.int32, at_label, factor, gradient_factor):
+def weighted_nll_gradient(log_probability, distance: np.int32, at_label, factor, gradient_factor):
     return -gradient_factor if distance == 0 else 0
 
 
 _STAGES = (
-    Stage("top", largest_logit), Stage("sum", shifted_logit_at_label), Stage("sum", shifted_exp, keep=True)
+    Stage("top", largest_logit), Stage("label", shifted_logit), Stage("sum", shifted_exp, keep=True)
 )  # fmt: skip
 _CROSS_ENTROPY = (
     Row("cross_entropy.value", tuple(s.without_keep() for s in _STAGES), value=cross_entropy, labelled=True),
     Row("cross_entropy.gradient", _STAGES, cross_entropy_gradient, cross_entropy, scalars="x", labelled=True),
+)
+
+_AT_LABEL = (Stage("label", itself),)
+_NLL = (
+    Row("nll.value", _AT_LABEL, value=negated, labelled=True),
+    Row("nll.gradient", _AT_LABEL, minus_at_label, negated, scalars="x", labelled=True),
 )
 
 
@@ -318,8 +334,8 @@ LOSSES = {
             "Inception architecture for computer vision, CVPR 2016",
         ),
         LabelLoss(
-            "nll", "log_probabilities", (),
-            Row("nll.weighted", (Stage("sum", at_label),), nll_gradient, nll, labelled=True, row_values=2),
+            "nll", "log_probabilities", _NLL,
+            Row("nll.weighted", _AT_LABEL, weighted_nll_gradient, weighted_nll, labelled=True, row_values=2),
             None, r"-x_y", "negative log-likelihood, of log-probabilities",
         ),
     ]

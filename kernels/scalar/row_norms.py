@@ -2,8 +2,9 @@
 
 Group and instance norm are layer norm of rows that have channels in them, see `numbadl.kernels.shapes.Norm`.
 
-A row is passed three times while it is in the cache: its mean in the arrays' own type is the shift, from which the sums of
-d = x - shift and of d**2 are taken, which then give what the shift lacks (delta) and the variance without cancellation.
+A row is passed twice while it is in the cache: the mean of some of its elements, in the arrays' own type, is the shift, from
+which the sums of d = x - shift and of d**2 are taken. These give what the shift lacks (delta), and the variance with hardly any
+cancellation: the shift is at most four standard deviations off the mean (`numbadl.kernels.shapes.some_of`).
 
 Sources: J. L. Ba, J. R. Kiros, G. E. Hinton, "Layer normalization", 2016; B. Zhang, R. Sennrich, "Root mean square layer
 normalization", NeurIPS 2019.

@@ -47,12 +47,6 @@ class ActivationLayer(Layer):
     def initialize(self, name, shape):
         return np.full(shape, self._config[name])
 
-    def is_plain(self):
-        """Whether it is a function of an element and numbers alone, which `numbadl.stage.activation` takes."""
-        record = self.function.record
-        special = record.random or record.alternating or record.learnable or not self.computes_as(ActivationLayer)
-        return not special and set(self._config) == {p.name for p in record.parameters}
-
     def options(self):
         """What the function is called with, but for learnable parameters and the random stream."""
         return {name: value for name, value in self._config.items() if name != "num_parameters"}

@@ -72,9 +72,9 @@ def collect(layers, what):
 
 def forward_through(layers, x, training):
     """The output of the last layer; an error names the layer that it comes from."""
-    for position, layer, merged in _steps(layers):
+    for position, layer in enumerate(layers):
         try:
-            x = layer.forward(x, training, *merged)
+            x = layer.forward(x, training)
         except ValueError as error:
             raise ValueError(f"layer {position}, {layer!r}: {error}") from None
     return x
@@ -82,18 +82,6 @@ def forward_through(layers, x, training):
 
 def backward_through(layers, grad, input_gradient):
     """The gradient of the first layer's input, if it is asked for."""
-    for position, layer, merged in reversed(_steps(layers)):
-        grad = layer.backward(grad, input_gradient or position > 0, *merged)
+    for position, layer in reversed(list(enumerate(layers))):
+        grad = layer.backward(grad, input_gradient or position > 0)
     return grad
-
-
-def _steps(layers):
-    """(position, layer, the layer behind it if it computes that, too)."""
-    found, position = [], 0
-    while position < len(layers):
-        layer, merged = layers[position], layers[position + 1 : position + 2]
-        if not (merged and layer.merges(merged[0])):
-            merged = ()
-        found.append((position, layer, merged))
-        position += 1 + len(merged)
-    return found

@@ -81,16 +81,6 @@ class Layer:
         """The shape of the input without the batch axis, if it is always the same; else None."""
         return
 
-    def merges(self, following):
-        """Whether ``forward(x, training, following)`` computes the layer *following* it, too, and backward both."""
-        return False
-
-    def computes_as(self, cls):
-        """Whether forward and backward are those of *cls*: no subclass, and nobody who watches, has put others in their place."""
-        return all(
-            getattr(getattr(self, name), "__func__", None) is getattr(cls, name) for name in ("forward", "backward")
-        )
-
     # -- parameters ----------------------------------------------------------------------------------------------
     def parameters(self):
         """Name -> array of each parameter."""

@@ -3,7 +3,6 @@
 Others: `convolution`, `pooling`, `norms`, `dropout`; activations are in `activations` and `families`.
 """
 
-import functools
 import math
 
 import numpy as np
@@ -12,12 +11,9 @@ from .. import _arguments as arguments
 from .. import normalization
 from ..arrays import to_host
 from ..elementwise import elementwise
-from ..fuse_batch_norm import backward_operands, fuse_batch_norm
 from ..linear import column_sums, matmul
 from ..regularizers import checked
-from ..stage import activation
 from . import initializers
-from .activations import ActivationLayer
 from .layer import Layer
 
 
@@ -115,60 +111,44 @@ class BatchNorm(Layer):
         super().bind(*buffers)
         self._scratch = normalization.Scratch(), normalization.Scratch()
 
-    def merges(self, following):
-        return self.computes_as(BatchNorm) and isinstance(following, ActivationLayer) and following.is_plain()
-
-    def forward(self, x, training=False, following=None):
-        """Batch norm, and in the same passes over memory the activation layer *following* it, if one is given."""
+    def forward(self, x, training=False):
         self._check_input(x)
-        values, state = self.parameters(), self._buffers
-        tracked, seen, momentum = state["num_batches_tracked"], None, self.momentum
-        if training and momentum is None:
-            seen = int(to_host(tracked)[0])
-        kernels, behind = self._operation(x, following)
-        y, saved = normalization.forward(
-            kernels[0], x, values.get("weight"), values.get("bias"), state["running_mean"], state["running_var"], training,
-            normalization.momentum_of(momentum, seen, training), self.eps, self._work("out", x.shape, training), behind,
-            self._scratch[0] if training else None,
-        )  # fmt: skip
+        y, kept = self._work("out", x.shape, training), self._scratch[0] if training else None
+        saved = kept and kept.again((self.momentum, self.eps), x, out=y)
+        if saved is None:
+            saved = self._forward(x, y, training, kept)
         if training:
+            tracked = self._buffers["num_batches_tracked"]
             if self.device.name == "cpu":
                 tracked += 1
             else:
                 elementwise("next_number", tracked, x=tracked)
             self._kept = x, saved
-            if following is not None:
-                following._kept = None  # what it may hold is of another forward
         return y
 
-    def backward(self, grad, input_gradient=True, following=None):
-        x, saved = self._from_forward()
-        values, gradients = self.parameters(), self.gradients()
-        (_, kernels), behind = self._operation(x, following)
-        operands = [saved.shift, saved.delta, saved.rstd]
-        if following is not None:
-            operands = backward_operands(saved, values.get("bias"), x)
-        (dx,), _ = normalization.backward(
-            kernels, grad, x, values.get("weight"), saved, operands, (self._work("dx", grad.shape),), behind,
-            self._scratch[1], list(gradients.values()),
-        )  # fmt: skip
-        return dx
+    def _forward(self, x, out, training, kept):
+        values, state, seen = self.parameters(), self._buffers, None
+        if training and self.momentum is None:
+            seen = int(to_host(state["num_batches_tracked"])[0])
+        return normalization.forward(
+            normalization.KERNELS, x, values.get("weight"), values.get("bias"), state["running_mean"], state["running_var"],
+            training, normalization.momentum_of(self.momentum, seen, training), self.eps, out, kept=kept,
+        )[1]  # fmt: skip
 
-    def _operation(self, x, following):
-        """The kernels of forward and backward, with those of *following* in them, and what these take."""
-        if following is None:
-            return (normalization.KERNELS, normalization.BACKWARD_KERNELS), normalization.NOTHING
-        return _batch_norm_and(following.function, *following.options().items()).parts(x)
+    def backward(self, grad, input_gradient=True):
+        (x, saved), kept = self._from_forward(), self._scratch[1]
+        dx = self._work("dx", grad.shape)
+        if kept.again((), grad, x, out=dx) is None:
+            normalization.backward(
+                normalization.BACKWARD_KERNELS, grad, x, self.parameters().get("weight"), saved,
+                [saved.shift, saved.delta, saved.rstd], (dx,), kept=kept, totals=self.gradients().values(),
+            )  # fmt: skip
+        return dx
 
     def output_shape(self, shape):
         if shape[:1] != (self.num_features,):
             raise ValueError(f"takes {self.num_features} features")
         return shape
-
-
-@functools.lru_cache(64)
-def _batch_norm_and(function, *parameters):
-    return fuse_batch_norm(activation(function, **dict(parameters)))
 
 
 class Flatten(Layer):

@@ -4,6 +4,7 @@ import numpy as np
 
 from .. import _arguments as arguments
 from .. import row_norms
+from ..repeated import Repeated
 from .layer import Layer
 
 
@@ -23,22 +24,42 @@ class _Norm(Layer):
     def weights(self):
         return {}
 
-    def _normalize(self, x, values, out):
+    def __init__(self):
+        self._calls = Repeated(), Repeated()
+        super().__init__()
+
+    def bind(self, *buffers):
+        super().bind(*buffers)
+        self._calls = Repeated(), Repeated()
+
+    def _rows(self, x):
+        """How rows lie in x, a `row_norms.Rows`, after the checks of its shape."""
         raise NotImplementedError
 
     def forward(self, x, training=False):
         self._check_input(x)
-        y, saved = self._normalize(x, self.parameters(), self._work("out", x.shape, training))
+        y = self._work("out", x.shape, training)
+        saved = self._calls[0].again(self.eps, x, out=y) if training else None
+        if saved is None:
+            saved = self._forward(x, y, training)
         if training:
             self._kept = x, saved
         return y
 
+    def _forward(self, x, out, training):
+        if training:
+            self._calls = Repeated(), Repeated()  # backward's takes what this forward saves
+        given = (self.parameters().get(name) for name in ("weight", "bias"))
+        return self.function.forward(x, self._rows(x), *given, self.eps, out, self._calls[0] if training else None)[1]
+
     def backward(self, grad, input_gradient=True):
-        x, saved = self._from_forward()
+        (x, saved), kept = self._from_forward(), self._calls[1]
         dx = self._work("dx", grad.shape)
-        _, *found = self.function.backward(grad, x, self.parameters().get("weight"), saved, dx)
-        for gradient, kept in zip(found, self.gradients().values(), strict=False):
-            self.device.copy(kept, gradient)
+        found = kept.again((), grad, x, out=dx)
+        if found is None:
+            _, *found = self.function.gradients(grad, x, self.parameters().get("weight"), saved, dx, kept)
+        for gradient, total in zip(self.gradients().values(), found, strict=False):
+            self.device.copy(gradient, total)
         return dx
 
     def output_shape(self, shape):
@@ -47,6 +68,9 @@ class _Norm(Layer):
 
 class _LastAxes(_Norm):
     """A layer that normalises the last axes."""
+
+    def _rows(self, x):
+        return row_norms.last_axes(x, self.normalized_shape)
 
     def _check_shape(self, shape):
         if tuple(shape[-len(self.normalized_shape) :]) != self.normalized_shape:
@@ -83,10 +107,6 @@ class LayerNorm(_LastAxes):
             "elementwise_affine": self.elementwise_affine, "bias": self.bias,
         }  # fmt: skip
 
-    def _normalize(self, x, values, out):
-        given = values.get("weight"), values.get("bias")
-        return self.function(x, self.normalized_shape, *given, self.eps, out)
-
 
 class RMSNorm(_LastAxes):
     """`numbadl.rms_norm` over the last axes, of *normalized_shape*; eps=None is that of the arrays' type."""
@@ -105,9 +125,6 @@ class RMSNorm(_LastAxes):
             "normalized_shape": list(self.normalized_shape), "eps": self.eps,
             "elementwise_affine": self.elementwise_affine,
         }  # fmt: skip
-
-    def _normalize(self, x, values, out):
-        return self.function(x, self.normalized_shape, values.get("weight"), self.eps, out)
 
 
 class GroupNorm(_Norm):
@@ -130,10 +147,10 @@ class GroupNorm(_Norm):
             "num_groups": self.num_groups, "num_channels": self.num_channels, "eps": self.eps, "affine": self.affine
         }  # fmt: skip
 
-    def _normalize(self, x, values, out):
+    def _rows(self, x):
         if x.ndim < 2 or x.shape[1] != self.num_channels:
             raise ValueError(f"x: got shape {x.shape}, expected (N, {self.num_channels}, ...) for {self!r}")
-        return self.function(x, self.num_groups, values.get("weight"), values.get("bias"), self.eps, out)
+        return row_norms.groups_of(x, self.num_groups)
 
     def output_shape(self, shape):
         if shape[:1] != (self.num_channels,):
@@ -156,10 +173,10 @@ class InstanceNorm(_Norm):
     def config(self):
         return {"num_features": self.num_features, "eps": self.eps, "affine": self.affine}
 
-    def _normalize(self, x, values, out):
+    def _rows(self, x):
         if x.ndim < 2 or x.shape[1] != self.num_features:
             raise ValueError(f"x: got shape {x.shape}, expected (N, {self.num_features}, ...) for {self!r}")
-        return self.function(x, values.get("weight"), values.get("bias"), self.eps, out)
+        return row_norms.channels_of(x)
 
     def output_shape(self, shape):
         if shape[:1] != (self.num_features,):

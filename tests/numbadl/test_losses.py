@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import references as ref
+from numbadl.kernels import cpu
 
 import numbadl as nd
 from numbadl.losses import LOSSES, LogitsLoss, loss
@@ -603,3 +604,15 @@ def test_the_example_of_the_page():
     names = {}
     exec(page.read_text(encoding="utf-8").split("```")[1].removeprefix("python"), names)
     assert names["gradient"].shape == names["each"].shape == (4, 3) and names["penalty"] == 0
+
+
+@pytest.mark.parametrize("name", ["nll.value", "cross_entropy.value"])
+def test_kernels_read_nothing_beyond_a_row(name, rng):
+    """Labels were checked before; but a kernel, which takes any number, takes 0 where a label is no column."""
+    x = np.ascontiguousarray(rng.normal(size=(5, 9)).astype(np.float32)[1:4])
+    values = np.full((2, 3), 7, np.float32)
+    for labels, out in zip(([-1, 9, 1 << 20], [0, 8, 4]), values, strict=True):
+        cpu.kernel(name)(x, np.array(labels), out)
+    expected = 0 if name == "nll.value" else np.log(np.sum(np.exp(x - x.max(axis=1, keepdims=True)), axis=1))
+    np.testing.assert_allclose(values[0], expected, rtol=1e-6)
+    assert np.all(values[1] != values[0])

@@ -272,81 +272,64 @@ def test_a_step_allocates_nothing(rng):
     assert peak < 100_000, f"{peak} bytes; a result of the smallest layer has {out.nbytes}"
 
 
-@pytest.mark.parametrize("behind", [nn.ReLU(), pytest.param(nn.ELU(alpha=0.7), marks=pytest.mark.slow)], ids=repr)
-@pytest.mark.parametrize("options", [{}, {"affine": False, "momentum": None}], ids=["affine", "plain"])
-def test_an_activation_behind_batch_norm_is_computed_with_it(behind, options, rng, monkeypatch):
-    """One kernel gives the bits that two do: outputs, gradients, statistics, in training and in evaluation."""
-    x = rng.standard_normal((20, 6)).astype(np.float32)
-
-    def run():
-        norm, activation = nn.BatchNorm(8, **options), type(behind)(**behind.config())
-        model = Sequential(nn.Linear(6, 8), norm, activation, nn.Dropout(0.2), nn.Linear(8, 3))
-        found = []
-        for _ in range(3):
-            y = model.forward(x, training=True)
-            dx = model.backward(np.cos(y), input_gradient=True)
-            found += [y.copy(), dx.copy(), model.flat_gradients.copy(), *map(np.copy, model.state().values())]
-        assert (activation._kept is None) is norm.merges(activation)
-        activation.forward(x, training=True)
-        model.forward(x, training=True)
-        assert (activation._kept is None) is norm.merges(activation), "what backward would take from another forward"
-        return [*found, model.forward(x)]
-
-    assert nn.BatchNorm(8).merges(behind)
-    merged = run()
-    monkeypatch.setattr(nn.BatchNorm, "merges", lambda self, following: False)
-    for one, other in zip(merged, run(), strict=True):
-        assert np.array_equal(one, other)
+REPEATING = {
+    "BatchNorm": lambda **o: nn.BatchNorm(6, **o), "LayerNorm": lambda **o: nn.LayerNorm(6, **o),
+    "RMSNorm": lambda **o: nn.RMSNorm(6, **o), "GroupNorm": lambda **o: nn.GroupNorm(2, 6, **o),
+}  # fmt: skip
 
 
-@nd.activation
-def kinked(x, slope=0.5):
-    return x if x > 0 else slope * x
+@pytest.mark.parametrize("kind", REPEATING)
+def test_calls_that_are_repeated_give_what_first_calls_give(kind, rng):
+    """Whatever is in the arrays, in whichever layout; after a change of an argument, of the shape and of parameters."""
+    make = REPEATING[kind]
+    layer, options = make(), {}
 
+    def fresh():
+        other = make(**options)
+        for name, value in layer.state().items():
+            other.state()[name][...] = value
+        return other
 
-def test_a_declared_activation_behind_batch_norm_is_computed_with_it(rng):
-    x = rng.standard_normal((20, 3)).astype(np.float32)
-    model = Sequential(nn.BatchNorm(3), nn.activation_layer(kinked, slope=0.25))
-    assert model.layers[0].merges(model.layers[1])
-    normalised = nn.BatchNorm(3).forward(x, training=True)
-    assert np.array_equal(model.forward(x, training=True), np.where(normalised > 0, normalised, normalised / 4))
+    def check(x, grad):
+        other, before = fresh(), grad.copy()
+        assert np.array_equal(layer.forward(x, training=True), other.forward(x, training=True))
+        dx = layer.backward(grad)
+        assert np.array_equal(dx, other.backward(before))
+        for found, wanted in ((layer.gradients(), other.gradients()), (layer.state(), other.state())):
+            assert all(np.array_equal(found[name], wanted[name]) for name in wanted)
+        return dx
 
+    def arrays(n, order="C"):
+        return (np.asarray(rng.normal(2, 3, (n, 6)), np.float32, order=order) for _ in range(2))
 
-def test_batch_norm_leaves_layers_with_a_forward_or_backward_of_their_own_alone(rng):
-    """Those of a subclass, and those that somebody who looks at results has put in a layer's place."""
-
-    class OwnForward(nn.ReLU):
-        def forward(self, x, training=False):
-            return super().forward(x, training) + 5
-
-    class OwnBackward(nn.ReLU):
-        def backward(self, grad, input_gradient=True):
-            return 2 * super().backward(grad, input_gradient)
-
-    class OwnNorm(nn.BatchNorm):
-        def forward(self, x, training=False):
-            return super().forward(x, training) + 7
-
-    x, seen = rng.standard_normal((20, 3)).astype(np.float32), []
-    plain, own = (Sequential(nn.BatchNorm(3), layer()) for layer in (nn.ReLU, OwnForward))
-    expected = plain.forward(x, training=True).copy()  # which lives until the next forward
-    assert np.array_equal(own.forward(x, training=True), expected + 5)
-    twice = Sequential(nn.BatchNorm(3), OwnBackward())
-    twice.forward(x, training=True)
-    gradients = [model.backward(np.cos(x), input_gradient=True).copy() for model in (plain, twice)]
-    assert np.array_equal(2 * gradients[0], gradients[1]) and np.any(gradients[0])
-    normalised = nn.BatchNorm(3).forward(x, training=True)
-    assert np.array_equal(Sequential(OwnNorm(3), nn.ReLU()).forward(x, training=True), np.maximum(normalised + 7, 0))
-    watched, forward = plain.layers[1], plain.layers[1].forward
-    watched.forward = lambda x, training=False: seen.append(x.copy()) or forward(x, training)
-    assert np.array_equal(plain.forward(x, training=True), expected)
-    assert len(seen) == 1 and np.array_equal(seen[0], normalised)
-
-
-def test_batch_norm_leaves_activations_with_parameters_or_random_slopes_alone():
-    assert not any(
-        nn.BatchNorm(8).merges(layer) for layer in (nn.PReLU(), nn.RReLU(), nn.BReLU(), nn.Dropout(), nn.Softmax())
-    )
+    for n in (5, 5, 5, 4, 5, 5):
+        dx = check(*arrays(n))
+    check(*arrays(5, order="F"))
+    check(next(arrays(5)), dx)  # in place
+    layer.eps = options["eps"] = 0.5
+    check(*arrays(5))
+    if kind == "BatchNorm":
+        layer.momentum = options["momentum"] = 0.7
+        check(*arrays(5))
+        layer.momentum = options["momentum"] = None
+        for _ in range(2):
+            check(*arrays(5))
+    layer.parameters()["weight"][...] = 3
+    check(*arrays(5))
+    layer.forward(next(arrays(5)))  # an evaluation in between
+    check(*arrays(5))
+    wrong = rng.normal(size=(5, 6))
+    with pytest.raises(TypeError, match="x: got dtype float64"):
+        layer.forward(wrong, training=True)
+    layer.forward(next(arrays(5)), training=True)
+    with pytest.raises(TypeError, match="dtype"):
+        layer.backward(wrong)
+    with pytest.raises(ValueError, match="shape"):
+        layer.backward(wrong[:4].astype(np.float32))
+    with pytest.raises(ValueError, match="overlaps"):
+        work = np.empty((6, 6), np.float32)
+        layer._workspace["dx"] = work[:5]
+        layer.backward(work[1:])
 
 
 def test_smaller_batches_after_larger_ones(rng):

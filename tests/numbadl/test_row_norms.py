@@ -194,6 +194,14 @@ def test_a_value_far_from_the_others(rng):
     close(nd.layer_norm(x, 4096)[0], ref.row_norm(x, 1, 0, 1e-5)[0], 32)
 
 
+@pytest.mark.parametrize("n", [1024, 4096])
+def test_first_values_far_from_the_others(n, rng):
+    """Their mean is the shift; four standard deviations off, it costs the variance a factor of 16, four bits: the worst case."""
+    x = rng.normal(size=(3, n)).astype(np.float32)
+    x[:, : n // 16] += np.float32([[10], [1e4], [-1e6]])
+    close(nd.layer_norm(x, n)[0], ref.row_norm(x, 1, 0, 1e-5)[0], 24)
+
+
 def test_a_constant_row_gives_the_bias():
     x = np.full((4, 6, 80), 3.3, np.float32)
     weight, bias = np.full(6, 5, np.float32), np.arange(6, dtype=np.float32)

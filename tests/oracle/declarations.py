@@ -272,7 +272,10 @@ def _row(declaration, given):
             found = [stage.function(*columns[j], *distance[j], *results) for j in range(n)]
             if stage.keep:
                 columns = [[value, *column[1:]] for value, column in zip(found, columns, strict=True)]
-            results.append(np.sum(found) if stage.combine == "sum" else np.max(found))
+            if stage.combine == "label":
+                results.append(found[labels[0][r]])
+            else:
+                results.append(np.sum(found) if stage.combine == "sum" else np.max(found))
         if declaration.threshold is not None:
             results.append(_threshold(declaration.threshold, columns, results))
         results += [a[r] for a in row_values]
@@ -346,7 +349,8 @@ def _norm(declaration, given):
         elements = [[a[r, j] for a in arrays] for j in range(n)]
         known = [a[r] for a in row_inputs]
         before = [(*element, *(a[q] for a in affine), *known) for element, q in zip(elements, segments, strict=True)]
-        computed = [] if declaration.prior is None else [np.mean([declaration.prior(*element) for element in elements])]
+        some = elements[: shapes.some_of(n)]
+        computed = [] if declaration.prior is None else [np.mean([declaration.prior(*element) for element in some])]
         found = [_tuple(declaration.reduce(*values, *computed)) for values in before]
         computed += _tuple(declaration.finish(*np.sum(found, axis=0), *known, *computed, np.float64(n), *scalars))
         output[r] = [declaration.output(*values, *computed) for values in before]
