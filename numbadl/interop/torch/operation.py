@@ -14,13 +14,8 @@ from torch.library import Library, register_autograd, register_fake
 LIBRARY = Library("numbadl", "DEF")
 _PLAIN = (torch.Tensor, torch.nn.Parameter)
 _OPERATOR, _AUTOGRAD, _RUN = "operator", "autograd", "run"
-_NOT_SHORT = (
-    AttributeError,
-    IndexError,
-    TypeError,
-    ValueError,
-    RuntimeError,
-)  # what the short way meets, the long way explains
+# What the short way meets, the long way explains.
+_NOT_SHORT = (AttributeError, LookupError, TypeError, ValueError, RuntimeError)
 
 
 class Operation:
