@@ -4,6 +4,8 @@ A module that torch has is a subclass of torch's, with its arguments, attributes
 another. `replace` therefore exchanges modules of a model in place.
 """
 
+import inspect
+
 import torch
 
 from . import activations, dropouts, losses, norms, rows
@@ -190,17 +192,15 @@ globals().update(MODULES)
 def replace(model):
     """Make every module of *model* that numbadl has one of numbadl's, in place, and return the model.
 
-        Weights, buffers, hooks, names and training mode stay: torch's own modules (and not subclasses of them) get numbadl's
-        class, which is a subclass of theirs.
+    Weights, buffers, hooks, names and training mode stay: torch's own modules (and not subclasses of them) get numbadl's
+    class, which is a subclass of theirs.
 
-        Examples
-        --------
-        >>> import inspect
-
-    import torch
-        >>> from numbadl.interop.torch import replace
-        >>> replace(torch.nn.Sequential(torch.nn.Linear(2, 3), torch.nn.ReLU()))[1].__module__
-        'numbadl.interop.torch.nn'
+    Examples
+    --------
+    >>> import torch
+    >>> from numbadl.interop.torch import replace
+    >>> replace(torch.nn.Sequential(torch.nn.Linear(2, 3), torch.nn.ReLU()))[1].__module__
+    'numbadl.interop.torch.nn'
     """
     for module in model.modules():
         ours = MODULES.get(type(module).__name__)
