@@ -117,11 +117,10 @@ class RowNorm(Shortcut):
         return *kernels, rows, _NUMPY[dtype].type(eps)
 
     def _plan_of(self, x, affine, option, eps):
-        option = tuple(tuple(o) if type(o) is list else o for o in option)
-        return self.plan(x.dtype, tuple(x.shape), tuple(tuple(p.shape) for p in affine), option, eps)
+        return self.plan(x.dtype, x.shape, tuple([p.shape for p in affine]), option, eps)
 
     def forward(self, x, *given):
-        affine, (*option, eps) = given[: self._parameters], given[self._parameters :]
+        affine, option, eps = given[: self._parameters], given[self._parameters : -1], given[-1]
         kernel, _, rows, scalar = self._plan_of(x, affine, option, eps)
         array, matrix = array_of(x), (rows.count, rows.n)
         y, values = np.empty_like(array), np.empty((self.fn._saved, rows.count), array.dtype)
@@ -159,7 +158,7 @@ class BatchNorm(Shortcut):
         return *map(_CPU.kernel, kernels), (samples, channels, size), scalars
 
     def _plan_of(self, x, by_channel, options):
-        return self.plan(x.dtype, tuple(x.shape), tuple(tuple(p.shape) for p in by_channel), *options)
+        return self.plan(x.dtype, x.shape, tuple([p.shape for p in by_channel]), *options)
 
     def forward(self, x, weight, bias, running_mean, running_var, *options):
         parameters = weight, bias, running_mean, running_var
