@@ -1,8 +1,10 @@
 """Matrix products over arrays, and the parts of a linear layer that are made of them."""
 
+import itertools
+
 import numpy as np
 
-from .arrays import DTYPES, check, check_out, check_shape, dense, device_of, rows_of, share_memory
+from .arrays import DEVICES, DTYPES, check, check_out, check_shape, dense, device_of, is_plain, rows_of, share_memory
 from .interop.arrays import takes_any_array
 
 
@@ -55,11 +57,20 @@ def matmul(a, b, out=None, *, transpose_a=False, transpose_b=False, bias=None):
 
 def multiply(a, b, out, *, transpose_a=False, transpose_b=False, bias=None):
     """`matmul` of arrays that were checked, and are C-contiguous."""
-    device, operands = device_of(out), (a, b, out) if bias is None else (a, b, bias, out)
-    name = "matmul" + ".ta" * bool(transpose_a) + ".tb" * bool(transpose_b) + ".bias" * (bias is not None)
+    device = device_of(out)
     device.prepare(out.size * a.shape[0 if transpose_a else 1] // 64)
-    device.kernel(name)(*operands)
+    kernel = device.kernel(_NAMES[bool(transpose_a), bool(transpose_b), bias is not None])
+    if bias is None:
+        kernel(a, b, out)
+    else:
+        kernel(a, b, bias, out)
     return out
+
+
+_NAMES = {
+    (a, b, bias): "matmul" + ".ta" * a + ".tb" * b + ".bias" * bias
+    for a, b, bias in itertools.product((False, True), repeat=3)
+}
 
 
 def _fit_as_they_are(a, b, out, transpose_a, transpose_b, bias):
@@ -91,6 +102,13 @@ def _check_apart(out, **inputs):
 
 def column_sums(grad, out=None):
     """The sums of (N, C) or (N, C, *spatial) over all axes but that of the channels, (C,): the gradient of a bias."""
+    quick = (
+        type(out) is np.ndarray and is_plain(grad) and grad.ndim == 2 and grad.size
+    )  # as in every step of a training
+    if quick and out.dtype is grad.dtype and out.shape == grad.shape[1:] and out.flags.carray:
+        DEVICES["cpu"].prepare(grad.size)
+        DEVICES["cpu"].kernel("channel_sum")(grad.reshape(*grad.shape, 1), out)
+        return out
     check(grad=grad)
     if grad.ndim < 2:
         raise ValueError(f"grad: got shape {grad.shape}, expected (N, C) or more dimensions")

@@ -21,6 +21,7 @@ Examples
 (1.386294, (2, 4))
 """
 
+import functools
 import math
 import numbers
 
@@ -29,11 +30,25 @@ import numpy as np
 from . import _arguments as arguments
 from . import _loss_docs as docs
 from ._loss_docs import REDUCTIONS
-from .arrays import check, check_out, check_shape, device_of, is_cuda, is_plain, rows_of, share_memory, to_host
-from .elementwise import Channels, elementwise, reduced, run_any
+from .arrays import (
+    DEVICES,
+    check,
+    check_out,
+    check_shape,
+    device_of,
+    is_cuda,
+    is_plain,
+    plain_out,
+    rows_of,
+    share_memory,
+    to_host,
+)
+from .elementwise import Channels, elementwise, reduced, run_any, run_map, typed
 from .interop.arrays import takes_any_array
 from .kernels.scalar.losses import LOSSES as RECORDS
 from .kernels.scalar.losses import ElementLoss, is_bool
+
+_INT64 = np.dtype(np.int64)
 
 
 @takes_any_array
@@ -164,6 +179,13 @@ class ElementwiseLoss(Loss):
             return reduced(f"{name}.value", prediction, target, scalars=scalars[1:]), None
         if not value:
             return 0.0, elementwise(f"{name}.gradient", out, scalars, **inputs)
+        if prediction.size and is_plain(prediction, target):
+            slope = plain_out(out, prediction, target) if out is not prediction and out is not target else None
+            if slope is not None:  # as in every step of a training
+                flat, total = [a.reshape(-1) for a in (prediction, target, slope)], np.zeros((1, 1), slope.dtype)
+                DEVICES["cpu"].prepare(slope.size)
+                run_map(f"{name}.value_and_grad", *flat, total, *typed(scalars, slope.dtype), np.int64(slope.size))
+                return float(total[0, 0]), slope
         channel = Channels(0, 1, (), sums=1)
         (slope,), sums = run_any(f"{name}.value_and_grad", inputs, (out,), scalars, channel, ordered=True)
         return float(to_host(sums)[0, 0]), slope
@@ -215,6 +237,10 @@ class LogitsLoss(Loss):
 
     _doc = staticmethod(docs.of_labels)
 
+    @functools.cached_property
+    def _plain_options(self):
+        return self._defaults()
+
     def _defaults(self):
         smoothing = {"label_smoothing": 0.0} if self.record.weighted.columns else {}
         return {**super()._defaults(), "ignore_index": -100, **smoothing}
@@ -236,7 +262,7 @@ class LogitsLoss(Loss):
         In messages, rows count from *start*.
         """
         ignored = (options or self.options)["ignore_index"]
-        if labels.size == 0 or (labels.min() >= 0 and labels.max() < classes and not 0 <= ignored < classes):
+        if labels.size == 0 or (_are_classes(labels, classes) and not 0 <= ignored < classes):
             return labels, None
         kept = labels != ignored
         labels = labels if kept.all() else np.where(kept, labels, 0)
@@ -245,6 +271,8 @@ class LogitsLoss(Loss):
 
     def _sums(self, logits, labels, options, out=None, grad=None, value=True, gradient=True):
         """(the sum of the terms or an array of them, gradient, what a mean divides by)."""
+        if value and grad is None and (found := self._quick(logits, labels, options, out, gradient)) is not None:
+            return found
         name = self.record.input
         check(**{name: logits})
         if logits.ndim < 2:
@@ -276,6 +304,30 @@ class LogitsLoss(Loss):
         if options["reduction"] == "none":
             return values.reshape(positions), out, count
         return (reduced("sum", values) if value else 0.0), out, count
+
+    def _quick(self, logits, labels, options, out, gradient):
+        """What `_sums` gives for dense matrices and labels without options, as in every step of a training; else None.
+
+        It takes 5 us beside the kernels, where all that is done otherwise takes 35.
+        """
+        if not self.record.plain or any(options[name] is not value for name, value in self._plain_options.items()):
+            return None
+        if type(logits) is not np.ndarray or logits.ndim != 2 or not is_plain(logits) or logits.size == 0:
+            return None
+        if type(labels) is not np.ndarray or labels.dtype is not _INT64 or not labels.flags.carray:
+            return None
+        count, classes = logits.shape
+        if labels.shape != (count,) or not _are_classes(labels, classes):
+            return None
+        slope = None
+        if gradient:
+            slope = np.empty_like(logits) if out is None else out
+            if not is_plain(logits, slope) or np.may_share_memory(logits, slope):
+                return None
+        cpu, values = DEVICES["cpu"], np.empty(count, logits.dtype)
+        cpu.prepare(logits.size)
+        self._plain(logits, labels, slope, values, 1 / count)
+        return float(cpu.kernel("sum")(values)), slope, count
 
     def _targets(self, labels, logits, positions, options):
         """(labels on the host, and which are not ignored), or (the probabilities as they are, None)."""
@@ -346,6 +398,13 @@ class LogitsLoss(Loss):
         inputs += [target] * (not soft)
         scratch = device.empty(logits.shape, dtype) if out is None else out
         _into_rows(scratch, lambda result: device.kernel(row.name)(*inputs, result, values, *row_values))
+
+
+def _are_classes(labels, classes):
+    """Whether all of an array of integers are from 0 to *classes* - 1."""
+    if labels.dtype is _INT64:  # in one pass: as unsigned numbers, negative ones are larger than any number of classes
+        return labels.view(np.uint64).max() < classes
+    return labels.min() >= 0 and labels.max() < classes
 
 
 # -- what both need --------------------------------------------------------------------------------------------------

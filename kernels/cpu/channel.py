@@ -13,7 +13,7 @@ import itertools
 import numpy as np
 
 from .compile import building, function, kernel
-from .pool import parallel
+from .pool import parallel, worth_threads
 from .stores import past_cache_pays, storing
 from .vector import (
     at,
@@ -108,7 +108,7 @@ def _build(spec, part, add_block, map_block, finish, operands_of, group_of):
             group = group_of(n, c, s)
             blocks = (n + group - 1) // group
             partial = np.zeros((blocks, sums, c), arguments[0].dtype)
-            add_block(blocks, (partial, operands, n, s, group))
+            add_block(worth_threads(blocks, n * c * s), (partial, operands, n, s, group))
             for b in range(blocks):
                 for k in range(sums):
                     for j in range(c):
@@ -118,7 +118,7 @@ def _build(spec, part, add_block, map_block, finish, operands_of, group_of):
             group = max(1, TASK // (c * s))
             blocks = (n + group - 1) // group
             past = past_cache_pays(arrays * arguments[0].nbytes, inputs(operands), targets(operands))
-            map_block(blocks, (operands, n, c, s, group, past, blocks))
+            map_block(worth_threads(blocks, n * c * s), (operands, n, c, s, group, past, blocks))
 
     return run
 

@@ -9,7 +9,7 @@ from ..scalar.quadrant import NEAR
 from ..scalar.random import BLOCK as RANDOM_BLOCK
 from ..scalar.random import RUN, random_words
 from .compile import function, kernel
-from .pool import parallel, pool_is_decided
+from .pool import PARALLEL_FROM, parallel, pool_is_decided
 from .stores import past_cache_pays
 from .vector import (
     at,
@@ -25,8 +25,6 @@ from .vector import (
 
 CHUNK = 1 << 13  # elements of a task; every chunk starts at a multiple of RANDOM_BLOCK
 LARGE_CHUNK = 1 << 15
-PARALLEL_FROM = 1 << 15  # elements: below, starting the threads costs more than they save
-
 
 ANGLES = 1 << 10  # elements whose angles are looked at before their sines are taken
 DONE, REFUSED = 0, 1

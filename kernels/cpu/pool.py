@@ -38,6 +38,7 @@ from .compile import OPTIONS, KernelCache, function
 from .machine import last_level_cache
 from .vector import prefer_512_bit
 
+PARALLEL_FROM = 1 << 15  # elements: below, starting the threads costs more than they save
 _LAUNCHER, _LOCK, _DECIDED, _CACHE_BYTES, _FORK, _THREAD, _THREADS = range(7)
 _OPENMP = {_FORK: "GOMP_parallel", _THREAD: "omp_get_thread_num", _THREADS: "omp_get_num_threads"}
 _state = np.zeros(7, np.int64)
@@ -309,14 +310,20 @@ _run_in_openmp._cache = KernelCache("pool.openmp", _run_in_openmp.py_func)
 
 @function
 def _run_all(address, bound, count):
-    """Run task number 0 to count - 1, on all cores where that is possible."""
+    """Run task number 0 to count - 1, on all cores where that is possible; of a negative count one after the other."""
     launcher = _load_launcher() if count > 1 else 0
     if launcher != 0 and _try_lock():
         _call_launcher(launcher, address, bound, count)
         _unlock()
     else:
-        for i in range(count):
+        for i in range(abs(count)):
             _call_task(address, bound, i)
+
+
+@function
+def worth_threads(count, elements):
+    """*count* tasks, or -count where they have too few elements for starting threads, which may be asleep."""
+    return count if elements >= PARALLEL_FROM else -count
 
 
 def parallel(fn):

@@ -12,6 +12,7 @@ from ...kernels.catalog import activation_kernels
 from ...kernels.scalar.differentiate import derivative_of
 from ...kernels.scalar.source import NoSource
 from ...kernels.scalar.translate import NotScalar
+from . import shortcuts
 from .operation import Operation
 from .seeds import draw
 
@@ -28,28 +29,22 @@ class _Activation:
         options = getattr(native, "options", {})
         self.learnable = tuple(p.name for p in record.learnable)
         self.random = record.random
-        self._defaults = tuple(v for k, v in options.items() if k not in _DRAWN)
         self.options = {k: v for k, v in options.items() if k not in (*self.learnable, *_DRAWN)}
         tensors = ", ".join(f"Tensor {name}" for name in ("x", *self.learnable, *["seed"] * self.random))
         rest = "".join(f", {_KINDS[type(v)]} {k}" for k, v in self.options.items())
         results = "Tensor" if not self.learnable else f"({', '.join(['Tensor'] * (1 + len(self.learnable)))})"
-        self.forward = Operation(self.name, f"({tensors}{rest}) -> Tensor", self._forward, self._gradient)
+        self.forward = Operation(
+            self.name, f"({tensors}{rest}) -> Tensor", self._forward, self._gradient, short=self._shortcut()
+        )
         self.backward = Operation(
             f"{self.name}_backward", f"(Tensor grad, {tensors}{rest}) -> {results}", self._run_backward,
             self._second_gradient, shapes=_like_operands(len(self.learnable)), differentiable=1 + len(self.learnable),
         )  # fmt: skip
 
+    def _shortcut(self):
+        return None if self.learnable or self.random or "axis" in self.options else shortcuts.Map(self.native)
+
     def _forward(self, x, *given):
-        if (
-            x.is_cpu and not self.random
-        ):  # the shortest way; what it does not take is refused, with reasons, by the other one
-            try:
-                arrays = [(t.detach() if t.requires_grad else t).numpy() for t in (x, *given[: len(self.learnable)])]
-            except (TypeError, RuntimeError):
-                return self.native(x, *given)
-            if self.learnable:
-                return torch.from_numpy(self.native(*arrays, *given[len(self.learnable) :]))
-            return torch.from_numpy(self.native(arrays[0], *(() if given == self._defaults else given)))
         return self.native(x, **self._named(given))
 
     def _run_backward(self, grad, x, *given):
@@ -117,7 +112,7 @@ def _made(native):
     if not parameters:
 
         def function(input, inplace=False):
-            return _inplace(operations, input) if inplace else operations.forward(input)
+            return _inplace(operations, input) if inplace else operations.forward.first(input)
 
     else:
         parameters.append(("inplace", False))
@@ -126,7 +121,7 @@ def _made(native):
 
         def function(input, *given, **named):
             if not given and not named and not learnable and not operations.random:
-                return operations.forward(input, *usual)
+                return operations.forward.first(input, *usual)
             values = [*given, *[named.pop(name, default) for name, default in parameters[len(given) :]]]
             if named or len(values) > len(parameters):
                 accepted = ", ".join(name for name, _ in parameters)
@@ -137,7 +132,7 @@ def _made(native):
             values[:learnable] = [_as_tensor(value, input) for value in values[:learnable]]
             if operations.random:
                 values.insert(0, draw())
-            return _inplace(operations, input, *values) if inplace else operations.forward(input, *values)
+            return _inplace(operations, input, *values) if inplace else operations.forward.first(input, *values)
 
     kind = inspect.Parameter
     signature = [kind("input", kind.POSITIONAL_OR_KEYWORD)]

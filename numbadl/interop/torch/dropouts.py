@@ -1,6 +1,7 @@
 """Dropout and its kin as functions with autograd: seeds come from PyTorch's generator, and no mask is stored."""
 
 from ...dropout import alpha_dropout, dropout, feature_dropout, gaussian_dropout
+from . import shortcuts
 from .operation import Operation
 from .seeds import draw
 
@@ -12,8 +13,9 @@ class _Dropout:
         schema = "(Tensor x, Tensor seed, float p) -> Tensor"
         self.backward = Operation(f"{fn.__name__}_backward", schema, _seeded(fn.backward), self._gradient)
         self.forward = Operation(
-            fn.__name__, schema, _seeded(fn), self._gradient, save=lambda inputs, output: inputs[1:2]
-        )
+            fn.__name__, schema, _seeded(fn), self._gradient, save=lambda inputs, output: inputs[1:2],
+            short=shortcuts.Dropout() if fn is dropout else None,
+        )  # fmt: skip
         self.backward._save = self.forward._save
 
     def _gradient(self, saved, options, grad):
@@ -38,7 +40,7 @@ def _function(name):
             raise ValueError(f"p: got {p!r}, accepted are numbers from 0 to 1")
         if not training or p == 0:
             return input
-        result = operation(input, draw(), float(p))
+        result = operation.first(input, draw(), float(p))
         return input.copy_(result) if inplace else result
 
     function.__name__ = function.__qualname__ = name

@@ -6,7 +6,8 @@ import torch
 
 from ...losses import LOSSES as NATIVE
 from ...losses import ElementwiseLoss
-from .operation import Operation, once
+from . import shortcuts
+from .operation import Operation, once, only_first
 
 TORCH_NAMES = {  # of the function in torch.nn.functional and of the module
     "mse": ("mse_loss", "MSELoss"),
@@ -35,6 +36,7 @@ class _Loss:
         self.operation = Operation(
             f"{self.name}_loss", f"(Tensor input, Tensor target{tensors}{options}, bool with_gradient) -> (Tensor, Tensor)",
             self._run, self._gradient, lambda inputs, output: (inputs[0], output[1]), self._shapes,
+            short=self._shortcut(),
         )  # fmt: skip
 
     def __call__(self, input, target, **options):
@@ -49,7 +51,14 @@ class _Loss:
             given["pos_weight"] = None if pos_weight == 1 else torch.tensor([pos_weight], dtype=input.dtype)
         wanted = torch.is_grad_enabled() and input.requires_grad
         values = [given[name] for name in (*self.tensors, *self.options)]
-        return self.operation(input, target, *values, wanted)[0]
+        return only_first(self.operation.first(input, target, *values, wanted))
+
+    def _shortcut(self):
+        rows = getattr(self.native.record, "plain", None)
+        if not rows or isinstance(self.native, ElementwiseLoss):
+            return None
+        defaults = tuple(self.native.options[name] for name in (*self.tensors, *self.options))
+        return shortcuts.Labels(rows, 2 + len(self.tensors), defaults)
 
     def _run(self, input, target, *given):
         *given, wanted = given

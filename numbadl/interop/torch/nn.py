@@ -4,6 +4,8 @@ A module that torch has is a subclass of torch's, with its arguments, attributes
 another. `replace` therefore exchanges modules of a model in place.
 """
 
+import inspect
+
 import torch
 
 from . import activations, dropouts, losses, norms, rows
@@ -24,10 +26,14 @@ def _activation(function):
         held = tuple(
             name for name in names if name != "dim"
         )  # torch's prelu has its channels along axis 1, as ours has
+        operation = function.operations.forward
+        direct = not record.learnable and len(held) == len(function.operations.options)
 
         def forward(self, input):
-            options = {name: getattr(self, name) for name in held}
-            return function(input, **options, inplace=getattr(self, "inplace", False))
+            values = [getattr(self, name) for name in held]
+            if direct and not getattr(self, "inplace", False):
+                return operation.first(input, *values)
+            return function(input, **dict(zip(held, values, strict=True)), inplace=getattr(self, "inplace", False))
 
     else:
         return _new_activation(function)
@@ -128,11 +134,13 @@ def _group_norm(self, input):
     return norms.group_norm(input, self.num_groups, self.weight, self.bias, self.eps)
 
 
-def _loss(name):
-    function, options = losses.FUNCTIONS[losses.TORCH_NAMES[name][0]], tuple(losses.NATIVE[name].options)
+def _loss(name, init):
+    """The forward of a loss's module, whose constructor is *init*."""
+    function, held = losses.FUNCTIONS[losses.TORCH_NAMES[name][0]], inspect.signature(init).parameters
+    options = tuple(option for option in losses.NATIVE[name].options if option in held)
 
     def forward(self, input, target):
-        return function(input, target, **{option: getattr(self, option) for option in options if hasattr(self, option)})
+        return function(input, target, **{option: getattr(self, option) for option in options})
 
     return forward
 
@@ -144,7 +152,7 @@ class HingeLoss(_TORCH.Module):
         super().__init__()
         self.squared, self.reduction = squared, reduction
 
-    forward = _loss("hinge")
+    forward = _loss("hinge", __init__)
 
 
 _FORWARDS = {
@@ -161,7 +169,11 @@ _FORWARDS = {
     "Dropout": _dropout("dropout"),
     "AlphaDropout": _dropout("alpha_dropout"),
     **{f"Dropout{n}d": _dropout("feature_dropout") for n in (1, 2, 3)},
-    **{layer: _loss(name) for name, (_, layer) in losses.TORCH_NAMES.items() if hasattr(_TORCH, layer)},
+    **{
+        layer: _loss(name, getattr(_TORCH, layer).__init__)
+        for name, (_, layer) in losses.TORCH_NAMES.items()
+        if hasattr(_TORCH, layer)
+    },
 }
 MODULES = {
     function.operations.native.record.layer: _activation(function)

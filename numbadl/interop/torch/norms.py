@@ -6,7 +6,8 @@ import torch
 
 from ... import normalization, row_norms
 from ..arrays import KINDS
-from .operation import Operation
+from . import shortcuts
+from .operation import Operation, only_first
 
 
 class _RowNorm:
@@ -19,6 +20,7 @@ class _RowNorm:
         self.forward = Operation(
             fn.__name__, f"(Tensor x, {affine}{option}, float eps) -> ({', '.join(['Tensor', *saved])})", self._run,
             self._gradient, lambda inputs, output: (*inputs[: self._parameters + 1], *output[1:]), self._shapes,
+            short=shortcuts.RowNorm(fn, rows, self._parameters),
         )  # fmt: skip
         kept = ", ".join(f"Tensor saved{k}" for k in range(fn._saved))
         results = ", ".join(["Tensor"] * (1 + self._parameters))
@@ -35,7 +37,7 @@ class _RowNorm:
     def _run_backward(self, grad, x, *given):
         affine, rest = given[: self._parameters], given[self._parameters :]
         values, (*option, _) = rest[: self.fn._saved], rest[self.fn._saved :]
-        rows = self._rows(x, *option)
+        rows = self._rows(tuple(x.shape), *option)
         values = tuple(KINDS[torch.Tensor].native(v) for v in values)
         saved = row_norms.RowNormSaved(values, rows, self._parameters == 2 and affine[1] is not None)
         found = self.fn.backward(grad, x, affine[0], saved)
@@ -47,7 +49,7 @@ class _RowNorm:
         return (found[0], *(None if p is None else g for p, g in zip(rest, found[1:], strict=False)))
 
     def _shapes(self, x, *given):
-        count = self._rows(x, *given[self._parameters : -1]).count
+        count = self._rows(tuple(x.shape), *given[self._parameters : -1]).count
         return (x.new_empty(x.shape), *(x.new_empty(count) for _ in range(self.fn._saved)))
 
     def _shapes_of_backward(self, grad, x, *given):
@@ -58,15 +60,15 @@ def _tensors(arrays, like):
     return [KINDS[torch.Tensor].foreign(a, like) for a in arrays]
 
 
-def _last_axes(x, shape):
-    shape = tuple(shape)
-    return row_norms.Rows(tuple(x.shape), math.prod(x.shape[: -len(shape)]), math.prod(shape), 1, shape)
+def _last_axes(shape, normalized):
+    normalized = tuple(normalized)
+    return row_norms.Rows(shape, math.prod(shape[: -len(normalized)]), math.prod(normalized), 1, normalized)
 
 
-def _groups(x, groups=None):
-    samples, channels, size = x.shape[0], x.shape[1], math.prod(x.shape[2:])
+def _groups(shape, groups=None):
+    samples, channels, size = shape[0], shape[1], math.prod(shape[2:])
     groups = channels if groups is None else groups
-    return row_norms.Rows(tuple(x.shape), samples * groups, channels // max(groups, 1) * size, size, (channels,))
+    return row_norms.Rows(shape, samples * groups, channels // max(groups, 1) * size, size, (channels,))
 
 
 _shape, _number = ", int[] normalized_shape", ", int num_groups"
@@ -120,6 +122,7 @@ BATCH = Operation(
     "(Tensor x, Tensor? weight, Tensor? bias, Tensor? running_mean, Tensor? running_var, bool training, float momentum,"
     " float eps) -> (Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor)",
     _batch_norm, _batch_norm_gradient, lambda inputs, output: (*inputs[:3], *output[1:5]), _batch_norm_shapes,
+    short=shortcuts.BatchNorm(),
 )  # fmt: skip
 BATCH_BACKWARD = Operation(
     "batch_norm_backward",
@@ -132,7 +135,10 @@ BATCH_BACKWARD = Operation(
 # -- with torch's signatures -----------------------------------------------------------------------------------------------
 def batch_norm(input, running_mean, running_var, weight=None, bias=None, training=False, momentum=0.1, eps=1e-5):
     """`torch.nn.functional.batch_norm`; see `numbadl.batch_norm`."""
-    y, *_, mean, variance = BATCH(input, weight, bias, running_mean, running_var, training, float(momentum), float(eps))
+    found = BATCH.first(input, weight, bias, running_mean, running_var, training, float(momentum), float(eps))
+    if type(found) is not tuple:  # the short way updated the running statistics
+        return found
+    y, *_, mean, variance = found
     if training and running_mean is not None:
         with torch.no_grad():
             running_mean.copy_(mean)
@@ -142,23 +148,23 @@ def batch_norm(input, running_mean, running_var, weight=None, bias=None, trainin
 
 def layer_norm(input, normalized_shape, weight=None, bias=None, eps=1e-5):
     """`torch.nn.functional.layer_norm`; see `numbadl.layer_norm`."""
-    return LAYER.forward(input, weight, bias, list(normalized_shape), float(eps))[0]
+    return only_first(LAYER.forward.first(input, weight, bias, tuple(normalized_shape), float(eps)))
 
 
 def rms_norm(input, normalized_shape, weight=None, eps=None):
     """`torch.nn.functional.rms_norm`; see `numbadl.rms_norm`."""
     eps = torch.finfo(input.dtype).eps if eps is None else float(eps)
-    return RMS.forward(input, weight, list(normalized_shape), eps)[0]
+    return only_first(RMS.forward.first(input, weight, tuple(normalized_shape), eps))
 
 
 def group_norm(input, num_groups, weight=None, bias=None, eps=1e-5):
     """`torch.nn.functional.group_norm`; see `numbadl.group_norm`."""
-    return GROUP.forward(input, weight, bias, num_groups, float(eps))[0]
+    return only_first(GROUP.forward.first(input, weight, bias, num_groups, float(eps)))
 
 
 def instance_norm(input, weight=None, bias=None, eps=1e-5):
     """Instance norm by the statistics of the input, without running ones; see `numbadl.instance_norm`."""
-    return INSTANCE.forward(input, weight, bias, float(eps))[0]
+    return only_first(INSTANCE.forward.first(input, weight, bias, float(eps)))
 
 
 FUNCTIONS = {f.__name__: f for f in (batch_norm, layer_norm, rms_norm, group_norm, instance_norm)}

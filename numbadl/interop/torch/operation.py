@@ -3,6 +3,9 @@
 An `Operation` runs kernels on tensors and knows its gradient in terms of other operations. From that follow an operator in
 ``torch.ops.numbadl`` (schema, implementation, shapes for the compiler, autograd), with which ``torch.compile`` has no graph
 breaks, and a ``torch.autograd.Function``, which costs a third of what such an operator costs in eager mode.
+
+Where an operation has a `shortcuts.Shortcut`, eager calls on the CPU go from tensors to the kernel with what was checked for
+their shapes before; everything that it does not take goes the long way, which says why it refuses.
 """
 
 import torch
@@ -10,6 +13,9 @@ from torch.library import Library, register_autograd, register_fake
 
 LIBRARY = Library("numbadl", "DEF")
 _PLAIN = (torch.Tensor, torch.nn.Parameter)
+_OPERATOR, _AUTOGRAD, _RUN = "operator", "autograd", "run"
+# What the short way meets, the long way explains.
+_NOT_SHORT = (AttributeError, LookupError, TypeError, ValueError, RuntimeError)
 
 
 class Operation:
@@ -25,10 +31,13 @@ class Operation:
     save : function (arguments, results) -> the tensors that *gradient* needs; left out, those among the arguments
     shapes : function of the arguments -> results without values, for the compiler; left out, one like the first argument
     differentiable : how many of the results have gradients, the first ones
+    short : the `shortcuts.Shortcut` for the first result, which `first` takes; only where that alone has a gradient
     """
 
-    def __init__(self, name, schema, run, gradient=None, save=None, shapes=torch.empty_like, differentiable=1):
-        self.name, self.run = name, run
+    def __init__(
+        self, name, schema, run, gradient=None, save=None, shapes=torch.empty_like, differentiable=1, short=None
+    ):
+        self.name, self.run, self._short = name, run, short
         self.__name__ = self.__qualname__ = name
         inputs = [argument.strip().split(" ") for argument in schema[1 : schema.index(")")].split(",")]
         self.tensors = sum(kind.startswith("Tensor") for kind, _ in inputs)
@@ -38,19 +47,37 @@ class Operation:
         self.operator = getattr(torch.ops.numbadl, name).default
 
     def __call__(self, *arguments):
-        if torch.compiler.is_compiling():
+        way = self._way(arguments)
+        if way is _OPERATOR:
             return self.operator(*arguments)
+        return (self._function.apply if way is _AUTOGRAD else self.run)(*arguments)
+
+    def first(self, *arguments):
+        """The first result alone, by the short way; or, where that does not take the arguments, all of them as a call gives."""
+        way = self._way(arguments)
+        if way is _OPERATOR:
+            return self.operator(*arguments)
+        if way is _AUTOGRAD:
+            return self._apply_short(*arguments)
+        try:
+            found = self._short.forward(*arguments)
+        except _NOT_SHORT:
+            found = None
+        return self.run(*arguments) if found is None else found[0]
+
+    def _way(self, arguments):
+        """How a call is made: by the operator where anybody watches or traces, or else with autograd or without."""
+        if torch.compiler.is_compiling():
+            return _OPERATOR
         wanted = False
         for tensor in arguments[: self.tensors]:
             if tensor is not None:
                 if type(tensor) not in _PLAIN:  # another library's subclass, or one that only has a shape
-                    return self.operator(*arguments)
+                    return _OPERATOR
                 wanted = wanted or tensor.requires_grad
-        if torch._C._len_torch_dispatch_stack() or torch._C._are_functorch_transforms_active():
-            return self.operator(*arguments)
-        if wanted and torch.is_grad_enabled():
-            return self._function.apply(*arguments)
-        return self.run(*arguments)
+        if _watched():
+            return _OPERATOR
+        return _AUTOGRAD if wanted and torch.is_grad_enabled() else _RUN
 
     def _define(self, schema, shapes, options):
         LIBRARY.define(f"{self.name}{schema}", tags=(torch.Tag.pt2_compliant_tag,))
@@ -65,8 +92,37 @@ class Operation:
             operation._setup(ctx, arguments, result)
             return result
 
-        methods = {"forward": staticmethod(forward), "backward": staticmethod(self._backward)}
-        self._function = type(torch.autograd.Function)(self.name.title(), (torch.autograd.Function,), methods)
+        self._function = _autograd_function(self.name, forward, self._backward)
+        if self._short is None:
+            self.first = self
+        else:
+            shortened = _autograd_function(self.name, self._forward_shortly, self._backward_shortly)
+            # Function.apply looks for functorch's transforms first, as `_way` did.
+            self._apply_short = super(torch.autograd.Function, shortened).apply
+
+    def _forward_shortly(self, ctx, *arguments):
+        try:
+            result, ctx.kept, save = self._short.forward(*arguments)
+        except _NOT_SHORT:
+            ctx.kept = None
+        if ctx.kept is None:
+            result = self.run(*arguments)
+            self._setup(ctx, arguments, result)
+            return result
+        ctx.save_for_backward(*save)
+        ctx.options = arguments[self.tensors :]
+        return result
+
+    def _backward_shortly(self, ctx, *grads):
+        if ctx.kept is None:
+            return self._backward(ctx, *grads)
+        if not (torch.is_grad_enabled() or _watched()) and type(grads[0]) is torch.Tensor:
+            try:
+                return *self._short.backward(ctx.saved_tensors, ctx.kept, ctx.options, grads[0]), *self._nothing
+            except _NOT_SHORT:
+                pass
+        saved = self._short.saved(ctx.saved_tensors, ctx.kept)
+        return self._gradients(saved, ctx.options, grads)
 
     def _implementation(self, *arguments):
         with torch.no_grad():
@@ -85,11 +141,29 @@ class Operation:
             raise NotImplementedError(f"numbadl's {self.name} has no derivative: it cannot be differentiated once more")
         if grads[0] is None:  # nothing depends on the result
             return (*[None] * self.tensors, *self._nothing)
-        found = self._gradient(ctx.saved_tensors, ctx.options, *grads[: self._differentiable])
+        return self._gradients(ctx.saved_tensors, ctx.options, grads)
+
+    def _gradients(self, saved, options, grads):
+        found = self._gradient(saved, options, *grads[: self._differentiable])
         return (*found, *self._nothing) if type(found) is tuple else (found, *self._nothing)
 
     def __repr__(self):
         return f"<numbadl.interop.torch operation {self.name}>"
+
+
+def _watched():
+    """Whether a mode or a transform has to see the operators that are called."""
+    return torch._C._len_torch_dispatch_stack() or torch._C._are_functorch_transforms_active()
+
+
+def _autograd_function(name, forward, backward):
+    methods = {"forward": staticmethod(forward), "backward": staticmethod(backward)}
+    return type(torch.autograd.Function)(name.title(), (torch.autograd.Function,), methods)
+
+
+def only_first(result):
+    """The first of several results, or the only one: what `Operation.first` gave."""
+    return result[0] if type(result) is tuple else result
 
 
 def _of_first(shapes):

@@ -1,0 +1,95 @@
+"""The short way of numbadl.interop.torch's eager calls: it is taken, has the long one's bits, and refuses what that refuses."""
+
+import functools
+
+import pytest
+
+torch = pytest.importorskip("torch")
+ours = pytest.importorskip("numbadl.interop.torch")
+from numbadl.interop.torch.operation import Operation
+
+F = torch.nn.functional
+
+
+def _shortened():
+    """Calls that take the short way, by name: function, how its tensors are made."""
+    x = w = lambda *shape: torch.randn(shape).requires_grad_()
+    labels = torch.tensor([1, 0, 3, 2])
+    stats = lambda: (torch.zeros(6), torch.ones(6))  # noqa: E731
+    yield "gelu", lambda x: ours.gelu(x), [x(4, 6)]
+    yield "gelu by a tanh", lambda x: ours.gelu(x, "tanh"), [x(4, 6)]
+    yield "elu", lambda x: ours.elu(x, 0.7), [x(4, 6)]
+    yield "layer norm", lambda x, w, b: ours.layer_norm(x, (6,), w, b), [x(4, 6), w(6), w(6)]
+    yield "layer norm of two axes", lambda x, w, b: ours.layer_norm(x, (3, 2), w, b), [x(4, 3, 2), x(3, 2), x(3, 2)]
+    yield "rms norm", lambda x, w: ours.rms_norm(x, (6,), w), [x(4, 6), w(6)]
+    yield "group norm", lambda x, w, b: ours.group_norm(x, 2, w, b), [x(4, 6, 3), w(6), w(6)]
+    yield "instance norm", lambda x, w, b: ours.instance_norm(x, w, b), [x(4, 6, 3), w(6), w(6)]
+    for training in (True, False):
+        batch_norm = functools.partial(ours.batch_norm, training=training)
+        yield f"batch norm, {training}", lambda x, w, b, f=batch_norm: f(x, *stats(), w, b), [x(4, 6, 3), w(6), w(6)]
+    yield "dropout", lambda x: ours.dropout(x, 0.3), [x(40, 6)]
+    yield "cross entropy", lambda x: ours.cross_entropy(x, labels), [x(4, 6)]
+
+
+def _bits(function, tensors, seed=3):
+    """The result and the gradients, as one flat tensor."""
+    torch.manual_seed(seed)
+    result = function(*tensors)
+    torch.manual_seed(seed)
+    grads = torch.autograd.grad(result, tensors, torch.randn(result.shape))
+    return torch.cat([t.detach().reshape(-1) for t in (result, *grads)])
+
+
+@pytest.mark.parametrize("number", range(len(list(_shortened()))))
+def test_the_short_way_has_the_bits_of_the_long_one(number, monkeypatch):
+    torch.manual_seed(number)
+    name, function, tensors = list(_shortened())[number]
+    with monkeypatch.context() as patched:
+        patched.setattr(Operation, "_way", lambda self, arguments: "operator")
+        expected = _bits(function, tensors)
+    with monkeypatch.context() as patched:
+        patched.setattr(Operation, "_setup", None)  # of the long way
+        patched.setattr(Operation, "_gradients", None)
+        short = _bits(function, tensors)
+        with torch.no_grad():
+            torch.manual_seed(3)
+            value = function(*tensors)
+    assert torch.equal(short, expected), name
+    assert torch.equal(value.reshape(-1), short[: value.numel()]), name
+    turned = [t.detach().mT.contiguous().mT.requires_grad_() if t.dim() > 1 else t for t in tensors]
+    assert torch.allclose(_bits(function, turned), expected, atol=1e-6), f"{name} of what is not contiguous"
+
+
+def test_the_short_way_refuses_as_the_long_one_does():
+    x, w = torch.randn(4, 6), torch.ones(6)
+    for call, message in (
+        (lambda: ours.cross_entropy(x, torch.tensor([1, 2, 6, 0])), "labels"),
+        (lambda: ours.cross_entropy(x, torch.tensor([1, 2, -1, 0])), "labels"),
+        (lambda: ours.cross_entropy(x, torch.tensor([1, 2, 3])), "labels"),
+        (lambda: ours.layer_norm(x, (5,), w, w), "normalized_shape"),
+        (lambda: ours.layer_norm(x, (6,), w[:5], w), "weight"),
+        (lambda: ours.layer_norm(x, (6,), w, w, eps=-1), "eps"),
+        (lambda: ours.group_norm(x, 4, w, w), "num_groups"),
+        (lambda: ours.batch_norm(x[:1], w.clone(), w.clone(), w, w, True), "at least 2 values"),
+        (lambda: ours.batch_norm(x, w.clone(), w.clone(), w, w, True, momentum=2.0), "momentum"),
+        (lambda: ours.elu(x, float("nan")), "alpha"),
+        (lambda: ours.dropout(x, 1.5), "p: "),
+    ):
+        with pytest.raises(ValueError, match=message):
+            call()
+    with pytest.raises(TypeError, match="float16"):
+        ours.gelu(x.half())
+    with pytest.raises(TypeError, match="weight"):
+        ours.layer_norm(x, (6,), w.double(), w)
+    ignored = torch.tensor([1, -100, 2, 0])
+    assert torch.allclose(ours.cross_entropy(x, ignored), F.cross_entropy(x, ignored))
+
+
+def test_a_kept_gradient_is_not_added_to():
+    x = torch.randn(4, 6, requires_grad=True)
+    loss = ours.cross_entropy(x, torch.tensor([1, 0, 3, 2]))
+    loss.backward(retain_graph=True)
+    once = x.grad.clone()
+    for _ in range(2):
+        loss.backward(retain_graph=True)
+    assert torch.allclose(x.grad, 3 * once)

@@ -1,0 +1,99 @@
+"""What a call from PyTorch costs beside the kernel, and beside torch's own: ``python -m tests.peers.torch_calls``.
+
+Microseconds, medians of sides that take turns. Small tensors show the overhead: a kernel alone, as compiled code is called; the
+function without gradients; with them; and with backward. Large ones are what networks have.
+"""
+
+import statistics
+import time
+
+import numpy as np
+import torch
+from numbadl.kernels import cpu
+
+import numbadl.interop.torch as ours
+
+F = torch.nn.functional
+SMALL, LARGE, CLASSES = (4, 16), (256, 512), 10
+
+
+def kernels(shape):
+    """Name -> a call of the kernels that the forward of that operation runs, with everything at hand."""
+    a, y = np.ones(shape, np.float32), np.empty(shape, np.float32)
+    w, rows, numbers = np.ones((5, shape[1]), np.float32), np.empty((3, shape[0]), np.float32), np.float32([0.1, 1e-5])
+    flat, shaped = (a.reshape(-1), y.reshape(-1)), (a.reshape(*shape, 1), y.reshape(*shape, 1))
+    logits, labels = np.ones((shape[0], CLASSES), np.float32), np.zeros(shape[0], np.int64)
+    stream = np.uint32(1 << 30), np.float32(4 / 3), np.uint64(5), np.uint64(0), np.int64(0)
+
+    def batch_norm():
+        cpu.kernel("typical_values")(shaped[0], w[0])
+        cpu.kernel("batch_norm")(*shaped, *w, *np.empty((3, shape[1]), np.float32), w[3], w[4], *numbers)
+
+    def cross_entropy():
+        cpu.kernel("cross_entropy.gradient")(logits, labels, logits, rows[0], np.float32(1))
+        cpu.kernel("sum")(rows[0])
+
+    return {
+        "relu": lambda: cpu.kernel("relu")(*flat),
+        "gelu": lambda: cpu.kernel("gelu")(*flat),
+        "layer norm": lambda: cpu.kernel("layer_norm")(a, y, w[0], w[1], *rows, numbers[1], 1),
+        "batch norm": batch_norm,
+        "dropout": lambda: cpu.kernel("dropout")(*flat, *stream),
+        "cross entropy": cross_entropy,
+    }
+
+
+def operations(library, shape, trained):
+    """Name -> (function, its tensor, the affine parameters, which are *trained* or not)."""
+    w, b = (torch.ones(shape[1], requires_grad=trained) for _ in range(2))
+    statistics_of = torch.zeros(shape[1]), torch.ones(shape[1])
+    x, logits, labels = torch.randn(shape), torch.randn(shape[0], CLASSES), torch.zeros(shape[0], dtype=torch.int64)
+    return {
+        "relu": (library.relu, x, ()),
+        "gelu": (library.gelu, x, ()),
+        "layer norm": (lambda x: library.layer_norm(x, shape[1:], w, b), x, (w, b)),
+        "batch norm": (lambda x: library.batch_norm(x, *statistics_of, w, b, True), x, (w, b)),
+        "dropout": (lambda x: library.dropout(x, 0.25), x, ()),
+        "cross entropy": (lambda x: library.cross_entropy(x, labels), logits, ()),
+    }
+
+
+def calls(library, shape, name):
+    """Without gradients, with them, and with backward."""
+    plain, x, _ = operations(library, shape, trained=False)[name]
+    function, x, parameters = operations(library, shape, trained=True)[name]
+    wanted, h = x.clone().requires_grad_(), torch.ones_like(plain(x))
+
+    def backward():
+        function(wanted).backward(h)
+        wanted.grad = None
+        for p in parameters:
+            p.grad = None
+
+    return lambda: plain(x), lambda: function(wanted), backward
+
+
+def times(functions, rounds=5, count=100):
+    """Microseconds of each function: the median of rounds that take turns, of the median of their calls."""
+    found = [[] for _ in functions]
+    for _ in range(rounds + 1):
+        for function, of_function in zip(functions, found, strict=True):
+            each = []
+            for _ in range(count):
+                start = time.perf_counter()
+                function()
+                each.append(time.perf_counter() - start)
+            of_function.append(statistics.median(each) * 1e6)
+    return [statistics.median(each[1:]) for each in found]
+
+
+def main():
+    for shape in (SMALL, LARGE):
+        print(f"{shape!s:<16} kernel |   ours: without, with gradients, and backward |  torch")
+        for name, kernel in kernels(shape).items():
+            first, *rest = times([kernel, *calls(ours, shape, name), *calls(F, shape, name)])
+            print(f"{name:<14} {first:8.1f} | " + " ".join(f"{t:8.1f}" for t in rest), flush=True)
+
+
+if __name__ == "__main__":
+    main()
