@@ -1,4 +1,4 @@
-"""window: windows over images, unfolded into the columns of a matrix and folded back, and pooling; one plane at a time.
+"""window: padding of images, and pooling; one plane at a time.
 
 A plane is one channel of one sample. No two tasks write to the same plane, and each adds in one order, so that results
 are the same to the bit for any number of threads.
@@ -55,48 +55,23 @@ def _clipped(o, size, extent, stride, padding, counted):
 
 
 @function
-def _unfold(n, c, extents, sizes, operands):
-    count, channels, height, width, p, q = extents
-    kh, kw, sh, sw, ph, pw, dh, dw = sizes
-    x, columns = operands
-    plane = (n * channels + c) * height * width
-    for i in range(kh):
-        for j in range(kw):
-            target = (((c * kh + i) * kw + j) * count + n) * p * q
-            first, last = _inside(q, width, sw, j * dw - pw)
-            for o in range(p):
-                h = o * sh + i * dh - ph
-                inside = 0 <= h < height
-                start, end = (first, last) if inside else (q, q)
-                source = plane + h * width + j * dw - pw
-                for k in range(start):
-                    columns[target + k] = 0
-                for k in range(start, end):
-                    columns[target + k] = x[source + k * sw]
-                for k in range(end, q):
-                    columns[target + k] = 0
-                target += q
-
-
-@function
-def _fold(n, c, extents, sizes, operands):
-    count, channels, height, width, p, q = extents
-    kh, kw, sh, sw, ph, pw, dh, dw = sizes
-    columns, bias, x = operands
-    plane = (n * channels + c) * height * width
-    for k in range(height * width):
-        x[plane + k] = bias[c]
-    for i in range(kh):
-        for j in range(kw):
-            source = (((c * kh + i) * kw + j) * count + n) * p * q
-            first, last = _inside(q, width, sw, j * dw - pw)
-            for o in range(p):
-                h = o * sh + i * dh - ph
-                if 0 <= h < height:
-                    target = plane + h * width + j * dw - pw
-                    for k in range(first, last):
-                        x[target + k * sw] += columns[source + k]
-                source += q
+def _pad(n, c, extents, sizes, operands):
+    _, channels, height, width, p, q = extents
+    _, _, sh, sw, ph, pw, _, _ = sizes
+    x, y = operands
+    plane, target = (n * channels + c) * height * width, (n * channels + c) * p * q
+    first, last = _inside(q, width, sw, -pw)
+    for o in range(p):
+        h = o * sh - ph
+        start, end = (first, last) if 0 <= h < height else (q, q)
+        source = plane + h * width - pw
+        for k in range(start):
+            y[target + k] = 0
+        for k in range(start, end):
+            y[target + k] = x[source + k * sw]
+        for k in range(end, q):
+            y[target + k] = 0
+        target += q
 
 
 @function
@@ -172,8 +147,7 @@ def _avg_pool_backward(n, c, extents, sizes, operands):
 
 
 _PLANES = {
-    "unfold": _unfold,
-    "fold": _fold,
+    "pad": _pad,
     "max_pool": _max_pool,
     "max_pool.backward": _max_pool_backward,
     "avg_pool": _avg_pool,
