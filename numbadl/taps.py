@@ -7,9 +7,9 @@ import itertools
 from dataclasses import dataclass
 
 import numpy as np
-from .kernels.shapes import Taps
 
 from .arrays import dense, device_of
+from .kernels.shapes import Taps
 from .windows import pad, run_kernel
 
 PARTS, PART_ELEMENTS = 16, 1 << 20  # of the gradient of weights: at most; and elements of all, if there are more than 4

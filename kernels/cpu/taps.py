@@ -56,7 +56,11 @@ def _convolve(per_task, units, shape, operands, index):
             base[j] = bias[group * rows + left + j] if j < columns else 0
         for start in range(0, max(depth, 1), DEPTH):
             part = at((packed,), ((group * panels + panel) * depth + start) * wide)[0]
-            image, steps, length_of_part = at((source,), sample * size)[0], at((taps,), start)[0], min(DEPTH, depth - start)
+            image, steps, length_of_part = (
+                at((source,), sample * size)[0],
+                at((taps,), start)[0],
+                min(DEPTH, depth - start),
+            )
             for t in range(0, height, TALL):
                 found = at((sums,), t * wide)[0]
                 before, before_row = (found, wide) if start else (base, 0)

@@ -218,7 +218,10 @@ def tile_of_places(context, rows, source, lines, steps, depth, panel, columns, s
 
 @intrinsic
 def turn(context, source, source_row, rows, columns, target, target_row):
-    """target[c * target_row + r] = source[r * source_row + c] for r < rows and c < columns: squares are turned in registers."""
+    """target[c * target_row + r] = source[r * source_row + c] for r < rows and c < columns: squares are turned in registers.
+
+    The source has room for whole squares, at multiples of a vector.
+    """
 
     def codegen(cx, builder, sig, values):
         prefer_512_bit(builder)
@@ -228,28 +231,20 @@ def turn(context, source, source_row, rows, columns, target, target_row):
         across, down = (builder.udiv(builder.add(x, _I64(lanes - 1)), _I64(lanes)) for x in (columns, rows))
         with cgutils.for_range(builder, across, intp=_I64) as j, cgutils.for_range(builder, down, intp=_I64) as i:
             column, first = builder.mul(j.index, _I64(lanes)), builder.mul(i.index, _I64(lanes))
-            found = _square(builder, vector, source, source_row, first, rows, column, columns)
+            places = [builder.mul(builder.add(first, _I64(n)), source_row) for n in range(lanes)]
+            found = [
+                _load_whole(builder, builder.gep(source, [builder.add(place, column)]), vector) for place in places
+            ]
             mask = _mask(builder, builder.sub(rows, first), lanes)
             for n, value in enumerate(_turned(builder, found)):
-                place = builder.add(column, _I64(n))
-                with builder.if_then(builder.icmp_signed("<", place, columns)):
-                    _store(builder, value, builder.gep(target, [builder.add(builder.mul(place, target_row), first)]), mask)
+                line = builder.add(column, _I64(n))
+                with builder.if_then(builder.icmp_signed("<", line, columns)):
+                    place = builder.add(builder.mul(line, target_row), first)
+                    _store(builder, value, builder.gep(target, [place]), mask)
         return cx.get_dummy_value()
 
     target_type, i = target, types.intp
     return types.void(source, i, i, i, target, i), codegen
-
-
-def _square(builder, vector, source, row, first, rows, column, columns):
-    """As many vectors as each has lanes, from rows *first* on and from *column* on, 0 beyond *rows* and *columns*."""
-    lanes = vector.count
-    inside, found = _mask(builder, builder.sub(columns, column), lanes), []
-    nothing = ir.Constant(inside.type, [0] * lanes)
-    for n in range(lanes):
-        place = builder.add(first, _I64(n))
-        mask = builder.select(builder.icmp_signed("<", place, rows), inside, nothing)
-        found.append(_load(builder, builder.gep(source, [builder.add(builder.mul(row, place), column)]), vector, mask))
-    return found
 
 
 @intrinsic
@@ -335,7 +330,12 @@ def _write_columns(builder, vector, b, row, depth, columns, panels, stride):
     with cgutils.for_range(builder, whole, intp=_I64) as j, cgutils.for_range(builder, down, intp=_I64) as i:
         column, first = builder.mul(j.index, _I64(lanes)), builder.mul(i.index, _I64(lanes))
         left = builder.sub(depth, first)
-        lines = _square(builder, vector, b, row, column, columns, first, depth)
+        inside, lines = _mask(builder, left, lanes), []
+        nothing = ir.Constant(inside.type, [0] * lanes)
+        for n in range(lanes):
+            place = builder.add(column, _I64(n))
+            mask = builder.select(builder.icmp_signed("<", place, columns), inside, nothing)
+            lines.append(_load(builder, builder.gep(b, [builder.add(builder.mul(row, place), first)]), vector, mask))
         panel = builder.mul(builder.udiv(j.index, _I64(VECTORS)), stride)
         within = builder.mul(builder.urem(j.index, _I64(VECTORS)), _I64(lanes))
         target = builder.gep(panels, [builder.add(panel, within)])

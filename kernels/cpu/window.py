@@ -67,8 +67,12 @@ def _pad(n, c, extents, sizes, operands):
         source = plane + h * width - pw
         for k in range(start):
             y[target + k] = 0
-        for k in range(start, end):
-            y[target + k] = x[source + k * sw]
+        if sw == 1:
+            for k in range(end - start):
+                y[target + start + k] = x[source + start + k]
+        else:
+            for k in range(start, end):
+                y[target + k] = x[source + k * sw]
         for k in range(end, q):
             y[target + k] = 0
         target += q

@@ -3,9 +3,9 @@
 import math
 
 import numpy as np
-from ..kernels.shapes import Taps
 
 from .. import _arguments as arguments
+from ..kernels.shapes import Taps
 from ..linear import column_sums
 from ..taps import backward_places, forward_places, parts_of, weight_gradient
 from . import initializers
@@ -87,7 +87,10 @@ class Conv2d(Spatial):
         source = places.padded(images, lambda shape: self._work("source", shape, training))
         if training:
             self._kept = x.shape, images.shape, source
-        out, bias = self._work("out", (x.shape[0], self.out_channels, *spatial), training), self.parameters().get("bias")
+        out, bias = (
+            self._work("out", (x.shape[0], self.out_channels, *spatial), training),
+            self.parameters().get("bias"),
+        )
         bias = self._zeros(self.out_channels) if bias is None else bias
         self._convolve(places, source, bias, out, training)
         return out

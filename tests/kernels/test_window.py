@@ -63,6 +63,26 @@ def test_same_bits_for_any_number_of_threads(name, rng, on_threads):
 
 
 @pytest.mark.parametrize("dtype", [np.float32, pytest.param(np.float64, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("name", shapes.TAPS)
+def test_convolution_by_places(name, dtype, rng, on_threads):
+    """One element; parts of tiles; more than a tile's columns, a block's positions, and a chain's taps or positions; no taps."""
+    cpu.ensure_started()
+    for shape in [
+        (1, 1, 1, 1, 1, 1), (2, 3, 4, 9, 5, 7), (3, 1, 17, 6, 1, 4), (2, 1, 5, 8, 0, 3), (0, 2, 2, 3, 4, 5),
+        (7, 2, 70, 900, 260, 300), (1, 1, 33, 2000, 600, 201),
+    ]:  # fmt: skip
+        given = operands(catalog()[name], shape, dtype, rng)
+        if shape[0] == 0 and name == "convolve.weight":
+            continue  # there have to be samples
+        (found,) = run(catalog()[name], given)
+        (wanted,) = expected(catalog()[name], given)
+        most = np.sqrt(max(shape[4:]) * max(shape[0], 1))
+        np.testing.assert_allclose(found, wanted, rtol=0, atol=most * 8 * np.finfo(dtype).eps * most)
+        first, *others = on_threads(lambda given=given: run(catalog()[name], given)[0])
+        assert all(np.array_equal(first, other, equal_nan=True) for other in others)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, pytest.param(np.float64, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("name", ["take", "take.backward"])
 def test_rows_of_a_table(name, dtype, rng, on_threads):
     cpu.ensure_started()
