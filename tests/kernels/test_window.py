@@ -15,6 +15,10 @@ SHAPES = [  # n, c, h, w, kh, kw, sh, sw, ph, pw, dh, dw
     (2, 2, 4, 5, 4, 5, 4, 5, 0, 0, 1, 1),
     (2, 1, 7, 7, 1, 1, 3, 3, 0, 0, 1, 1),
     (0, 2, 3, 3, 2, 2, 1, 1, 0, 0, 1, 1),
+    (2, 2, 3, 70, 2, 66, 1, 2, 0, 1, 1, 1),
+    (1, 2, 4, 40, 3, 40, 1, 1, 0, 0, 1, 1),
+    (2, 1, 5, 300, 2, 2, 2, 2, 1, 1, 1, 1),
+    (1, 1, 5, 40, 3, 3, 2, 3, 1, 1, 1, 1),
 ]
 
 
@@ -43,7 +47,7 @@ def test_kernel_computes_what_its_declaration_says(name, dtype, rng):
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, 0.0])
 def test_maxima_of_special_values(value, rng):
     """NaN wins, the last one if there are several; of equal maxima the first has the gradient, of -inf, too."""
-    for shape in SHAPES[1:3]:
+    for shape in (*SHAPES[1:3], SHAPES[7]):  # the last in vectors
         given = operands(WINDOWS["max_pool"], shape, np.float32, rng)
         given[0][rng.random(given[0].shape) < 0.6] = value
         check(WINDOWS["max_pool"], given)
