@@ -378,7 +378,7 @@ class Taps:
       the sum over n and t of grad[n, g, r, t] * source[n, g, taps[k] + starts[t]]``; N > 0 samples are added up in so many
       parts.
 
-    taps and starts go on with any places to a multiple of MULTIPLE. *room* has `room` elements, for the kernel's own use.
+    taps go on with any places to a multiple of MULTIPLE. *room* has `room` elements, for the kernel's own use.
     """
 
     MULTIPLE: ClassVar = 24  # of the rows of a tile

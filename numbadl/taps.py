@@ -122,7 +122,7 @@ def _in_each(channels, size, places):
 
 
 def _part(device, taps, places, starts, targets):
-    return Part(*(device.from_host(table) for table in (_filled(taps), places, _filled(starts), targets)))
+    return Part(*(device.from_host(table) for table in (_filled(taps), places, starts, targets)))
 
 
 def _filled(table):

@@ -2,20 +2,22 @@
 
 Lanes are output channels: a tile multiplies elements of an image, each spread over a vector, with a panel of weights, or of
 gradients. So any stride, dilation and extent is as fast as another, and nothing is written but results. Tiles follow from
-the shapes alone; an element is a chain of multiply-adds over DEPTH taps or positions, and chains are added in order.
+the shapes alone, of positions counted through all samples; an element is a chain of multiply-adds over DEPTH taps, or
+positions, and chains are added in order.
 """
 
 from .compile import function, kernel
 from .matmul import TALL
 from .pool import parallel
 from .tile import VECTORS, aligned, pack_columns, room, tile_columns, tile_of_places, turn, vector_bytes
-from .vector import at, pointers
+from .vector import at, pointers, scratch
 
 DEPTH = 256  # taps, or positions, of a chain
 BLOCK = 96  # positions of a tile's results that are kept until all taps are added
 TASK = 1 << 20  # multiply-adds, at least
 ROW_BYTES = VECTORS * vector_bytes()  # of a panel
-SUM_BYTES, PANEL_BYTES = BLOCK * ROW_BYTES, DEPTH * ROW_BYTES
+SUM_BYTES, PANEL_BYTES = (BLOCK + TALL) * ROW_BYTES, DEPTH * ROW_BYTES
+LINES, STEPS = BLOCK + TALL, DEPTH + TALL
 
 
 @function
@@ -40,39 +42,58 @@ def _pack(shape, operands, index):
         target += wide
 
 
+@function
+def _offsets(first, some, group, groups, size, starts, count, offsets):
+    """Where positions begin, those of all samples being counted through from *first* on; up to a tile the last is repeated."""
+    sample, t = first // count, first % count
+    for i in range(some):
+        offsets[i] = (sample * groups + group) * size + starts[t]
+        t += 1
+        if t == count:
+            sample, t = sample + 1, 0
+    for i in range(some, _padded(some)):
+        offsets[i] = offsets[some - 1]
+
+
 @parallel
 def _convolve(per_task, units, shape, operands, index):
-    groups, rows, size, depth, count, length = shape
+    samples, groups, rows, size, depth, count, length = shape
     source, bias, taps, starts, targets, packed, out = operands
     panels, wide = _panels(rows, out)
-    blocks = (count + BLOCK - 1) // BLOCK
-    sums, base = room(SUM_BYTES, out), room(ROW_BYTES, out)
+    sums, base, (lines,) = room(SUM_BYTES, out), room(ROW_BYTES, out), scratch(LINES, taps)
     for unit in range(index * per_task, min((index + 1) * per_task, units)):
-        first, sample = unit % blocks * BLOCK, unit // (blocks * panels)  # of all groups of all samples
-        panel, group = unit // blocks % panels, sample % groups
-        left, height = panel * wide, min(BLOCK, count - first)
+        first, group, panel = unit // (panels * groups) * BLOCK, unit // panels % groups, unit % panels
+        left, height = panel * wide, min(BLOCK, samples * count - first)
         columns = min(wide, rows - left)
+        _offsets(first, height, group, groups, size, starts, count, lines)
         for j in range(wide):
             base[j] = bias[group * rows + left + j] if j < columns else 0
         for start in range(0, max(depth, 1), DEPTH):
             part = at((packed,), ((group * panels + panel) * depth + start) * wide)[0]
-            image, steps, length_of_part = (
-                at((source,), sample * size)[0],
-                at((taps,), start)[0],
-                min(DEPTH, depth - start),
-            )
+            steps, some = at((taps,), start)[0], min(DEPTH, depth - start)
             for t in range(0, height, TALL):
                 found = at((sums,), t * wide)[0]
                 before, before_row = (found, wide) if start else (base, 0)
-                lines = at((starts,), first + t)[0]
-                tile_of_places(TALL, image, lines, steps, length_of_part, part, columns, before, before_row, found)
-        result = at((out,), (sample * rows + left) * length)[0]
-        if targets[first + height - 1] - targets[first] == height - 1:
-            turn(sums, wide, height, columns, at((result,), targets[first])[0], length)
-        else:
-            for j in range(columns):
-                for t in range(height):
-                    result[j * length + targets[first + t]] = sums[t * wide + j]
+                line = at((lines,), t)[0]
+                tile_of_places(TALL, source, line, steps, some, part, columns, before, before_row, found)
+        done = 0
+        while done < height:
+            sample, t = (first + done) // count, (first + done) % count
+            some = min(count - t, height - done)
+            result = at((out,), ((sample * groups + group) * rows + left) * length)[0]
+            _put(at((sums,), done * wide)[0], wide, some, columns, result, length, at((targets,), t)[0])
+            done += some
+
+
+@function
+def _put(sums, wide, some, columns, result, length, targets):
+    """Sums of a sample's positions to where these have their results, one row for each column of the sums."""
+    if targets[some - 1] - targets[0] == some - 1:
+        turn(sums, wide, some, columns, at((result,), targets[0])[0], length)
+    else:
+        for j in range(columns):
+            for t in range(some):
+                result[j * length + targets[t]] = sums[t * wide + j]
 
 
 @parallel
@@ -82,33 +103,29 @@ def _weights(extents, shape, operands, index):
     groups, rows, size, depth, count = shape
     source, grad, taps, starts, sums = operands
     panels, wide = _panels(rows, sums)
-    first, panel, group, part = (
-        index % blocks * tall,
-        index // blocks % panels,
-        index // (blocks * panels) % groups,
-        index // (blocks * panels * groups),
-    )
+    rest = index // blocks
+    first, panel, group, part = index % blocks * tall, rest % panels, rest // panels % groups, rest // (panels * groups)
     behind, left = min(first + tall, depth), panel * wide
     columns = min(wide, rows - left)
-    packed, zeros = room(PANEL_BYTES, sums), room(ROW_BYTES, sums)
+    packed, zeros, (steps,) = room(PANEL_BYTES, sums), room(ROW_BYTES, sums), scratch(STEPS, taps)
     for j in range(wide):
         zeros[j] = 0
-    before, before_row = zeros, 0
+    begin, end = part * samples // parts * count, (part + 1) * samples // parts * count
     own = ((part * groups + group) * panels + panel) * _padded(depth)
-    for n in range(part * samples // parts, (part + 1) * samples // parts):
-        sample = n * groups + group
-        for start in range(0, count, DEPTH):
-            some = min(DEPTH, count - start)
-            pack_columns(
-                at((grad,), (sample * rows + left) * count + start)[0], count, some, columns, packed, DEPTH * wide
-            )
-            image, steps = at((source,), sample * size)[0], at((starts,), start)[0]
-            for k in range(first, behind, TALL):
-                found = at((sums,), (own + k) * wide)[0]
-                if before_row:
-                    before = found
-                tile_of_places(TALL, image, at((taps,), k)[0], steps, some, packed, columns, before, before_row, found)
-            before_row = wide
+    for start in range(begin, end, DEPTH):
+        some = min(DEPTH, end - start)
+        _offsets(start, some, group, groups, size, starts, count, steps)
+        done = 0
+        while done < some:
+            sample, t = (start + done) // count, (start + done) % count
+            more = min(count - t, some - done)
+            place = ((sample * groups + group) * rows + left) * count + t
+            pack_columns(at((grad,), place)[0], count, more, columns, at((packed,), done * wide)[0], DEPTH * wide)
+            done += more
+        for k in range(first, behind, TALL):
+            found, line = at((sums,), (own + k) * wide)[0], at((taps,), k)[0]
+            before, before_row = (zeros, 0) if start == begin else (found, wide)
+            tile_of_places(TALL, source, line, steps, some, packed, columns, before, before_row, found)
 
 
 @parallel
@@ -147,9 +164,9 @@ def _build_convolve(spec):
         packed = aligned(packed)
         panels, wide = _panels(rows, out)
         _pack(groups * panels, ((rows, arguments[1].shape[1], depth, pitch), (weight, places, packed)))
-        units = samples * groups * panels * ((count + BLOCK - 1) // BLOCK)
+        units = (samples * count + BLOCK - 1) // BLOCK * groups * panels
         per_task = max(1, TASK // (BLOCK * wide * max(depth, 1)))
-        shape = groups, rows, size, depth, count, length
+        shape = samples, groups, rows, size, depth, count, length
         operands = source, bias, taps, starts, targets, packed, out
         _convolve((units + per_task - 1) // per_task, (per_task, units, shape, operands))
 

@@ -178,15 +178,15 @@ def _extents(declaration, shape):
         return [("x", first), ("i", shape[:1]), ("x", last)]
     if isinstance(declaration, shapes.Taps):
         n, groups, rows, size, depth, count = shape
-        taps, starts = (-(-places // declaration.MULTIPLE) * declaration.MULTIPLE for places in (depth, count))
+        taps = -(-depth // declaration.MULTIPLE) * declaration.MULTIPLE
         source, room = (n, groups, size), declaration.room(groups, rows, depth, 2)
         sizes = {
             "convolve": [
-                source, (groups, 2 * rows * depth + 3), (groups, rows), (taps,), (depth,), (starts,), (count,), (room,),
+                source, (groups, 2 * rows * depth + 3), (groups, rows), (taps,), (depth,), (count,), (count,), (room,),
                 (n, groups, rows, 2 * count + 1), (),
             ],
             "convolve.weight": [
-                source, (n, groups, rows, count), (taps,), (starts,), (room,), (groups, rows, depth), ()
+                source, (n, groups, rows, count), (taps,), (count,), (room,), (groups, rows, depth), ()
             ],
         }[declaration.name]  # fmt: skip
         return [(kind, extent) for (kind, _), extent in zip(declaration.operands(), sizes, strict=True)]
@@ -421,17 +421,13 @@ def _taps(declaration, given):
     """Element by element, from the tables."""
     if declaration.name == "convolve":
         source, weight, bias, taps, places, starts, targets, _, out, pitch = given
-        (_, _, rows, _), read = out.shape, _elements_at(source, taps[: places.size], starts[: targets.size])
+        (_, _, rows, _), read = out.shape, _elements_at(source, taps[: places.size], starts)
         weights = np.stack([weight[:, r * int(pitch) + places] for r in range(rows)], 1)
         found = np.full(out.shape, np.nan)
         found[..., targets] = np.einsum("grk,ngkt->ngrt", np.float64(weights), read) + bias[None, :, :, None]
         return [found]
     source, grad, taps, starts, _, out, _ = given
-    return [
-        np.einsum(
-            "ngrt,ngkt->grk", np.float64(grad), _elements_at(source, taps[: out.shape[2]], starts[: grad.shape[3]])
-        )
-    ]
+    return [np.einsum("ngrt,ngkt->grk", np.float64(grad), _elements_at(source, taps[: out.shape[2]], starts))]
 
 
 def _elements_at(source, taps, starts):
