@@ -10,7 +10,7 @@ from .scalar.gated import GATED
 from .scalar.language import scalar
 from .scalar.losses import LOSSES, ElementLoss
 from .scalar.stages import compose_backward, of_activation
-from .shapes import WINDOWS, Channel, Gates, Map, Matmul, Norm, Reduce, Row, Sample, Segments, Take, Window
+from .shapes import TAPS, WINDOWS, Channel, Gates, Map, Matmul, Norm, Reduce, Row, Sample, Segments, Take, Taps, Window
 
 
 def backward_of(record):
@@ -160,7 +160,7 @@ def catalog():
     found += [Reduce("sum", ACTIVATIONS["identity"].forward)]
     found += [Map("scaled", scaled, scalars="x"), Map("clipped", clipped, scalars="xx")]
     found += [Map("blend", blend, "xx", scalars="xx"), Map("next_number", next_number)]
-    found += [*(Window(name) for name in WINDOWS), Take("take"), Take("take.backward")]
+    found += [*(Window(name) for name in WINDOWS), *(Taps(name) for name in TAPS), Take("take"), Take("take.backward")]
     for ta, tb, bias in itertools.product((False, True), repeat=3):
         found.append(Matmul("matmul" + ".ta" * ta + ".tb" * tb + ".bias" * bias, ta, tb, bias))
     return {declaration.name: declaration for declaration in found}

@@ -16,6 +16,7 @@ d     float64
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
@@ -330,8 +331,7 @@ def some_of(n):
 
 
 WINDOWS = {  # name -> the operands of a `Window` before the scalars, (kind, number of dimensions), and the number of flags
-    "unfold": ((("x", 4), ("x", 4)), 0),
-    "fold": ((("x", 4), ("x", 1), ("x", 4)), 0),
+    "pad": ((("x", 4), ("x", 4)), 0),
     "max_pool": ((("x", 4), ("x", 4), ("i", 4)), 0),
     "max_pool.backward": ((("x", 4), ("i", 4), ("x", 4)), 0),
     "avg_pool": ((("x", 4), ("x", 4)), 1),
@@ -346,10 +346,7 @@ class Window:
     Window (p, q) of the P * Q has the elements (p * sh + i * dh - ph, q * sw + j * dw - pw), 0 <= i < kh, 0 <= j < kw;
     those beyond x are padding. By *name*, with the operands:
 
-    - "unfold": x, columns (C * kh * kw, N, P, Q): row (c * kh + i) * kw + j has element (i, j) of the windows of channel c,
-      0 in the padding;
-    - "fold": columns, bias (C,), x: the transpose, each element of x is the bias of its channel and the sum of all that
-      come from it;
+    - "pad": x, y (N, C, P, Q): the element of each window of one, 0 in the padding, which may be negative;
     - "max_pool": x, y (N, C, P, Q), index: a window's maximum, and h * W + w of the first that equals it, or of its last NaN;
     - "max_pool.backward": grad (N, C, P, Q), index, dx;
     - "avg_pool": x, y (N, C, P, Q): the mean of a window, in which padding of ph and pw counts as zeros if the flag is set;
@@ -368,7 +365,45 @@ class Window:
     def places(self):
         """Which operand is the (N, C, H, W) array, and which one has the extents P and Q last."""
         last = len(WINDOWS[self.name][0]) - 1
-        return (last, 0) if self.name == "fold" or self.name.endswith("backward") else (0, 1)
+        return (last, 0) if self.name.endswith("backward") else (0, 1)
+
+
+TAPS = {  # name -> the operands of a `Taps` before the scalar, (kind, number of dimensions)
+    "convolve": [("x", 3), ("x", 2), ("x", 2), *_operands("iiii", 1), ("x", 1), ("x", 4)],
+    "convolve.weight": [("x", 3), ("x", 4), *_operands("ii", 1), ("x", 1), ("x", 3)],
+}
+
+
+@dataclass(frozen=True)
+class Taps:
+    """Convolution of N samples of G groups, by tables of places in memory, (int64): all geometry is in these.
+
+    Tap k of position t is the element ``taps[k] + starts[t]`` of a group of a sample. By *name*, with the operands:
+
+    - "convolve": source (N, G, S), weight (G, M), bias (G, R), taps, places (K,), starts, targets (T,), room, out
+      (N, G, R, L), pitch (int64): ``out[n, g, r, targets[t]] = bias[g, r] + the sum over k of weight[g, r * pitch + places[k]]
+      * source[n, g, taps[k] + starts[t]]``; targets grow;
+    - "convolve.weight": source (N, G, S), grad (N, G, R, T), taps, starts, room, out (G, R, K), parts (int64): ``out[g, r, k] =
+      the sum over n and t of grad[n, g, r, t] * source[n, g, taps[k] + starts[t]]``; N > 0 samples are added up in so many
+      parts.
+
+    taps go on with any places to a multiple of MULTIPLE. *room* has `room` elements, for the kernel's own use.
+    """
+
+    MULTIPLE: ClassVar = 24  # of the rows of a tile
+    LANES: ClassVar = 32  # at most, across a tile
+
+    name: str
+
+    def operands(self):
+        """(kind, number of dimensions) of each operand, in order."""
+        return [*TAPS[self.name], ("i", 0)]
+
+    @classmethod
+    def room(cls, groups, rows, depth, parts=1):
+        """Elements of room for K = *depth* taps and, if gradients of weights are added up, so many parts."""
+        down, across = (-(-count // unit) * unit for count, unit in ((depth, cls.MULTIPLE), (rows, cls.LANES)))
+        return parts * groups * down * across + cls.LANES
 
 
 @dataclass(frozen=True)

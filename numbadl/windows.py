@@ -44,17 +44,9 @@ class Windows:
         return *self.size, *self.stride, *self.padding, *self.dilation
 
 
-SINGLE = Windows((1, 1))
-
-
-def unfold(x, windows, columns):
-    """The elements of all windows of x (N, C, H, W) as *columns* (C * kh * kw, N, P, Q), with 0 for padding."""
-    return _run("unfold", windows, (dense(x), columns), columns)
-
-
-def fold(columns, bias, windows, out):
-    """The transpose of `unfold`, plus *bias* (C,): each element of *out* (N, C, H, W) is the sum of what comes from it."""
-    return _run("fold", windows, (columns, bias, out), out)
+def pad(x, front, out):
+    """x (N, C, H, W) behind *front* rows and columns of zeros, and before as many as *out* (N, C, P, Q) has beyond it."""
+    return _run("pad", Windows((1, 1), padding=front), (dense(x), out), out)
 
 
 def max_pool(x, windows, out, index):
@@ -78,8 +70,13 @@ def avg_pool_backward(grad, windows, count_include_pad, out):
 
 
 def _run(name, windows, operands, out, *flags):
+    return run_kernel(name, operands, out, (*windows.scalars(), *flags), max(operand.size for operand in operands))
+
+
+def run_kernel(name, operands, out, scalars, size):
+    """Run a kernel that writes *out*, unless that is empty; with threads, if *size* elements are worth it."""
     if out.size:
         device = device_of(out)
-        device.prepare(max(operand.size for operand in operands))
-        device.kernel(name)(*operands, *windows.scalars(), *flags)
+        device.prepare(size)
+        device.kernel(name)(*operands, *scalars)
     return out

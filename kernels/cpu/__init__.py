@@ -4,7 +4,7 @@ import functools
 
 from .. import shapes
 from ..catalog import catalog
-from . import channel, column, gates, map, map_by_channel, matmul, norm, reduce, row, segments, take, window
+from . import channel, column, gates, map, map_by_channel, matmul, norm, reduce, row, segments, take, taps, window
 from .compile import building, cache_folder
 from .pool import ensure_started, share_openmp
 
@@ -18,6 +18,7 @@ _BUILDERS = {
     shapes.Sample: channel.build_sample,
     shapes.Norm: norm.build,
     shapes.Window: window.build,
+    shapes.Taps: taps.build,
     shapes.Take: take.build,
     shapes.Matmul: matmul.build,
     shapes.Segments: segments.build,

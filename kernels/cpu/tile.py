@@ -12,7 +12,7 @@ from numba.core import cgutils
 from numba.core.registry import cpu_target
 from numba.extending import intrinsic
 
-from .vector import prefer_512_bit, stack
+from .vector import LINE, prefer_512_bit, stack
 
 _I32, _I64 = ir.IntType(32), ir.IntType(64)
 _ALIGN = {ir.FloatType(): _I32(4), ir.DoubleType(): _I32(8)}
@@ -129,7 +129,7 @@ def tile_product(context, rows, a, a_row, a_step, panels, stride, depth, start, 
         with cgutils.for_range(builder, across, intp=_I64) as loop:
             first = builder.mul(loop.index, _I64(VECTORS * lanes))
             panel = builder.gep(panels, [builder.mul(loop.index, stride)])
-            totals = _sums(builder, vector, lines, a_step, panel, depth)
+            totals = _sums(builder, vector, lines, lambda k: builder.mul(k, a_step), panel, depth)
             for v in range(VECTORS):
                 column = builder.add(first, _I64(v * lanes))
                 mask = _mask(builder, builder.sub(columns, column), lanes)
@@ -142,9 +142,12 @@ def tile_product(context, rows, a, a_row, a_step, panels, stride, depth, start, 
     return types.void(rows, a, i, i, panels, i, i, start, i, c, i, i), codegen
 
 
-def _sums(builder, vector, lines, step, panel, depth):
-    """For each of *lines* (pointers to elements of a, *step* apart), VECTORS vectors: the sum of its products with the panel."""
-    lanes, width = vector.count, range(VECTORS)
+def _sums(builder, vector, lines, moved, panel, depth, vectors=VECTORS):
+    """For each of *lines* (pointers, element k of which is *moved(k)* further on) the first *vectors* vectors of the sums
+
+    of its products with the panel.
+    """
+    lanes, width = vector.count, range(vectors)
     fma = _intrinsic(builder, f"llvm.fma.{_suffix(vector)}", vector, [vector] * 3)
     zero = ir.Constant(vector, [0.0] * lanes)
     before, loop, after = builder.block, builder.append_basic_block("product"), builder.append_basic_block("done")
@@ -153,11 +156,11 @@ def _sums(builder, vector, lines, step, panel, depth):
     k = builder.phi(_I64)
     sums = [[builder.phi(vector) for _ in width] for _ in lines]
     row = builder.gep(panel, [builder.mul(k, _I64(VECTORS * lanes))])
-    places = [builder.bitcast(builder.gep(row, [_I64(v * lanes)]), vector.as_pointer()) for v in width]
-    factors = [builder.load(place, align=lanes * _ALIGN[vector.element].constant) for place in places]
-    moved, added = builder.mul(k, step), []
+    places = [builder.gep(row, [_I64(v * lanes)]) for v in width]
+    factors = [_load_whole(builder, place, vector) for place in places]
+    offset, added = moved(k), []
     for line, before_it in zip(lines, sums, strict=True):
-        factor = _splat(builder, builder.load(builder.gep(line, [moved], inbounds=True)), lanes)
+        factor = _splat(builder, builder.load(builder.gep(line, [offset], inbounds=True)), lanes)
         added.append([builder.call(fma, [factor, factors[v], before_it[v]]) for v in width])
     following = builder.add(k, _I64(1), flags=["nsw"])
     builder.cbranch(builder.icmp_signed("<", following, depth), loop, after)
@@ -171,6 +174,89 @@ def _sums(builder, vector, lines, step, panel, depth):
                 x.add_incoming(zero, before)
                 x.add_incoming(value[v], loop)
     return totals
+
+
+@intrinsic(prefer_literal=True)
+def tile_of_places(context, rows, source, lines, steps, depth, panel, columns, start, start_row, out):
+    """out[r, j] = start[r, j] + the sum over k < depth of source[lines[r] + steps[k]] b[k, j], for *rows* (a constant) rows.
+
+    The panel, *start* and *out* are of `tile_columns` columns, of which only *columns* are wanted; *out* has rows one after
+    the other, those of *start* are *start_row* apart. All lie at multiples of a vector.
+    """
+    if not isinstance(rows, types.IntegerLiteral):
+        return None
+    height, dtype, i = range(rows.literal_value), out.dtype, types.intp
+
+    def codegen(cx, builder, sig, values):
+        prefer_512_bit(builder)
+        _, source, lines, steps, depth, panel, columns, start, start_row, out = values
+        lanes = _lanes(cx, dtype)
+        vector = _vector(out.type.pointee, lanes)
+        places = [builder.gep(source, [builder.load(builder.gep(lines, [_I64(r)]))]) for r in height]
+
+        def emit(vectors):
+            totals = _sums(
+                builder, vector, places, lambda k: builder.load(builder.gep(steps, [k])), panel, depth, vectors
+            )
+            for r, found in zip(height, totals, strict=True):
+                base = builder.gep(start, [builder.mul(start_row, _I64(r))])
+                for v, total in enumerate(found):
+                    before = _load_whole(builder, builder.gep(base, [_I64(v * lanes)]), vector)
+                    place = builder.gep(out, [_I64((r * VECTORS + v) * lanes)])
+                    _store_whole(builder, builder.fadd(before, total), place)
+
+        with builder.if_else(builder.icmp_signed(">", columns, _I64(lanes))) as (wide, narrow):
+            with wide:
+                emit(VECTORS)
+            with narrow:
+                emit(1)
+        return cx.get_dummy_value()
+
+    table = types.CPointer(types.int64)
+    return types.void(rows, source, table, table, i, panel, i, start, i, out), codegen
+
+
+@intrinsic
+def turn(context, source, source_row, rows, columns, target, target_row):
+    """target[c * target_row + r] = source[r * source_row + c] for r < rows and c < columns: squares are turned in registers.
+
+    The source has room for whole squares, at multiples of a vector.
+    """
+
+    def codegen(cx, builder, sig, values):
+        prefer_512_bit(builder)
+        source, source_row, rows, columns, target, target_row = values
+        lanes = _lanes(cx, target_type.dtype)
+        vector = _vector(target.type.pointee, lanes)
+        across, down = (builder.udiv(builder.add(x, _I64(lanes - 1)), _I64(lanes)) for x in (columns, rows))
+        with cgutils.for_range(builder, across, intp=_I64) as j, cgutils.for_range(builder, down, intp=_I64) as i:
+            column, first = builder.mul(j.index, _I64(lanes)), builder.mul(i.index, _I64(lanes))
+            places = [builder.mul(builder.add(first, _I64(n)), source_row) for n in range(lanes)]
+            found = [
+                _load_whole(builder, builder.gep(source, [builder.add(place, column)]), vector) for place in places
+            ]
+            mask = _mask(builder, builder.sub(rows, first), lanes)
+            for n, value in enumerate(_turned(builder, found)):
+                line = builder.add(column, _I64(n))
+                with builder.if_then(builder.icmp_signed("<", line, columns)):
+                    place = builder.add(builder.mul(line, target_row), first)
+                    _store(builder, value, builder.gep(target, [place]), mask)
+        return cx.get_dummy_value()
+
+    target_type, i = target, types.intp
+    return types.void(source, i, i, i, target, i), codegen
+
+
+@intrinsic
+def aligned(context, pointer):
+    """The first multiple of a cache line at or behind *pointer*."""
+
+    def codegen(cx, builder, sig, values):
+        number = builder.ptrtoint(values[0], _I64)
+        whole = builder.and_(builder.add(number, _I64(LINE - 1)), _I64(-LINE))
+        return builder.inttoptr(whole, values[0].type)
+
+    return pointer(pointer), codegen
 
 
 @intrinsic(prefer_literal=True)
@@ -257,6 +343,13 @@ def _write_columns(builder, vector, b, row, depth, columns, panels, stride):
             with builder.if_then(builder.icmp_signed("<", _I64(n), left)):
                 place = builder.mul(builder.add(first, _I64(n)), _I64(wide))
                 _store_whole(builder, value, builder.gep(target, [place]))
+
+
+def _load_whole(builder, place, vector):
+    """*place* is aligned to a vector."""
+    return builder.load(
+        builder.bitcast(place, vector.as_pointer()), align=vector.count * _ALIGN[vector.element].constant
+    )
 
 
 def _store_whole(builder, value, place):

@@ -17,7 +17,7 @@ _FROM_COMPILE = (
 
 @functools.cache
 def _builders():
-    from . import channel, gates, map, map_by_channel, matmul, norm, reduce, row, segments, take, window
+    from . import channel, gates, map, map_by_channel, matmul, norm, reduce, row, segments, take, taps, window
 
     return {
         shapes.Map: lambda spec: (map_by_channel if spec.by_channel else map).build(spec),
@@ -28,6 +28,7 @@ def _builders():
         shapes.Sample: channel.build_sample,
         shapes.Norm: norm.build,
         shapes.Window: window.build,
+        shapes.Taps: taps.build,
         shapes.Take: take.build,
         shapes.Matmul: matmul.build,
         shapes.Segments: segments.build,

@@ -20,37 +20,71 @@ PITCH = WIDTH  # elements between the rows of a strip: fewer bank conflicts, and
 
 def build(spec):
     """The kernel of a `Matmul`: a, b, [bias], out; 2-D C-contiguous arrays."""
-    grid = _grid(spec)
+    transpose_a, transpose_b, has_bias = spec.transpose_a, spec.transpose_b, spec.bias
+
+    @function
+    def left(shape, operands, group, row, depth):
+        m, _, k = shape
+        return read(operands[0], depth * m + row if transpose_a else row * k + depth)
+
+    @function
+    def right(shape, operands, group, column, depth):
+        _, n, k = shape
+        return read(operands[1], column * k + depth if transpose_b else depth * n + column)
+
+    @function
+    def store(shape, operands, group, row, column, value):
+        if has_bias:
+            value += read(operands[2], column)
+        write(operands[-1], row * shape[1] + column, value)
+
+    grid = product(spec, left, right, store, transpose_a, not transpose_b)
 
     def run(*arguments):
         m, n = arguments[-1].shape
-        k = arguments[0].shape[0 if spec.transpose_a else 1]
-        if m * n == 0:
-            return
-        a, b, *bias, out = flat(arguments)
-        tiles = ((m + ROWS - 1) // ROWS) * ((n + COLUMNS - 1) // COLUMNS)
-        shared = DEPTH * (ROWS + COLUMNS + 2 * PITCH) * out.dtype.itemsize
-        grid.launch(tiles, (m, n, k, a, b, tuple(bias), out), shared)
+        k = arguments[0].shape[0 if transpose_a else 1]
+        grid((m, n, k), 1, (m, n, k), flat(arguments))
 
     return run
 
 
-def _loader(transposed, extent):
+def product(spec, left, right, store, left_along, right_along):
+    """The launcher (extents, groups, shape, operands) of a product of matrices for each group, by the functions of its parts.
+
+    *extents* are the rows, the columns and the inner index. ``left(shape, operands, group, row, depth)`` is an element of a,
+    ``right(shape, operands, group, column, depth)`` one of b, ``store(shape, operands, group, row, column, value)`` stores one
+    of the result. Whether neighbours along rows, or columns, are neighbours in memory, or those along the inner index are, is in
+    *left_along* and *right_along*: neighbouring threads read neighbours.
+    """
+    grid = _grid(spec, _loader(left, ROWS, left_along), _loader(right, COLUMNS, right_along), store)
+
+    def launch(extents, groups, shape, operands):
+        m, n, _ = extents
+        tiles = groups * ((m + ROWS - 1) // ROWS) * ((n + COLUMNS - 1) // COLUMNS)
+        if tiles:
+            shared = DEPTH * (ROWS + COLUMNS + 2 * PITCH) * operands[-1].dtype.itemsize
+            grid.launch(tiles, (extents, groups, shape, operands), shared)
+
+    return launch
+
+
+def _loader(element, extent, neighbours):
     """A compiled function that copies a strip into shared memory as strip[depth, along], with zeros beyond the matrix.
 
-    *along* counts the result's rows for a, its columns for b; *transposed* says that neighbours along it are
-    neighbours in memory. Neighbouring threads read neighbouring elements.
+    *along* counts the result's rows for a, its columns for b; whether it is fastest is in *neighbours*.
     """
 
     @function
-    def fill(strip, source, first, count, depth, k):
+    def fill(strip, shape, operands, group, first, count, depth, k):
         index = cuda.threadIdx.x
         while index < extent * DEPTH:
-            d = index // extent if transposed else index % DEPTH
-            along = index % extent if transposed else index // DEPTH
-            place = (depth + d) * count + first + along if transposed else (first + along) * k + depth + d
-            inside = depth + d < k and first + along < count
-            write(strip, d * (extent + PITCH) + along, read(source, place) if inside else strip.dtype.type(0))
+            d = index // extent if neighbours else index % DEPTH
+            along = index % extent if neighbours else index // DEPTH
+            if depth + d < k and first + along < count:
+                value = element(shape, operands, group, first + along, depth + d)
+            else:
+                value = strip.dtype.type(0)
+            write(strip, d * (extent + PITCH) + along, value)
             index += THREADS
 
     return fill
@@ -69,26 +103,25 @@ def multiply_strips(sums, strip_a, strip_b, row, column):
         d += 1
 
 
-def _grid(spec):
-    has_bias = spec.bias
-    fill_a, fill_b = _loader(spec.transpose_a, ROWS), _loader(not spec.transpose_b, COLUMNS)
-
+def _grid(spec, fill_a, fill_b, store):
     @kernel(spec)
-    def run(m, n, k, a, b, bias, out):
-        shared = cuda.shared.array(0, out.dtype, ALIGNMENT)
+    def run(extents, groups, shape, operands):
+        m, n, k = extents
+        dtype = operands[-1].dtype
+        shared = cuda.shared.array(0, dtype, ALIGNMENT)
         strip_a, strip_b = shared[: DEPTH * (ROWS + PITCH)], shared[DEPTH * (ROWS + PITCH) :]
-        sums = cuda.local.array(SQUARE, out.dtype)
+        sums = cuda.local.array(SQUARE, dtype)
         row, column = cuda.threadIdx.x // ACROSS, cuda.threadIdx.x % ACROSS
-        across = (n + COLUMNS - 1) // COLUMNS
-        tile, tiles = np.int64(cuda.blockIdx.x), across * ((m + ROWS - 1) // ROWS)
-        while tile < tiles:
-            i, j = (tile // across) * ROWS, (tile % across) * COLUMNS
+        across, down = (n + COLUMNS - 1) // COLUMNS, (m + ROWS - 1) // ROWS
+        tile = np.int64(cuda.blockIdx.x)
+        while tile < groups * across * down:
+            group, i, j = tile // (across * down), tile // across % down * ROWS, tile % across * COLUMNS
             for p in range(SQUARE):
                 sums[p] = 0
             depth = 0
             while depth < k:
-                fill_a(strip_a, a, i, m, depth, k)
-                fill_b(strip_b, b, j, n, depth, k)
+                fill_a(strip_a, shape, operands, group, i, m, depth, k)
+                fill_b(strip_b, shape, operands, group, j, n, depth, k)
                 cuda.syncthreads()
                 multiply_strips(sums, strip_a, strip_b, row, column)
                 cuda.syncthreads()
@@ -97,8 +130,7 @@ def _grid(spec):
                 for q in range(WIDTH):
                     r, c = i + row * WIDTH + p, j + column * WIDTH + q
                     if r < m and c < n:
-                        value = sums[p * WIDTH + q]
-                        write(out, r * n + c, value + read(bias[0], c) if has_bias else value)
+                        store(shape, operands, group, r, c, sums[p * WIDTH + q])
             tile += cuda.gridDim.x
 
     return run

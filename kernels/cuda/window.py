@@ -1,4 +1,4 @@
-"""window: windows over images, unfolded into the columns of a matrix and folded back, and pooling; a thread for each element.
+"""window: padding of images, and pooling; a thread for each element.
 
 Backward gathers: the thread of an element of x adds up what the windows that contain it have for it, in order, so that
 no two threads write to the same place.
@@ -51,37 +51,15 @@ def _clipped(o, size, extent, stride, padding, counted):
 
 
 @function
-def _unfold(e, extents, sizes, operands):
-    count, channels, height, width, p, q = extents
-    kh, kw, sh, sw, ph, pw, dh, dw = sizes
-    x, columns = operands
-    r, o, n, row = e % q, e // q % p, e // (q * p) % count, e // (q * p * count)
-    h, w, c = o * sh + row // kw % kh * dh - ph, r * sw + row % kw * dw - pw, row // (kw * kh)
+def _pad(e, extents, sizes, operands):
+    _, _, height, width, p, q = extents
+    _, _, sh, sw, ph, pw, _, _ = sizes
+    x, y = operands
+    h, w = e // q % p * sh - ph, e % q * sw - pw
     if 0 <= h < height and 0 <= w < width:
-        write(columns, e, read(x, ((n * channels + c) * height + h) * width + w))
+        write(y, e, read(x, (e // (q * p) * height + h) * width + w))
     else:
-        write(columns, e, columns.dtype.type(0))
-
-
-@function
-def _fold(e, extents, sizes, operands):
-    count, channels, height, width, p, q = extents
-    kh, kw, sh, sw, ph, pw, dh, dw = sizes
-    columns, bias, x = operands
-    w, h, c, n = e % width, e // width % height, e // (width * height) % channels, e // (width * height * channels)
-    total = read(bias, c)
-    o, below = _windows_of(h, p, kh, sh, ph, dh)
-    first, behind = _windows_of(w, q, kw, sw, pw, dw)
-    while o < below:
-        i, r = h + ph - o * sh, first
-        while r < behind and i % dh == 0:
-            j = w + pw - r * sw
-            if j % dw == 0:
-                row = (c * kh + i // dh) * kw + j // dw
-                total += read(columns, ((row * count + n) * p + o) * q + r)
-            r += 1
-        o += 1
-    write(x, e, total)
+        write(y, e, y.dtype.type(0))
 
 
 @function
@@ -166,8 +144,7 @@ def _avg_pool_backward(e, extents, sizes, operands):
 
 
 _ELEMENTS = {  # the function of an element, and which operand's elements those are
-    "unfold": (_unfold, 1),
-    "fold": (_fold, 2),
+    "pad": (_pad, 1),
     "max_pool": (_max_pool, 1),
     "max_pool.backward": (_max_pool_backward, 2),
     "avg_pool": (_avg_pool, 1),

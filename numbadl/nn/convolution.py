@@ -1,17 +1,15 @@
-"""Convolution: the elements of all windows become the columns of a matrix, which is multiplied with the weights."""
+"""Convolution layers: products of weights and elements of images, which kernels read at places from tables."""
 
 import math
 
 import numpy as np
 
 from .. import _arguments as arguments
-from ..elementwise import elementwise
-from ..linear import column_sums, matmul
-from ..windows import SINGLE, fold, unfold
+from ..kernels.shapes import Taps
+from ..linear import column_sums
+from ..taps import backward_places, forward_places, parts_of, weight_gradient
 from . import initializers
 from .spatial import Spatial
-
-COLUMNS = 1 << 20  # elements of the matrix of columns: samples are taken so many at a time. From shapes alone, as tiles
 
 
 class Conv2d(Spatial):
@@ -84,60 +82,54 @@ class Conv2d(Spatial):
 
     def forward(self, x, training=False):
         images = self._images(x)
+        places, _ = self._places(images.shape[2:])
+        spatial = self._outputs(x.shape[1:])[1]
+        source = places.padded(images, lambda shape: self._work("source", shape, training))
         if training:
-            self._kept = x
-        (p, q), spatial = self._outputs(x.shape[1:])
-        out = self._work("out", (x.shape[0], self.out_channels, *spatial), training)
-        y, bias = out.reshape(x.shape[0], self.out_channels, p, q), self.parameters().get("bias")
-        for some in self._parts(x.shape[0], p * q):
-            columns, products = self._matrices(images[some].shape[0], p, q, training)
-            unfold(images[some], self.windows, columns)
-            self._multiply(self.parameters()["weight"], columns, products)
-            fold(products, self._zeros(self.out_channels) if bias is None else bias, SINGLE, y[some])
+            self._kept = x.shape, images.shape, source
+        out, bias = (
+            self._work("out", (x.shape[0], self.out_channels, *spatial), training),
+            self.parameters().get("bias"),
+        )
+        bias = self._zeros(self.out_channels) if bias is None else bias
+        self._convolve(places, source, bias, out, training)
         return out
 
     def backward(self, grad, input_gradient=True):
-        gradients, x = self.gradients(), self._from_forward()
-        images, (p, q) = self._images(x), self._outputs(x.shape[1:])[0]
-        grad = grad.reshape(x.shape[0], self.out_channels, p, q)
-        dx = self._work("dx", x.shape) if input_gradient else None
-        dweight = gradients["weight"]
-        for some in self._parts(x.shape[0], p * q):
-            columns, products = self._matrices(images[some].shape[0], p, q)
-            unfold(images[some], self.windows, columns)
-            unfold(grad[some], SINGLE, products)  # samples and channels change places
-            target = dweight if some.start == 0 else self._work("dweight", dweight.shape)
-            self._multiply(products, columns, target, transpose_b=True)
-            if some.start > 0:
-                elementwise("blend", dweight, (1, 1), x=dweight, y=target)
-            if input_gradient:
-                self._multiply(self.parameters()["weight"], products, columns, transpose_a=True)
-                fold(columns, self._zeros(self.in_channels), self.windows, dx.reshape(*images.shape)[some])
+        gradients, (shape, images, source) = self.gradients(), self._from_forward()
+        forward, backward = self._places(images[2:])
+        dweight = gradients["weight"].reshape(self.groups, self.out_channels // self.groups, -1)
+        grouped = grad.reshape(grad.shape[0], *dweight.shape[:2], math.prod(grad.shape[2:]))
+        parts = parts_of(grad.shape[0], dweight.size)
+        room = self._work("sums", (Taps.room(*dweight.shape, parts),))
+        weight_gradient(forward, source, grouped, room, dweight)
         if self.bias:
             column_sums(grad, gradients["bias"])
-        return dx
+        if not input_gradient:
+            return None
+        dx = self._work("dx", shape)
+        images = grad.reshape(*grad.shape[:2], *backward.shape)
+        source = backward.padded(images, lambda shape: self._work("grad", shape))
+        return self._convolve(backward, source, self._zeros(self.in_channels), dx)
 
-    def _parts(self, count, positions):
-        """Slices of samples, whose columns are few enough for the cache; one if there are no samples."""
-        size = max(1, COLUMNS // (self.in_channels * math.prod(self.kernel_size) * positions))
-        return [slice(start, min(start + size, count)) for start in range(0, max(count, 1), size)]
+    def _convolve(self, places, source, bias, out, training=True):
+        groups, rows = self.groups, out.shape[1] // self.groups
+        room = Taps.room(groups, rows, max(part.places.size for part in places.parts))
+        weight, room = self.parameters()["weight"], self._work(f"{out.shape[1]} panels", (room,), training)
+        grouped = out.reshape(out.shape[0], groups, rows, math.prod(out.shape[2:]))
+        places.convolve(source, weight.reshape(groups, -1), bias.reshape(groups, rows), room, grouped)
+        return out
 
-    def _matrices(self, count, p, q, training=True):
-        """Room for the columns of *count* samples, and for their products with the weights."""
-        rows = self.in_channels * math.prod(self.kernel_size), self.out_channels
-        return [
-            self._work(name, (r * count * p * q,), training).reshape(r, count, p, q)
-            for name, r in zip(("columns", "products"), rows, strict=True)
-        ]
-
-    def _multiply(self, a, b, out, **transposed):
-        """Products of matrices, one for each group; the first axis of each array is that of the groups' rows."""
-        a, b, out = (
-            array.reshape(self.groups, array.shape[0] // self.groups, math.prod(array.shape[1:]))
-            for array in (a, b, out)
-        )
-        for g in range(self.groups):
-            matmul(a[g], b[g], out[g], **transposed)
+    def _places(self, shape):
+        """The tables of forward and backward for images of *shape*, (H, W)."""
+        if self._workspace.get("shape") != shape:
+            rows, channels = self.in_channels // self.groups, self.out_channels // self.groups
+            tables = (
+                forward_places(self.windows, shape, rows, self.device),
+                backward_places(self.windows, shape, channels, rows, self.device),
+            )
+            self._workspace.update(shape=shape, places=tables)
+        return self._workspace["places"]
 
     def _zeros(self, count):
         name = f"{count} zeros"

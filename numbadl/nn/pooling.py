@@ -138,6 +138,9 @@ class _Global(Pool):
 class GlobalMaxPool(_Global, _Max):
     """The maximum of each channel: (N, C, *spatial) to (N, C)."""
 
+    def _spatial(self, shape):
+        return 1, math.prod(super()._spatial(shape))  # one run of elements, of which vectors find the maximum
+
 
 class GlobalAvgPool(_Global, _Mean):
     """The mean of each channel: (N, C, *spatial) to (N, C); PyTorch's AdaptiveAvgPool(1) and Flatten."""

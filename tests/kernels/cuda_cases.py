@@ -27,6 +27,7 @@ SHAPES = {
     shapes.Sample: [(1, 3, 1), (7, 2, 5), (4, 19, 1)],
     shapes.Norm: [(1, 1, 1, 1), (3, 1, 33, 1), (2, 3, 2, 5), (21, 1, 3, 1)],
     shapes.Window: [WINDOWS_OF_ONE, (2, 3, 5, 6, 3, 2, 2, 1, 1, 1, 1, 1), (1, 2, 6, 4, 2, 3, 1, 2, 1, 1, 3, 2)],
+    shapes.Taps: [(1, 1, 1, 1, 1, 1), (2, 3, 4, 9, 5, 7), (3, 1, 17, 6, 0, 4)],
     shapes.Take: [(1, 1, 1), (9, 3, 2), (3, 7, 5)],
     shapes.Matmul: [(1, 1, 1), (3, 0, 2), (9, 13, 17)],
 }
@@ -39,6 +40,7 @@ if not compile.SIMULATOR:
     SHAPES[shapes.Channel] += [(700, 40, 1), (3, 3, 3000)]
     SHAPES[shapes.Norm] += [(600, 1, 1000, 1), (5, 4, 3, 700), (900, 2, 5, 1)]
     SHAPES[shapes.Window] += [(9, 7, 32, 31, 3, 5, 2, 1, 1, 2, 1, 1)]
+    SHAPES[shapes.Taps] += [(9, 2, 33, 100, 70, 130)]
     SHAPES[shapes.Matmul] += [(70, 33, 130), (200, 100, 200)]
 EMPTY = {
     shapes.Map: (0,),
@@ -50,6 +52,7 @@ EMPTY = {
     shapes.Sample: (0, 3, 2),
     shapes.Norm: (0, 3, 2, 2),
     shapes.Window: (0, *WINDOWS_OF_ONE[1:]),
+    shapes.Taps: (0, 2, 0, 4, 3, 5),
     shapes.Take: (0, 3, 0),
     shapes.Matmul: (0, 3, 4),
 }

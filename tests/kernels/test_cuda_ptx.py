@@ -36,7 +36,7 @@ SPILLS = re.compile(r"(\d+) bytes stack frame, (\d+) bytes spill stores, (\d+) b
 SHAPE = {
     shapes.Map: (9,), shapes.Reduce: (9,), shapes.Row: (3, 5), shapes.Channel: (3, 2, 4), shapes.Sample: (3, 2, 4),
     shapes.Norm: (3, 2, 2, 2), shapes.Matmul: (2, 3, 4), shapes.Window: (2, 2, 4, 4, 2, 2, 1, 1, 0, 0, 1, 1),
-    shapes.Take: (4, 3, 2), shapes.Gates: (2, 3),
+    shapes.Taps: (2, 2, 3, 8, 4, 5), shapes.Take: (4, 3, 2), shapes.Gates: (2, 3),
 }  # fmt: skip
 DECLARATIONS = {**catalog(), **OTHERS}
 

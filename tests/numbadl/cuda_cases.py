@@ -167,14 +167,15 @@ def test_layers_of_norms_train_as_on_the_cpu(rng):
     check_on_both(run, x, grad)
 
 
-def test_a_model_of_convolution_and_pooling(rng, monkeypatch):
-    """Samples two at a time, the last alone; all but the first layer's columns are summed up on the way back."""
-    monkeypatch.setattr("numbadl.nn.convolution.COLUMNS", 2 * 2 * 4 * 12)
+def test_a_model_of_convolution_and_pooling(rng):
     x, grad = rng.normal(size=(3, 2, 4, 4)).astype(np.float32), rng.normal(size=(3, 2)).astype(np.float32)
 
     def run(x, grad):
         layers = [nd.nn.Conv2d(2, 4, (2, 3), padding=(0, 1), groups=2), nd.nn.MaxPool2d(2, 1), nd.nn.AvgPool2d(2, 1, 1)]
-        layers += [nd.nn.Residual([nd.nn.Conv2d(4, 2, 1, bias=False)], nd.nn.Conv2d(4, 2, 1)), nd.nn.GlobalAvgPool()]
+        layers += [
+            nd.nn.Residual([nd.nn.Conv2d(4, 2, 3, 2, 1, bias=False)], nd.nn.Conv2d(4, 2, 1, 2)),
+            nd.nn.GlobalAvgPool(),
+        ]
         model = nd.nn.Sequential(*layers).to("cpu" if isinstance(x, np.ndarray) else "cuda")
         y = model.forward(x, training=True)
         return y, model.backward(grad, input_gradient=True), *model.gradients().values()

@@ -7,7 +7,6 @@ import pytest
 from numbadl.kernels import cpu
 
 import numbadl as nd
-from numbadl.nn import convolution
 
 nn = nd.nn
 
@@ -18,20 +17,63 @@ def results(model, x, grad):
     return y, model.backward(grad, input_gradient=True).copy(), model.flat_gradients.copy()
 
 
-@pytest.mark.parametrize("groups", [1, 2])
-def test_a_batch_in_parts_is_the_batch(groups, rng, monkeypatch):
-    """Samples are taken some at a time: 7 in parts of 2, and one by one."""
-    x = rng.normal(size=(7, 4, 6, 5)).astype(np.float32)
-    grad = rng.normal(size=(7, 6, 6, 5)).astype(np.float32)
-    found = []
-    for columns in (1 << 20, 2 * 4 * 9 * 30, 1):
-        monkeypatch.setattr(convolution, "COLUMNS", columns)
-        model = nn.Sequential(nn.Conv2d(4, 6, 3, padding=1, groups=groups))
-        assert len(model.layers[0]._parts(7, 30)) == {1 << 20: 1, 1: 7}.get(columns, 4)
-        found.append(results(model, x, grad))
-    for parts in found[1:]:
-        for a, b in zip(parts, found[0], strict=True):
-            np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
+def convolved(layer, x, grad):
+    """Output and gradients of a convolution in float64, from its definition: window element by window element."""
+    (sh, sw), (ph, pw), (dh, dw), groups = layer.stride, layer.padding, layer.dilation, layer.groups
+    weight, bias = (np.float64(layer.parameters()[name]) for name in ("weight", "bias"))
+    n, _, p, q = grad.shape
+    per_group = weight.reshape(groups, -1, *weight.shape[1:])
+    padded = np.pad(np.float64(x), ((0, 0), (0, 0), (ph, ph), (pw, pw))).reshape(
+        n, groups, -1, x.shape[2] + 2 * ph, x.shape[3] + 2 * pw
+    )
+    dpadded, dweight = np.zeros_like(padded), np.zeros_like(per_group)
+    y, g = np.zeros((n, groups, per_group.shape[1], p, q)), np.float64(grad).reshape(n, groups, -1, p, q)
+    for i, j in np.ndindex(weight.shape[2:]):
+        here = (..., slice(i * dh, i * dh + (p - 1) * sh + 1, sh), slice(j * dw, j * dw + (q - 1) * sw + 1, sw))
+        y += np.einsum("goc,ngcpq->ngopq", per_group[..., i, j], padded[here])
+        dweight[..., i, j] = np.einsum("ngopq,ngcpq->goc", g, padded[here])
+        dpadded[here] += np.einsum("goc,ngopq->ngcpq", per_group[..., i, j], g)
+    dx = dpadded[..., ph : ph + x.shape[2], pw : pw + x.shape[3]].reshape(x.shape)
+    return (y.reshape(grad.shape) + bias[:, None, None], dx, dweight.reshape(weight.shape), grad.sum((0, 2, 3)))
+
+
+GEOMETRIES = {  # arguments of the layer, shape of x
+    "more than a tile, a block and a chain": ((34, 40, 3, 1, 1), (3, 34, 11, 12)),
+    "stride": ((3, 5, 3, 2, 1), (5, 3, 9, 10)),
+    "stride beyond the window": ((2, 3, 2, (3, 4)), (2, 2, 9, 11)),
+    "stride and dilation with a common factor": ((2, 3, (3, 2), (2, 3), (2, 1), (2, 3)), (2, 2, 9, 11)),
+    "padding beyond the window": ((2, 3, 2, (1, 2), 4), (2, 2, 5, 6)),
+    "rows that no window sees": ((2, 3, 2, 3), (2, 2, 6, 7)),
+    "a window as large as the image": ((3, 4, (5, 6)), (4, 3, 5, 6)),
+    "groups": ((6, 9, (3, 5), (2, 1), (0, 2), (1, 1), 3), (3, 6, 7, 8)),
+}
+
+
+@pytest.mark.parametrize(("arguments", "shape"), GEOMETRIES.values(), ids=GEOMETRIES)
+def test_convolution_is_its_definition(arguments, shape, rng):
+    model = nn.Sequential(nn.Conv2d(*arguments), dtype=np.float32)
+    layer, x = model.layers[0], rng.normal(size=shape).astype(np.float32)
+    layer.parameters()["bias"][...] = rng.normal(size=layer.out_channels)
+    grad = rng.normal(size=model.forward(x).shape).astype(np.float32)
+    y, dx, _ = results(model, x, grad)
+    for found, wanted in zip((y, dx, *layer.gradients().values()), convolved(layer, x, grad), strict=True):
+        np.testing.assert_allclose(found, wanted, rtol=1e-5, atol=1e-5 * np.abs(wanted).max())
+
+
+def test_images_of_other_extents_take_turns(rng):
+    """The tables are those of the last extents; forward and backward agree on them."""
+    model = nn.Sequential(nn.Conv2d(2, 3, 3, 2, 1))
+    for extents in ((5, 6), (8, 4), (5, 6)):
+        x = rng.normal(size=(2, 2, *extents)).astype(np.float32)
+        grad = rng.normal(size=model.forward(x).shape).astype(np.float32)
+        fresh = nn.Sequential(nn.Conv2d(2, 3, 3, 2, 1))
+        fresh.flat_parameters[...] = model.flat_parameters
+        for mine, other in zip(results(model, x, grad), results(fresh, x, grad), strict=True):
+            np.testing.assert_array_equal(mine, other)
+    y = model.forward(x, training=True)
+    model.forward(rng.normal(size=(2, 2, 9, 9)).astype(np.float32))  # predictions between a step's two halves
+    np.testing.assert_array_equal(model.backward(grad, input_gradient=True), fresh.backward(grad, input_gradient=True))
+    assert y.shape == grad.shape
 
 
 def test_same_bits_for_any_number_of_threads(rng, on_threads):

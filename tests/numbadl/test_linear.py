@@ -82,6 +82,11 @@ for m, k, n in ((1, 1, 1), (9, 5, 33), (150, 520, 300)):
         a, b = rng.standard_normal((m, k)).astype(dtype), rng.standard_normal((k, n)).astype(dtype)
         digest.update(nd.matmul(a, b).tobytes())
         digest.update(nd.matmul(a.T.copy(), b.T.copy(), transpose_a=True, transpose_b=True, bias=b[0].copy()).tobytes())
+        model = nd.nn.Sequential(nd.nn.Conv2d(m, n, 3, 2, 1), dtype=dtype)
+        x = rng.standard_normal((2, m, 13, 11)).astype(dtype)
+        grad = rng.standard_normal(model.forward(x, training=True).shape).astype(dtype)
+        for result in (model.forward(x, training=True), model.backward(grad, input_gradient=True), model.flat_gradients):
+            digest.update(result.tobytes())
 print(vector_bytes(), digest.hexdigest())
 """
 

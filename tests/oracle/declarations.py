@@ -69,7 +69,7 @@ QUICK = {
     "softmax.masked", "log_softmax", "sparsemax", "maxout.backward", "cross_entropy.gradient",
     "cross_entropy.weighted", "mse.value", "mse.value_and_grad", "binary_cross_entropy.gradient", "dropout",
     "dropout.mask", "normal", "feature_dropout", "sum", "largest_size", "penalty.add", "batch_norm.backward",
-    "typical_values", "layer_norm", "layer_norm.backward", "fold", "max_pool", "take", "matmul", "matmul.ta.bias",
+    "typical_values", "layer_norm", "layer_norm.backward", "convolve", "max_pool", "take", "matmul", "matmul.ta.bias",
     "lstm",
 }  # fmt: skip
 
@@ -91,11 +91,14 @@ def operands(declaration, shape, dtype, rng, positive=False):
 
     *shape* is (n,) for a map or a reduction, (rows, n) for rows, (rows, width) for gates, (N, C, S) for channels and maps
     by channel, (m, k, n) for a product, (N, G, k, s) for norms: rows that take G turns, of k segments of s elements,
-    (N, C, H, W, kh, kw, sh, sw, ph, pw, dh, dw) for windows, whose indices are those of random maxima, (R, V, D) for R rows
-    of a table. For the sake of roots, scalars and channel arrays (eps, variances) are positive, with *positive* all are.
+    (N, C, H, W, kh, kw, sh, sw, ph, pw, dh, dw) for windows, whose indices are those of random maxima, (N, G, R, S, K, T) for
+    convolution by random places in S elements, (R, V, D) for R rows of a table. For the sake of roots, scalars and channel
+    arrays (eps, variances) are positive, with *positive* all are.
     """
     if getattr(declaration, "name", "").startswith("avg_pool"):
         shape = (*shape[:-2], 1, 1)
+    if getattr(declaration, "name", "") == "pad":  # of windows of one element
+        shape = (*shape[:4], 1, 1, *shape[6:])
     extents = _extents(declaration, shape)
     found = [_operand(kind, extent, dtype, rng, positive or extent != extents[0][1]) for kind, extent in extents]
     if getattr(declaration, "by_channel", False):
@@ -107,6 +110,8 @@ def operands(declaration, shape, dtype, rng, positive=False):
         found[arrays_of(declaration) : arrays_of(declaration) + 8] = [np.int64(v) for v in shape[4:]]
         if declaration.name == "max_pool.backward":
             found[1] = _window(shapes.Window("max_pool"), operands(shapes.Window("max_pool"), shape, dtype, rng))[1]
+    if isinstance(declaration, shapes.Taps):
+        _draw_places(declaration, shape, found, rng)
     if isinstance(declaration, shapes.Take):
         found[1] = rng.integers(0, shape[1], shape[0])
     if getattr(declaration, "labelled", False):
@@ -125,6 +130,8 @@ def outputs(declaration):
     """Positions of the operands that are written."""
     if isinstance(declaration, shapes.Take):
         return [2]
+    if isinstance(declaration, shapes.Taps):
+        return [8] if declaration.name == "convolve" else [5]
     if isinstance(declaration, shapes.Window):
         return [1, 2] if declaration.name == "max_pool" else [arrays_of(declaration) - 1]
     if isinstance(declaration, shapes.Matmul):
@@ -169,14 +176,26 @@ def _extents(declaration, shape):
         rows, table = (shape[0], shape[2]), shape[1:]
         first, last = (rows, table) if declaration.name.endswith("backward") else (table, rows)
         return [("x", first), ("i", shape[:1]), ("x", last)]
+    if isinstance(declaration, shapes.Taps):
+        n, groups, rows, size, depth, count = shape
+        taps = -(-depth // declaration.MULTIPLE) * declaration.MULTIPLE
+        source, room = (n, groups, size), declaration.room(groups, rows, depth, 2)
+        sizes = {
+            "convolve": [
+                source, (groups, 2 * rows * depth + 3), (groups, rows), (taps,), (depth,), (count,), (count,), (room,),
+                (n, groups, rows, 2 * count + 1), (),
+            ],
+            "convolve.weight": [
+                source, (n, groups, rows, count), (taps,), (count,), (room,), (groups, rows, depth), ()
+            ],
+        }[declaration.name]  # fmt: skip
+        return [(kind, extent) for (kind, _), extent in zip(declaration.operands(), sizes, strict=True)]
     if isinstance(declaration, shapes.Window):
-        (n, c, *_), (kh, kw), places = shape, shape[4:6], declaration.places()
-        p, q = (len(starts) for starts in window_starts(*shape[2:]))
-        windowed = (c * kh * kw, n, p, q) if "fold" in declaration.name else (n, c, p, q)
+        (n, c, *_), places = shape, declaration.places()
+        windowed = n, c, *(len(starts) for starts in window_starts(*shape[2:]))
         sizes = [shape[:4] if k == places[0] else windowed for k in range(arrays_of(declaration))]
         sizes += [()] * (len(declaration.operands()) - len(sizes))
-        pairs = zip(declaration.operands(), sizes, strict=True)
-        return [(kind, (c,) if ndim == 1 else size) for (kind, ndim), size in pairs]
+        return [(kind, size) for (kind, _), size in zip(declaration.operands(), sizes, strict=True)]
     if isinstance(declaration, shapes.Gates):
         sizes = [(shape[0], count * shape[1]) for count in declaration.inputs + declaration.outputs]
         return [("x", size) for size in sizes] + [(kind, ()) for kind in declaration.scalars]
@@ -387,6 +406,39 @@ def _take(declaration, given):
     return [found]
 
 
+def _draw_places(declaration, shape, found, rng):
+    """Random places within the arrays; results lie one after the other, or, of an odd number of positions, some apart."""
+    n, _, _, size, depth, count = shape
+    tables = [3, 5] if declaration.name == "convolve" else [2, 3]
+    for k in tables:
+        found[k] = rng.integers(0, (size + 1) // 2, found[k].shape)
+    if declaration.name == "convolve":
+        pitch = 2 * depth
+        found[4] = rng.permutation(pitch + 3)[:depth]
+        found[6] = np.arange(count) + 1 if count % 2 == 0 else np.arange(count) * 2 + 1
+        found[-1] = np.int64(pitch)
+    else:
+        found[-1] = np.int64(min(max(n, 1), 2))
+
+
+def _taps(declaration, given):
+    """Element by element, from the tables."""
+    if declaration.name == "convolve":
+        source, weight, bias, taps, places, starts, targets, _, out, pitch = given
+        (_, _, rows, _), read = out.shape, _elements_at(source, taps[: places.size], starts)
+        weights = np.stack([weight[:, r * int(pitch) + places] for r in range(rows)], 1)
+        found = np.full(out.shape, np.nan)
+        found[..., targets] = np.einsum("grk,ngkt->ngrt", np.float64(weights), read) + bias[None, :, :, None]
+        return [found]
+    source, grad, taps, starts, _, out, _ = given
+    return [np.einsum("ngrt,ngkt->grk", np.float64(grad), _elements_at(source, taps[: out.shape[2]], starts))]
+
+
+def _elements_at(source, taps, starts):
+    """Tap k of position t for each sample and group, (N, G, K, T)."""
+    return np.float64(source)[:, :, taps[:, None] + starts]
+
+
 def window_starts(h, w, kh, kw, sh, sw, ph, pw, dh, dw):
     """Where windows begin along both axes: all that lie within the array and its padding."""
     return [
@@ -406,19 +458,12 @@ def _window(declaration, given):
         inside = [(k, y, x) for k, (y, x) in enumerate(places) if 0 <= y < h and 0 <= x < w]
         size = kh * kw if sizes[-1] or "avg" not in declaration.name else len(inside)
         _WINDOWS[declaration.name](arrays, found, (..., o, r), inside, size)
-    if declaration.name == "fold":
-        found[0] += arrays[1][:, None, None]
     return found
 
 
-def _unfold(arrays, found, window, inside, size):
-    for k, y, x in inside:
-        found[0][k::size][window] = arrays[0][:, :, y, x].T
-
-
-def _fold(arrays, found, window, inside, size):
-    for k, y, x in inside:
-        found[0][:, :, y, x] += arrays[0][k::size][window].T
+def _pad(arrays, found, window, inside, size):
+    for _, y, x in inside[:1]:
+        found[0][window] = arrays[0][:, :, y, x]
 
 
 def _max_pool(arrays, found, window, inside, size):
@@ -447,8 +492,7 @@ def _avg_pool_backward(arrays, found, window, inside, size):
 
 
 _WINDOWS = {
-    "unfold": _unfold,
-    "fold": _fold,
+    "pad": _pad,
     "max_pool": _max_pool,
     "max_pool.backward": _max_pool_backward,
     "avg_pool": _avg_pool,
@@ -463,6 +507,7 @@ _MEANINGS = {
     shapes.Sample: _sample,
     shapes.Norm: _norm,
     shapes.Window: _window,
+    shapes.Taps: _taps,
     shapes.Take: _take,
     shapes.Matmul: _matmul,
 }
