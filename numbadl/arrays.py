@@ -9,6 +9,7 @@ import numpy as np
 from .kernels import cpu
 
 DTYPES = _FLOAT32, _FLOAT64 = (np.dtype(np.float32), np.dtype(np.float64))
+LINE = 64  # bytes of a cache line
 THREADS_FROM = 1 << 14  # elements: kernels with fewer run serially, so the threads need not be started for them
 
 
@@ -21,6 +22,14 @@ class _Cpu:
     @staticmethod
     def empty(shape, dtype):
         return np.empty(shape, dtype)
+
+    @staticmethod
+    def workspace(shape, dtype):
+        """An array to be kept, which begins at a cache line: stores of whole vectors then touch one line each."""
+        size = math.prod(shape) * np.dtype(dtype).itemsize
+        memory = np.empty(size + LINE, np.uint8)
+        start = -memory.ctypes.data % LINE
+        return memory[start : start + size].view(dtype).reshape(shape)
 
     @staticmethod
     def zeros(shape, dtype):
@@ -56,6 +65,8 @@ class _Cuda:
 
     def empty(self, shape, dtype):
         return self._module().empty(shape, dtype)
+
+    workspace = empty
 
     def zeros(self, shape, dtype):
         return self._module().to_device(np.zeros(shape, dtype))

@@ -12,7 +12,7 @@ from .pool import parallel
 from .tile import VECTORS, aligned, pack_columns, room, tile_columns, tile_of_places, turn, vector_bytes
 from .vector import at, pointers, scratch
 
-DEPTH = 256  # taps, or positions, of a chain
+DEPTH = 512  # taps, or positions, of a chain at most; a panel of them stays in L2
 BLOCK = 96  # positions of a tile's results that are kept until all taps are added
 TASK = 1 << 20  # multiply-adds, at least
 ROW_BYTES = VECTORS * vector_bytes()  # of a panel
@@ -59,7 +59,7 @@ def _offsets(first, some, group, groups, size, starts, count, offsets):
 def _convolve(per_task, units, shape, operands, index):
     samples, groups, rows, size, depth, count, length = shape
     source, bias, taps, starts, targets, packed, out = operands
-    panels, wide = _panels(rows, out)
+    (panels, wide), chain = _panels(rows, out), _even_part(max(depth, 1))
     sums, base, (lines,) = room(SUM_BYTES, out), room(ROW_BYTES, out), scratch(LINES, taps)
     for unit in range(index * per_task, min((index + 1) * per_task, units)):
         first, group, panel = unit // (panels * groups) * BLOCK, unit // panels % groups, unit % panels
@@ -68,9 +68,9 @@ def _convolve(per_task, units, shape, operands, index):
         _offsets(first, height, group, groups, size, starts, count, lines)
         for j in range(wide):
             base[j] = bias[group * rows + left + j] if j < columns else 0
-        for start in range(0, max(depth, 1), DEPTH):
+        for start in range(0, max(depth, 1), chain):
             part = at((packed,), ((group * panels + panel) * depth + start) * wide)[0]
-            steps, some = at((taps,), start)[0], min(DEPTH, depth - start)
+            steps, some = at((taps,), start)[0], min(chain, depth - start)
             for t in range(0, height, TALL):
                 found = at((sums,), t * wide)[0]
                 before, before_row = (found, wide) if start else (base, 0)
@@ -146,6 +146,13 @@ def _add(extents, shape, sums, out, index):
 
 
 @function
+def _even_part(depth):
+    """The size of parts of at most DEPTH, which are as large as each other."""
+    parts = (depth + DEPTH - 1) // DEPTH
+    return (depth + parts - 1) // parts
+
+
+@function
 def _padded(depth):
     return (depth + TALL - 1) // TALL * TALL
 
@@ -181,8 +188,7 @@ def _build_weight(spec):
         size, depth = arguments[0].shape[2], arguments[5].shape[2]
         sums = aligned(sums)
         panels = _panels(rows, out)[0]
-        blocks = (depth + DEPTH - 1) // DEPTH
-        tall = _padded((depth + blocks - 1) // blocks)
+        tall = _padded(_even_part(depth))
         blocks = (depth + tall - 1) // tall
         extents, shape = (parts, samples, blocks, tall), (groups, rows, size, depth, count)
         _weights(parts * groups * panels * blocks, (extents, shape, (source, grad, taps, starts, sums)))

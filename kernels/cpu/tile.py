@@ -235,12 +235,20 @@ def turn(context, source, source_row, rows, columns, target, target_row):
             found = [
                 _load_whole(builder, builder.gep(source, [builder.add(place, column)]), vector) for place in places
             ]
-            mask = _mask(builder, builder.sub(rows, first), lanes)
-            for n, value in enumerate(_turned(builder, found)):
-                line = builder.add(column, _I64(n))
-                with builder.if_then(builder.icmp_signed("<", line, columns)):
-                    place = builder.add(builder.mul(line, target_row), first)
-                    _store(builder, value, builder.gep(target, [place]), mask)
+            right, below = builder.sub(rows, first), builder.sub(columns, column)
+            origin = builder.gep(target, [builder.add(builder.mul(column, target_row), first)])
+            places = [builder.gep(origin, [builder.mul(target_row, _I64(n))]) for n in range(lanes)]
+            is_whole = builder.and_(*(builder.icmp_signed(">=", left, _I64(lanes)) for left in (right, below)))
+            with builder.if_else(is_whole) as (whole, part):
+                with whole:  # as nearly always: no masks and no branches, with which it takes three times as long
+                    for place, value in zip(places, _turned(builder, found), strict=True):
+                        to = builder.bitcast(place, vector.as_pointer())
+                        builder.store(value, to, align=_ALIGN[vector.element].constant)
+                with part:
+                    mask = _mask(builder, right, lanes)
+                    for n, value in enumerate(_turned(builder, found)):
+                        with builder.if_then(builder.icmp_signed("<", _I64(n), below)):
+                            _store(builder, value, places[n], mask)
         return cx.get_dummy_value()
 
     target_type, i = target, types.intp

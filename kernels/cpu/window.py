@@ -12,7 +12,7 @@ from .vector import at, pick, pointers, scratch, vector_map_max, vector_map_sum
 
 TASK = 1 << 14  # elements, in whole planes
 LONG = 64  # elements side by side, of which the maximum is found in vectors
-RUN = 128  # windows side by side whose means are computed in vectors
+RUN = 128  # windows side by side whose maxima or means are computed in vectors
 
 
 def build(spec):
@@ -82,30 +82,75 @@ def _pad(n, c, extents, sizes, operands):
 
 
 @function
+def _whole(q, width, size, stride, padding, dilation):
+    """The first window that lies in the image along an axis, and one past the last."""
+    first = min((padding + stride - 1) // stride, q)
+    return first, max(first, min((width - 1 - (size - 1) * dilation + padding) // stride + 1, q))
+
+
+@function
 def _max_pool(n, c, extents, sizes, operands):
     _, channels, height, width, p, q = extents
     kh, kw, sh, sw, ph, pw, dh, dw = sizes
     x, y, index = operands
     plane, target = (n * channels + c) * height * width, (n * channels + c) * p * q
+    first, last = _whole(q, width, kw, sw, pw, dw)
+    image = at((x,), plane)[0]
     for o in range(p):
         i_first, i_last = _inside(kh, height, dh, o * sh - ph)
-        for r in range(q):
-            j_first, j_last = _inside(kw, width, dw, r * sw - pw)
-            best = (o * sh + i_first * dh - ph) * width + r * sw + j_first * dw - pw
-            largest = x[plane + best]
-            for i in range(i_first, i_last):
-                line = (o * sh + i * dh - ph) * width + r * sw - pw
-                if dw == 1 and j_last - j_first >= LONG:
-                    place = line + j_first + _place_of_maximum(at((x,), plane + line + j_first), j_last - j_first)
-                    if replaces(x[plane + place], largest):
-                        largest, best = x[plane + place], place
-                else:
-                    for j in range(j_first, j_last):
-                        place = line + j * dw
-                        if replaces(x[plane + place], largest):
-                            largest, best = x[plane + place], place
-            y[target], index[target] = largest, best
-            target += 1
+        top, rows = (o * sh + i_first * dh - ph) * width - pw, i_last - i_first
+        r = 0
+        while r < q:
+            place, result, found = top + r * sw, at((y,), target + r)[0], at((index,), target + r)[0]
+            if first <= r < last and not (dw == 1 and kw >= LONG):
+                count = min(RUN, last - r)
+                _maxima_of_run(image, place, rows, kw, dh * width, dw, sw, count, result, found)
+                r += count
+            else:
+                j_first, j_last = _inside(kw, width, dw, r * sw - pw)
+                best = _maximum(image, place + j_first * dw, rows, j_last - j_first, dh * width, dw)
+                result[0], found[0] = image[best], best
+                r += 1
+        target += q
+
+
+@function
+def _maximum(x, start, rows, columns, down, right):
+    """Where the maximum of a window is whose rows are *down* apart and whose columns *right*."""
+    best = start
+    for i in range(rows):
+        line = start + i * down
+        if right == 1 and columns >= LONG:
+            place = line + _place_of_maximum(at((x,), line), columns)
+            best = place if replaces(x[place], x[best]) else best
+        else:
+            for j in range(columns):
+                place = line + j * right
+                best = place if replaces(x[place], x[best]) else best
+    return best
+
+
+@function
+def _maxima_of_run(x, start, rows, columns, down, right, stride, count, y, index):
+    """The maxima of *count* windows, and their places, as `_maximum` finds them, in vectors."""
+    (largest,), (places,) = scratch(RUN, x), scratch(RUN, index)
+    for k in range(count):
+        largest[k], places[k] = x[start + k * stride], start + k * stride
+    for i in range(rows):
+        for j in range(columns):
+            line = start + i * down + j * right
+            if stride == 2:  # most of all, in loads of whole vectors
+                for k in range(count):
+                    value, before = x[line + 2 * k], largest[k]
+                    new = replaces(value, before)
+                    largest[k], places[k] = value if new else before, line + 2 * k if new else places[k]
+            else:
+                for k in range(count):
+                    value, before = x[line + k * stride], largest[k]
+                    new = replaces(value, before)
+                    largest[k], places[k] = value if new else before, line + k * stride if new else places[k]
+    for k in range(count):
+        y[k], index[k] = largest[k], places[k]
 
 
 @function
@@ -140,8 +185,7 @@ def _avg_pool(n, c, extents, sizes, operands):
     kh, kw, sh, sw, ph, pw, _, _, counted = sizes
     x, y = operands
     plane, target = (n * channels + c) * height * width, (n * channels + c) * p * q
-    first = min((pw + sw - 1) // sw, q)
-    last = max(first, min((width - kw + pw) // sw + 1, q))  # windows between these are inside along this axis
+    first, last = _whole(q, width, kw, sw, pw, 1)
     for o in range(p):
         top, bottom, rows = _clipped(o, height, kh, sh, ph, counted)
         line = plane + top * width

@@ -157,7 +157,7 @@ class Layer:
             return self.device.empty(shape, dtype)
         held = self._workspace.get(name)
         if held is None or held.shape[1:] != tuple(shape[1:]) or held.shape[0] < shape[0]:
-            held = self._workspace[name] = self.device.empty(shape, dtype)
+            held = self._workspace[name] = self.device.workspace(shape, dtype)
         return held if held.shape[0] == shape[0] else held[: shape[0]]
 
     def draw(self):
