@@ -12,8 +12,21 @@ from . import algebraic, rectifiers, smooth, units, waves
 from .coefficients import EXP_REST
 from .fills import uniform
 from .intrinsics import fma
-from .language import scalar
-from .math import exp, exp_scaled, expm1, log, log1p, one_plus_exp_lowered, sech2, sigmoid, sqrt, tanh
+from .language import ByType, elementary, scalar
+from .math import (
+    exp,
+    exp_scaled,
+    expm1,
+    log,
+    log1p,
+    one_plus_exp_lowered,
+    sigmoid,
+    sigmoid_slope,
+    silu_slope_float32,
+    sqrt,
+    tanh,
+    tanh_slope,
+)
 from .parts import FAR, HUGE, limited, nan_or, quotient
 from .records import Activation, Parameter, finite_above_0, finite_from_0
 
@@ -143,7 +156,7 @@ def bent_identity_derivative(x):
 
 @scalar
 def sigmoid_derivative(x):
-    return 0.25 * sech2(0.5 * x)  # sigma(x) sigma(-x); f (1 - f) would cancel
+    return sigmoid_slope(x)  # sigma(x) sigma(-x); f (1 - f) would cancel
 
 
 @scalar
@@ -165,7 +178,7 @@ def silu(x):
 
 
 @scalar
-def silu_derivative(x):
+def _silu_derivative_float64(x):
     """e (1 + e + x) / (1 + e)**2 with e = exp(x) for x < 0, (1 + e + x e) / (1 + e)**2 with e = exp(-x) otherwise."""
     x = -FAR if x < -FAR else (FAR if x > FAR else x)
     scaled = exp_scaled(-abs(x))
@@ -182,6 +195,15 @@ def silu_derivative(x):
     square_low = fma(u, u, -square) + 2 * u * lost
     y = quotient(high, fma(factor, a, -high) + factor * a_low, square, square_low)
     return y * 2.0**-64 if x < 0 else y
+
+
+_SILU_DERIVATIVE = ByType(silu_slope_float32, _silu_derivative_float64)
+
+
+@elementary(python=_silu_derivative_float64, cuda=_silu_derivative_float64)
+def silu_derivative(x):
+    """sigma(x) (1 + x sigma(-x)); in float32 by pieces, which a CUDA thread has no instruction for."""
+    return _SILU_DERIVATIVE(x)
 
 
 @scalar
@@ -287,7 +309,7 @@ COURSE = [
         (0.0, 1.0), "C^inf", source="Verhulst 1838, the logistic function", of_result=sigmoid_derivative_of_result,
     ),
     Activation(
-        "tanh", "Tanh", tanh, sech2, r"\tanh x", r"\operatorname{sech}^2 x", (-1.0, 1.0), "C^inf",
+        "tanh", "Tanh", tanh, tanh_slope, r"\tanh x", r"\operatorname{sech}^2 x", (-1.0, 1.0), "C^inf",
         source="LeCun, Bottou, Orr, Müller 1998, Efficient BackProp", of_result=tanh_derivative_of_result,
     ),
     Activation(

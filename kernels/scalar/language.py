@@ -30,6 +30,7 @@ from numba.extending import overload
 
 from ..digest import identity
 from .intrinsics import float_bits, fma, int_like
+from .pieces import Pieces
 
 INTEGER_TYPES = frozenset({int, np.int32, np.int64, np.uint32, np.uint64})
 _BIT_OPERATIONS = (ast.LShift, ast.RShift, ast.BitAnd, ast.BitOr, ast.BitXor)
@@ -194,6 +195,8 @@ def typed(fn, dtype):
     for name, value in namespace.items():
         if type(value) is ByType:  # so that a bit operation, which is not rewritten, and a call see the right one
             namespace[name] = value.of(dtype)
+        elif type(value) is Pieces:
+            namespace[name] = value.evaluate
     try:
         source = getattr(fn, "source", None) or textwrap.dedent(inspect.getsource(fn))  # `translate` makes some of text
     except (OSError, TypeError):

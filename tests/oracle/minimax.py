@@ -12,7 +12,7 @@ def rounded(value, dtype):
     return mpf(float(dtype(mp.nstr(value, 25))))
 
 
-def fit(function, weight, interval, terms, dtype, extended=False):
+def fit(function, weight, interval, terms, dtype, extended=False, points=POINTS):
     """Coefficients c, lowest power first, that minimise max |weight(r) (sum c[k] r**k - function(r))|.
 
     The best real coefficients are found first. Then the lowest one is rounded to *dtype* and the others are fitted
@@ -21,7 +21,7 @@ def fit(function, weight, interval, terms, dtype, extended=False):
     for a sum with its low part. Returns the coefficients (mpf) and the largest weighted error.
     """
     low, high = mpf(interval[0]), mpf(interval[1])
-    angles = [mp.pi * (k + mpf(1) / 3) / POINTS for k in range(POINTS)]
+    angles = [mp.pi * (k + mpf(1) / 3) / points for k in range(points)]
     r = [(low + high) / 2 - (high - low) / 2 * mp.cos(a) for a in angles]
     w = [weight(ri) for ri in r]
     error = [-wi * function(ri) for wi, ri in zip(w, r, strict=True)]  # of the zero polynomial
