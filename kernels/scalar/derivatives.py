@@ -9,7 +9,7 @@ import math
 
 from . import equivalents, intrinsics
 from . import math as elementary
-from .activations import ACTIVATIONS
+from .activations import ACTIVATIONS, silu_derivative
 from .equivalents import square
 from .math import (
     cos,
@@ -52,7 +52,10 @@ RULES = {
     cosh: ("sinh(a)",),
     tanh: ("sech2(a)",),
     sech2: ("-2 * y * tanh(a)",),
+    elementary.tanh_slope: ("-2 * y * tanh(a)",),
     sigmoid: ("y * sigmoid(-a)",),
+    elementary.sigmoid_slope: ("-y * tanh(0.5 * a)",),
+    silu_derivative: ("sigmoid(a) * sigmoid(-a) * (2 - a * tanh(0.5 * a))",),
     elementary.softplus: ("sigmoid(a)",),
     elementary.log_sigmoid: ("sigmoid(-a)",),
     elementary.log_cosh: ("tanh(a)",),
