@@ -616,3 +616,24 @@ def test_kernels_read_nothing_beyond_a_row(name, rng):
     expected = 0 if name == "nll.value" else np.log(np.sum(np.exp(x - x.max(axis=1, keepdims=True)), axis=1))
     np.testing.assert_allclose(values[0], expected, rtol=1e-6)
     assert np.all(values[1] != values[0])
+
+
+@pytest.mark.parametrize("name", ["cross_entropy", "huber"])
+def test_the_quick_way_has_the_bits_of_the_long_one(name, rng):
+    loss = getattr(nd.losses, name)
+    prediction = rng.standard_normal((40, 7)).astype(np.float32)
+    target = rng.integers(0, 7, 40) if name == "cross_entropy" else np.zeros_like(prediction)
+    quick = loss.value_and_grad(prediction, target), loss(prediction, target)
+    turned = np.asfortranarray(prediction)  # is no plain array
+    (value, gradient), alone = loss.value_and_grad(turned, target), loss(turned, target)
+    assert quick[0][0] == value and quick[1] == alone
+    np.testing.assert_array_equal(quick[0][1], gradient)
+
+
+@pytest.mark.parametrize("dtype", [np.int64, np.int32, np.int8, np.uint8])
+def test_labels_of_every_integer_type_are_checked(dtype):
+    logits = np.zeros((3, 200), np.float32)
+    assert nd.losses.cross_entropy(logits, np.array([0, 5, 100], dtype)) == pytest.approx(np.log(200))
+    wrong = 199 + 1 if dtype is np.uint8 else -1
+    with pytest.raises(ValueError, match="labels"):
+        nd.losses.cross_entropy(logits, np.array([0, 5, wrong], dtype))
