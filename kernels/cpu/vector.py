@@ -21,6 +21,7 @@ from ..scalar.pieces import inline_variants
 _I64 = ir.IntType(64)
 BLOCK = 64  # elements per streamed block: whole cache lines for every dtype
 LINE = 64  # bytes
+INTERLEAVED = 4  # vectors of a map whose steps alternate, so that none waits for the one before it
 LANES = 64  # sums that are added to side by side
 SUM_BLOCK = 1 << 12  # elements whose terms are added to each other before they are added to the rest
 
@@ -44,8 +45,11 @@ class _DistinctNode(ir.MDValue):
         buf += ("distinct !{ " + ", ".join(o.get_reference() for o in self.operands) + " }", "\n")
 
 
-def _independent_loop(builder, count, body, initial=()):
-    """for i in range(count): carried = body(i, mark, carried), each load and store passed to mark(); -> carried."""
+def _independent_loop(builder, count, body, initial=(), interleaved=0):
+    """for i in range(count): carried = body(i, mark, carried), each load and store passed to mark(); -> carried.
+
+    So many vectors are *interleaved*; as many as LLVM thinks best if 0.
+    """
     module = builder.module
     group = _DistinctNode(module)
     before, loop, after = builder.block, builder.append_basic_block("loop"), builder.append_basic_block("done")
@@ -64,7 +68,11 @@ def _independent_loop(builder, count, body, initial=()):
         phi.add_incoming(value, last)
     latch = builder.cbranch(builder.icmp_signed("<", following, count), loop, after)
     parallel = module.add_metadata([ir.MetaDataString(module, "llvm.loop.parallel_accesses"), group])
-    latch.set_metadata("llvm.loop", _DistinctNode(module, [parallel], itself=True))
+    hints = [parallel]
+    if interleaved:
+        name = ir.MetaDataString(module, "llvm.loop.interleave.count")
+        hints.append(module.add_metadata([name, ir.IntType(32)(interleaved)]))
+    latch.set_metadata("llvm.loop", _DistinctNode(module, hints, itself=True))
     builder.position_at_end(after)
     results = [builder.phi(value.type) for value in initial]
     for phi, value, start in zip(results, computed, initial, strict=True):
@@ -320,7 +328,7 @@ class _Element:
             operands = self.load(cx, builder, sources, i, mark) + scalars
             self.store(cx, builder, self.call(cx, builder, operands), targets, dtypes, i, mark)
 
-        _independent_loop(builder, count, body)
+        _independent_loop(builder, count, body, interleaved=INTERLEAVED)
 
 
 @intrinsic

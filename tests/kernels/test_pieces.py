@@ -1,0 +1,53 @@
+"""Functions in pieces: one value for an element, wherever in an array it lies and whoever looks its coefficients up."""
+
+import llvmlite.binding
+import numpy as np
+import pytest
+from numba import njit
+from numbadl.kernels import cpu, shapes
+from numbadl.kernels.scalar.coefficients import GELU_SLOPE_PIECES, MILLS_PIECES, SILU_SLOPE_PIECES
+from numbadl.kernels.scalar.language import scalar
+from numbadl.kernels.scalar.math import x_normal_cdf
+
+COVERED = {
+    "mills": (MILLS_PIECES, 1, 13.2),
+    "gelu": (GELU_SLOPE_PIECES, 1, 13.7),
+    "silu": (SILU_SLOPE_PIECES, 1.75, 25.0),
+}
+
+
+@pytest.mark.parametrize("pieces, offset, last", COVERED.values(), ids=COVERED)
+def test_plain_python_and_a_compiled_element_agree(pieces, offset, last, rng):
+    @scalar
+    def evaluated(v, a):
+        return pieces(v, a)
+
+    compiled = njit(lambda v, a: evaluated(v, a))
+    for a in rng.uniform(0, last, 300).astype(np.float32):
+        v = np.float32(a + np.float32(offset))
+        assert pieces(v, a) == compiled(v, a), (a, v)
+
+
+def test_an_element_has_one_value_in_vectors_of_any_width(rng):
+    run = cpu.build(shapes.Map("pieces.gelu", x_normal_cdf))
+    run._cache.disable()
+    x = rng.normal(0, 4, 200).astype(np.float32)
+    whole = np.empty_like(x)
+    run(x, whole)
+    for n in (1, 7, 8, 15, 16, 17, 31, 40, 63, 64, 77, 129):
+        part = np.empty(n, np.float32)
+        run(x[:n].copy(), part)
+        assert part.tobytes() == whole[:n].tobytes(), n
+
+
+def test_coefficients_are_looked_up_in_registers():
+    features = llvmlite.binding.get_host_cpu_features()
+    if not (features.get("avx512f") and features.get("avx512vl")):
+        pytest.skip("needs AVX-512")
+    run = cpu.build(shapes.Map("pieces.registers", x_normal_cdf))
+    run._cache.disable()
+    x = np.zeros(1, np.float32)
+    run(x, np.empty_like(x))
+    text = next(iter(run.inspect_asm().values()))
+    assert "vpermps" in text
+    assert "vgatherdps" not in text
