@@ -153,6 +153,9 @@ def test_second_derivatives(rng):
         ours.softmin,
         ours.softsign,
         ours.sigmoid,
+        ours.tanh,
+        ours.silu,
+        ours.gelu,
         ours.softplus,
         ours.squareplus,
     ):
