@@ -11,10 +11,10 @@ Each is a range reduction, a polynomial in fused multiply-adds (`coefficients.py
 - *Residuals.* w = 1/d is corrected by w * fma(-w, d, 1); d itself may be high + low there.
 
 The figures in the doc strings are the largest errors in units in the last place: for float32 over all 2^32 inputs, for
-float64 over 10^6 random ones (docs/accuracy.md: the full table, and how to repeat it). A few functions of activations have a float32 form whose
-coefficients are looked up in registers (`pieces.py`). Inputs and results at the ends
-(0, -0, inf, NaN, denormals) are as C99 has them, except that results below the normal range may be off by less than
-the smallest normal number where "flushed" is said. In plain Python NumPy and `math` compute instead (sine and cosine
+float64 over 10^6 random ones (docs/accuracy.md: the full table, and how to repeat it). A few functions of activations
+have a float32 form whose coefficients are looked up in registers (`pieces.py`). Inputs and results at the ends
+(0, -0, inf, NaN, denormals) are as C99 has them, except that results below the normal range may be off by less than the
+smallest normal number where "flushed" is said. In plain Python NumPy and `math` compute instead (sine and cosine
 included), on CUDA libdevice where it has the function.
 """
 

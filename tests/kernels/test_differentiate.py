@@ -202,7 +202,8 @@ def test_every_rule(fn):
             high, below = (float(fn(*map(np.float64, v))) for v in around)
             got = rule_of(fn, k)(*map(np.float64, values))
             assert abs(got - (high - below) / (2 * step)) < 1e-7 * max(1, abs(got)), (values, k)
-            assert derivative_of(fn, k)(*map(np.float64, values)) == got, "of the function itself"
+            if fn is not abs:  # no function of this library
+                assert derivative_of(fn, k)(*map(np.float64, values)) == got, "of the function itself"
 
 
 def rule_of(fn, k):
