@@ -1,13 +1,12 @@
 """Measurements beside peers and beside the hardware's limit, in one process: the same arrays, ``out=`` where both sides have it.
 
 Ours, the peers', a copy and a burst of arithmetic take turns, and each turn gives ratios; machines are shared and noisy, so
-median ratios count, and their spread (the distance between quartiles) is shown. Before its turn a side waits until
-the threads of the other have stopped spinning (those of PyTorch do for some milliseconds), and wakes its own with a
-call that is not timed.
+median ratios count, and their spread (the distance between quartiles) is shown. Turns end when the medians are settled. A
+side whose predecessor used other threads waits until those have stopped spinning (a BLAS's do for some milliseconds), and
+wakes its own with calls that are not timed (`numbadl.bench.timing`).
 """
 
 import functools
-import time
 from dataclasses import dataclass, field
 
 import numba
@@ -15,18 +14,10 @@ import numpy as np
 
 from . import floors
 from .cases import CASES, GROUPS, select
+from .timing import spread, turns
 from .work import Case, Work, peer
 
 __all__ = ["CASES", "GROUPS", "Case", "Row", "Work", "measure", "peer", "rows", "select", "threads", "turns"]
-
-
-PAUSE = 0.006  # seconds
-WAKING = (
-    0.005  # seconds of calls that are not timed: Linux may leave a woken thread on its waker's core for milliseconds
-)
-LONGEST = 2.0  # seconds of turns, once there are FEWEST
-FEWEST = 7
-PROCESSES = 5  # turns of what starts processes
 
 
 @dataclass(frozen=True)
@@ -40,6 +31,7 @@ class Row:
     share : floor / ours
     moved, operations : bytes that have to move; vector operations, where they were counted
     peers : name -> {"seconds", "ratio" (theirs / ours), "spread" (of the ratio)}
+    turns : how many there were
     """
 
     name: str
@@ -53,6 +45,7 @@ class Row:
     moved: int = 0
     operations: int = 0
     peers: dict = field(default_factory=dict)
+    turns: int = 0
 
 
 def threads():
@@ -67,10 +60,8 @@ def _rates(count):
 
 def measure(case, work, theirs, repeat):
     """The row of a case's work, with *theirs*, name of a peer -> function; results were compared before."""
-    sides = {"": work.run, **theirs}
     operations = work.operations()
-    if work.moved:
-        sides["copy"] = floors.copy_of(work.moved)
+    sides = {"": work.run, **({"copy": floors.copy_of(work.moved)} if work.moved else {}), **theirs}
     times, arithmetic = turns(sides, repeat, _rates(threads()) if operations else None, work.process)
     ours = times.pop("")
     limits = {}
@@ -80,8 +71,8 @@ def measure(case, work, theirs, repeat):
         best = min(floors.least_seconds(operations, each) for each in arithmetic)  # what slows a burst is no limit
         limits["arithmetic"] = np.full(len(ours), best)
     found = {name: _ratio(other, ours) for name, other in times.items()}
-    size = {"moved": work.moved, "operations": int(operations.get("any", 0)), "peers": found}
-    row = case.name, case.group, work.elements, float(np.median(ours)), _spread(ours)
+    size = {"moved": work.moved, "operations": int(operations.get("any", 0)), "peers": found, "turns": len(ours)}
+    row = case.name, case.group, work.elements, float(np.median(ours)), spread(ours)
     if not limits:
         return Row(*row, **size)
     bound = max(limits, key=lambda name: np.median(limits[name]))
@@ -89,39 +80,9 @@ def measure(case, work, theirs, repeat):
     return Row(*row, float(np.median(floor)), bound, float(share), **size)
 
 
-def turns(sides, repeat, rates=None, process=False):
-    """(name of a side -> array of seconds, what *rates* gave in each turn); a *process* is timed without warming up."""
-    times, arithmetic = {name: [] for name in sides}, []
-    began, pause = time.perf_counter(), 0 if process else PAUSE
-    for turn in range(PROCESSES if process else repeat + 2):
-        if turn == 2 and not process:  # what came before warmed up
-            times, arithmetic = {name: [] for name in sides}, []
-        if turn > FEWEST and time.perf_counter() - began > LONGEST and not process:
-            break
-        for name, side in sides.items():
-            time.sleep(pause)
-            awake = time.perf_counter() + WAKING
-            while not process:
-                side()
-                if time.perf_counter() >= awake:
-                    break
-            start = time.perf_counter()
-            side()
-            times[name].append(time.perf_counter() - start)
-        if rates is not None:
-            time.sleep(pause)
-            arithmetic.append(rates())
-    return {name: np.array(found) for name, found in times.items()}, arithmetic
-
-
-def _spread(values):
-    low, middle, high = np.quantile(values, [0.25, 0.5, 0.75])
-    return float((high - low) / middle)
-
-
 def _ratio(theirs, ours):
     ratios = theirs / ours
-    return {"seconds": float(np.median(theirs)), "ratio": float(np.median(ratios)), "spread": _spread(ratios)}
+    return {"seconds": float(np.median(theirs)), "ratio": float(np.median(ratios)), "spread": spread(ratios)}
 
 
 def rows(case, sizes, peers, repeat, differs):

@@ -19,19 +19,18 @@ BACKWARD_ATOL = 1e-4
 
 @functools.cache
 def per_element(declaration, itemsize):
-    """Vector operations for each element of a `Map` (`numbadl.kernels.cpu.assembly.operations`), or nothing."""
+    """Vector operations for each element of a `Map` (`numbadl.kernels.cpu.assembly`), or nothing."""
     import platform
 
     from numba import types
 
-    from ..kernels.cpu.assembly import assembly, operations
+    from ..kernels.cpu.assembly import counted
 
     if platform.machine() not in ("x86_64", "AMD64") or not isinstance(declaration, Map) or declaration.by_channel:
         return {}
     if declaration.random or declaration.sums:
         return {}
-    dtype = {4: types.float32, 8: types.float64}[itemsize]
-    return operations(assembly(declaration, dtype), len(declaration.outputs), itemsize) or {}
+    return counted(declaration, {4: types.float32, 8: types.float64}[itemsize])
 
 
 def _counted(declaration, n, itemsize):
@@ -43,7 +42,8 @@ def _work(call, arrays, out, declaration=None, **tolerances):
     """The work of a function that writes to *out* from *arrays* of the same size."""
     call()
     moved = sum(a.nbytes for a in (*arrays, out))
-    return Work(call, arrays, out.copy(), moved, out.size, _counted(declaration, out.size, out.itemsize), **tolerances)
+    counted = _counted(declaration, out.size, out.itemsize)
+    return Work(call, arrays, out.copy(), moved, out.size, counted, out=out, **tolerances)
 
 
 def _theirs(tables, name):
@@ -53,8 +53,8 @@ def _theirs(tables, name):
         function = getattr(peer, tables, {}).get(name)
         if function is None:
             return None
-        given, other = [peer.array(a) for a in work.given], np.empty_like(work.result)
-        target = peer.array(other)
+        work.out.fill(np.nan)  # so that what a peer does not write differs
+        given, target = [peer.array(a) for a in work.given], peer.array(work.out)
 
         def run():
             found = function(*given, target)

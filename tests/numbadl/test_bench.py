@@ -5,12 +5,14 @@ import json
 import math
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import date
 from pathlib import Path
 
 import numpy as np
 import pytest
+from numbadl.kernels.cpu import assembly
 from numbadl.kernels.cpu.assembly import operations
 from numbadl.kernels.scalar.math import FUNCTIONS
 from numbadl.kernels.scalar.updates import UPDATES
@@ -18,7 +20,7 @@ from numbadl.kernels.scalar.updates import UPDATES
 import numbadl as nd
 from numbadl import bench, cli
 from numbadl._command_bench import PEERS
-from numbadl.bench import Row, Work, elementwise, floors, layers, network, record, roofline, table
+from numbadl.bench import Row, Work, elementwise, floors, layers, network, record, roofline, table, timing
 
 ASV = Path(__file__).parents[2] / "asv_benchmarks"
 
@@ -140,6 +142,51 @@ def test_a_peer_with_another_result_is_named_and_not_timed(monkeypatch):
     assert (case.name, name) == ("identity", "numpy") and "Not equal to tolerance" in str(error)
 
 
+def test_what_a_peer_leaves_as_it_was_is_no_result(monkeypatch):
+    """Both sides write one array: ours must not pass for theirs."""
+    monkeypatch.setitem(bench.peer("numpy").FORWARD, "identity", lambda x, out: None)
+    differing = []
+    (row,) = bench.rows(bench.CASES["identity"], [64], ["numpy"], 3, lambda *found: differing.append(found))
+    assert row.peers == {} and len(differing) == 1
+
+
+@pytest.mark.parametrize("theirs, same", [(1.0, True), (1.1, False), (np.nan, False)])
+def test_results_are_compared(theirs, same):
+    ours = np.array([0.0, 1.0, np.inf, np.nan], np.float32)
+    found = np.where(ours == 1.0, np.float32(theirs), ours)
+    for given in (ours, ours[:2]):
+        work = Work(None, [], given, 0, given.size)
+        if same:
+            work.compare(found[: given.size])
+        else:
+            with pytest.raises(AssertionError):
+                work.compare(found[: given.size])
+
+
+@pytest.mark.parametrize("noise, expected", [(0.001, timing.FEWEST), (0.5, 31)], ids=["steady", "noisy"])
+def test_turns_end_when_the_ratios_are_settled(monkeypatch, noise, expected):
+    rng = np.random.default_rng(0)
+    monkeypatch.setattr(timing, "_rests", lambda sides: dict.fromkeys(sides, False))
+    monkeypatch.setattr(timing, "_call_for", lambda seconds, side: side() * (1 + noise * rng.random()))
+    times, rates = timing.turns({"": lambda: 1.0, "copy": lambda: 2.0, "numpy": lambda: 3.0}, 31, lambda: "rates")
+    assert {name: len(found) for name, found in times.items()} == {"": expected, "copy": expected, "numpy": expected}
+    assert rates == ["rates"] * expected and times["numpy"].min() >= 3.0
+    monkeypatch.setattr(timing, "LONGEST", 0.0)
+    assert len(timing.turns({"": lambda: 1.0}, 31)[0][""]) == timing.FEWEST
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="threads' clocks are those of Linux")
+def test_a_side_rests_behind_one_with_other_threads():
+    def here():
+        sum(range(1000))
+
+    with ThreadPoolExecutor(1) as pool:
+        sides = {"": here, "copy": here, "other": lambda: pool.submit(sum, range(30_000)).result()}
+        assert timing._rests(sides) == {"": True, "copy": False, "other": True}
+    sides.pop("other")
+    assert timing._rests(sides) == {"": False, "copy": False}
+
+
 def test_divisions_and_roots_share_a_unit():
     each = {"multiply": 1.0, "any": 0.5, "divide": 3.0, "root": 4.0}
     assert floors.least_seconds({"multiply": 2, "any": 8, "divide": 1, "root": 0}, each) == 4
@@ -166,6 +213,22 @@ LOOP = """
 	vaddps	%zmm1, %zmm0, %zmm2
 	jne	.LBB0_3
 """
+
+
+def test_counted_operations_are_kept_beside_the_kernels(tmp_path, monkeypatch):
+    monkeypatch.setattr(assembly, "cache_folder", lambda: tmp_path)
+    monkeypatch.setattr("numbadl.kernels.cpu.compile.cache_folder", lambda: tmp_path)
+    compiled = []
+    monkeypatch.setattr(assembly, "assembly", lambda *given: compiled.append(given) or LOOP)
+    relu, silu = (nd.kernels.catalog.catalog()[name] for name in ("relu", "silu"))
+    for _ in range(2):
+        assert assembly.counted(relu) == {"multiply": 2, "any": 3, "divide": 1, "root": 0}
+    assert len(compiled) == 1
+    assembly.counted(silu)
+    (path,) = tmp_path.glob("relu-*.operations")
+    path.write_text(path.read_text().replace('"follows": ["', '"follows": ["0'))
+    assembly.counted(relu)
+    assert len(compiled) == 3
 
 
 def test_operations_are_counted_in_the_loop_that_stores():
