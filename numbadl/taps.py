@@ -104,10 +104,9 @@ def _backwards_along(size, outputs, extent, stride, padding, dilation):
     front = max(0, -(-(steps[-1] - padding) // stride))
     back = max(0, places[-1] // stride - (outputs - 1))
     found = []
-    for rest in range(stride):
+    for rest in np.unique(places % stride):  # as many as there are rows: a stride may be larger than any image
         i, h = np.flatnonzero(steps % stride == rest), np.flatnonzero(places % stride == rest)
-        if h.size:
-            found.append((i, -(steps[i] // stride), places[h] // stride + front, h))
+        found.append((i, -(steps[i] // stride), places[h] // stride + front, h))
     return int(front), int(front + outputs + back), found
 
 

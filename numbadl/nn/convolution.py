@@ -97,7 +97,7 @@ class Conv2d(Spatial):
 
     def backward(self, grad, input_gradient=True):
         gradients, (shape, images, source) = self.gradients(), self._from_forward()
-        forward, backward = self._places(images[2:])
+        grad, (forward, backward) = self._gradient(grad, shape), self._places(images[2:])
         dweight = gradients["weight"].reshape(self.groups, self.out_channels // self.groups, -1)
         grouped = grad.reshape(grad.shape[0], *dweight.shape[:2], math.prod(grad.shape[2:]))
         parts = parts_of(grad.shape[0], dweight.size)
@@ -122,14 +122,15 @@ class Conv2d(Spatial):
 
     def _places(self, shape):
         """The tables of forward and backward for images of *shape*, (H, W)."""
-        if self._workspace.get("shape") != shape:
+        kept = self._workspace.get("places")
+        if kept is None or kept[0] != shape:
             rows, channels = self.in_channels // self.groups, self.out_channels // self.groups
             tables = (
                 forward_places(self.windows, shape, rows, self.device),
                 backward_places(self.windows, shape, channels, rows, self.device),
             )
-            self._workspace.update(shape=shape, places=tables)
-        return self._workspace["places"]
+            self._workspace["places"] = kept = shape, tables  # one object: two threads may compute with other shapes
+        return kept[1]
 
     def _zeros(self, count):
         name = f"{count} zeros"

@@ -136,14 +136,15 @@ class Layer:
         return [(name, repr(self), "" if shape is None else f"(N, {axes_text(shape)})", f"{count:,}")]
 
     # -- what forward and backward share -------------------------------------------------------------------------
-    def _check_input(self, x):
+    def _check_input(self, x, name="x"):
         """x is an array of the layer's dtype, on its device."""
-        arguments.no_subclass("x", x)
-        check(x=x)
+        arguments.no_subclass(name, x)
+        check(**{name: x})
         if x.dtype != self.dtype:
-            raise TypeError(f"x: got dtype {x.dtype}, accepted is {self.dtype}; x.astype(np.{self.dtype}) converts it")
+            converted = f"{name}.astype(np.{self.dtype}) converts it"
+            raise TypeError(f"{name}: got dtype {x.dtype}, accepted is {self.dtype}; {converted}")
         if device_of(x) is not self.device:
-            raise TypeError(f"x: got an array on {device_of(x).name}, accepted are those on {self.device.name}")
+            raise TypeError(f"{name}: got an array on {device_of(x).name}, accepted are those on {self.device.name}")
 
     def _from_forward(self):
         if self._kept is None:

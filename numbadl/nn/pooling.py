@@ -9,23 +9,23 @@ from .spatial import Pool
 
 
 class _Max(Pool):
-    def _pool(self, images, out, training):
+    def _pool(self, images, windows, out, training):
         index = self._work("index", out.shape, training, np.int64)
-        max_pool(images, self.windows, out, index)
+        max_pool(images, windows, out, index)
         return index
 
-    def _spread(self, grad, kept, dx):
-        max_pool_backward(grad, kept, self.windows, dx)
+    def _spread(self, grad, windows, kept, dx):
+        max_pool_backward(grad, kept, windows, dx)
 
 
 class _Mean(Pool):
     count_include_pad = True
 
-    def _pool(self, images, out, training):
-        avg_pool(images, self.windows, self.count_include_pad, out)
+    def _pool(self, images, windows, out, training):
+        avg_pool(images, windows, self.count_include_pad, out)
 
-    def _spread(self, grad, kept, dx):
-        avg_pool_backward(grad, self.windows, self.count_include_pad, dx)
+    def _spread(self, grad, windows, kept, dx):
+        avg_pool_backward(grad, windows, self.count_include_pad, dx)
 
 
 class MaxPool2d(_Max):
@@ -129,10 +129,8 @@ class _Global(Pool):
         self._spatial(shape)
         return (1, 1), ()
 
-    def _images(self, x):
-        images = super()._images(x)
-        self.windows = Windows(images.shape[2:])
-        return images
+    def _windows_of(self, images):
+        return Windows(tuple(images.shape[2:]))
 
 
 class GlobalMaxPool(_Global, _Max):

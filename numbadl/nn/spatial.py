@@ -1,6 +1,7 @@
 """What layers of windows over (N, C, *spatial) have in common: sizes for each axis, and arrays of one axis as images."""
 
 from .. import _arguments as arguments
+from ..arrays import check_shape, dense
 from ..windows import Windows
 from .layer import Layer
 
@@ -42,6 +43,12 @@ class Spatial(Layer):
             raise ValueError(f"x: got shape {x.shape}, but {self!r} {error}") from None
         return x.reshape(*x.shape[:2], *self._spatial(x.shape[1:]))
 
+    def _gradient(self, grad, shape):
+        """*grad*, after checks that it is one of the output for an input of *shape*, as a C-contiguous array."""
+        self._check_input(grad, "grad")
+        check_shape("grad", grad, (shape[0], *self.output_shape(shape[1:])), "that of the output of the last forward")
+        return dense(grad)
+
     def _shown(self, value):
         """A size as it is written: one number, if it is the same along all axes."""
         return value[0] if len(set(value)) == 1 else list(value)
@@ -54,24 +61,29 @@ class Pool(Spatial):
         images = self._images(x)
         (p, q), spatial = self._outputs(x.shape[1:])
         out = self._work("out", (*x.shape[:2], *spatial), training)
-        kept = self._pool(images, out.reshape(*x.shape[:2], p, q), training)
+        kept = self._pool(images, self._windows_of(images), out.reshape(*x.shape[:2], p, q), training)
         if training:
             self._kept = x.shape, images.shape, kept
         return out
 
     def backward(self, grad, input_gradient=True):
         shape, images, kept = self._from_forward()
+        grad = self._gradient(grad, shape)
         if not input_gradient:
             return None
         p, q = self._outputs(shape[1:])[0]
         dx = self._work("dx", shape)
-        self._spread(grad.reshape(*shape[:2], p, q), kept, dx.reshape(*images))
+        images = dx.reshape(*images)
+        self._spread(grad.reshape(*shape[:2], p, q), self._windows_of(images), kept, images)
         return dx
 
-    def _pool(self, images, out, training):
+    def _windows_of(self, images):
+        return self.windows
+
+    def _pool(self, images, windows, out, training):
         raise NotImplementedError
 
-    def _spread(self, grad, kept, dx):
+    def _spread(self, grad, windows, kept, dx):
         raise NotImplementedError
 
     def output_shape(self, shape):

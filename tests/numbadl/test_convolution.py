@@ -134,6 +134,62 @@ def test_inputs_that_are_views(rng):
     np.testing.assert_array_equal(layer.forward(fixed), layer.forward(x))
 
 
+def test_gradients_that_are_views_or_read_only(rng):
+    x = rng.normal(size=(3, 2, 6, 5)).astype(np.float32)
+    for layer in (nn.Conv2d(2, 4, 3), nn.MaxPool2d(2), nn.AvgPool2d(2), nn.GlobalAvgPool()):
+        grad = rng.normal(size=layer.forward(x, training=True).shape).astype(np.float32)
+        wanted = [layer.backward(grad).copy(), *(g.copy() for g in layer.gradients().values())]
+        fixed, spread = grad.copy(), np.repeat(grad, 2, axis=-1)[..., ::2]
+        fixed.flags.writeable = False
+        for other in (fixed, spread, np.asfortranarray(grad)):
+            for mine, theirs in zip((layer.backward(other), *layer.gradients().values()), wanted, strict=True):
+                np.testing.assert_array_equal(mine, theirs)
+        for other, error in ((grad[:2], ValueError), (grad.astype(np.float64), TypeError)):
+            with pytest.raises(error, match="grad: got"):
+                layer.backward(other)
+
+
+def test_predictions_between_the_halves_of_a_step(rng):
+    x, smaller = (rng.normal(size=(2, 3, *extents)).astype(np.float32) for extents in ((5, 6), (3, 2)))
+    for make in (nn.GlobalAvgPool, nn.GlobalMaxPool, lambda: nn.AvgPool2d(2), lambda: nn.MaxPool2d(2)):
+        disturbed, alone = make(), make()
+        grad = rng.normal(size=disturbed.forward(x, training=True).shape).astype(np.float32)
+        alone.forward(x, training=True)
+        disturbed.forward(smaller)
+        found, wanted = (layer.backward(grad) for layer in (disturbed, alone))
+        np.testing.assert_array_equal(found, wanted)
+
+
+def test_a_stride_larger_than_any_image(rng):
+    layer, x = nn.Conv2d(1, 2, 2, stride=10**9), rng.normal(size=(2, 1, 3, 4)).astype(np.float32)
+    y = layer.forward(x, training=True)
+    whole = nn.Conv2d(1, 2, 2)
+    whole.bind(layer.parameters(), whole.gradients(), layer.device, layer.dtype)
+    np.testing.assert_array_equal(y, whole.forward(x)[:, :, :1, :1])
+    dx = layer.backward(np.ones_like(y))
+    np.testing.assert_allclose(dx[0, 0, :2, :2], layer.parameters()["weight"].sum(axis=(0, 1)), rtol=1e-6)
+    assert not dx[:, :, 2:].any() and not dx[..., 2:].any()
+
+
+def test_a_thread_that_predicts_with_other_extents_in_between(rng):
+    layer = nn.Conv2d(1, 1, 2, bias=False)
+    x, other = (rng.normal(size=(1, 1, *extents)).astype(np.float32) for extents in ((7, 8), (3, 2)))
+
+    class Shared(dict):
+        """A workspace that another thread uses whenever this one has looked into it."""
+
+        def get(self, key, default=None):
+            found, layer._workspace = super().get(key, default), dict(self)
+            layer.forward(other)
+            self.update(layer._workspace)
+            layer._workspace = self
+            return found
+
+    wanted = layer.forward(x)
+    layer._workspace = Shared(layer._workspace)
+    np.testing.assert_array_equal(layer.forward(x), wanted)
+
+
 def test_maxima_with_nan_and_equal_elements():
     x = np.array([[[1, 3, 3, 0], [np.nan, 1, 2, 2]]], np.float32)
     layer = nn.MaxPool1d(2)
