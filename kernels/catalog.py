@@ -5,10 +5,10 @@ import itertools
 
 from .scalar import dropout, fills, normalization, penalties, recurrent, row_norms, rows
 from .scalar.activations import ACTIVATIONS
-from .scalar.extras import clipped
 from .scalar.gated import GATED
 from .scalar.language import scalar
 from .scalar.losses import LOSSES, ElementLoss
+from .scalar.parts import clipped
 from .scalar.stages import compose_backward, of_activation
 from .shapes import TAPS, WINDOWS, Channel, Gates, Map, Matmul, Norm, Reduce, Row, Sample, Segments, Take, Taps, Window
 

@@ -68,8 +68,8 @@ class ActivationFunction:
     def backward(self, grad, x=None, out=None, *, result=None):
         """grad * f'(x) in one pass: the gradient with respect to x, given the gradient with respect to f(x).
 
-        sigmoid and tanh take ``result=f(x)`` in place of x, too, and are then as fast as a copy; but f'(x) is then as exact as
-        the rounded f(x) allows, which is 0 where that is 1.
+        sigmoid, tanh and exponential take ``result=f(x)`` in place of x, too, and are then as fast as a copy; but f'(x) is then
+        as exact as the rounded f(x) allows: 0 where a sigmoid or tanh is 1.
         """
         if result is not None:
             return self._backward_of_result(grad, x, result, out)

@@ -86,7 +86,7 @@ def relu(x):
 
 @scalar
 def relu_derivative(x):
-    return 0 if x <= 0 else (1 if x > 0 else x)
+    return nan_or(x, 0 if x <= 0 else 1)
 
 
 @scalar
@@ -106,12 +106,12 @@ def leaky_relu(x, negative_slope):
 
 @scalar
 def leaky_relu_derivative(x, negative_slope):
-    return negative_slope if x <= 0 else (1 if x > 0 else x)
+    return nan_or(x, negative_slope if x <= 0 else 1)
 
 
 @scalar
 def negative_part(x, *parameters):
-    return x if x <= 0 else (0 if x > 0 else x)
+    return 0 if x > 0 else x
 
 
 @scalar

@@ -23,6 +23,7 @@ from dataclasses import dataclass
 from ..shapes import Segments
 from .descent import sign
 from .language import scalar
+from .parts import clipped
 
 EXTRAS = {"limit": 1, "l1": 1, "shrink": 1, "average": 1, "zero": 0}
 
@@ -83,11 +84,6 @@ class _Sizes:
 
 
 # -- composition -----------------------------------------------------------------------------------------------------
-@scalar
-def clipped(x, low, high):
-    return low if x < low else (high if x > high else x)
-
-
 @scalar
 def soft_threshold(x, by):
     return x - by if x > by else (x + by if x < -by else 0 * x)

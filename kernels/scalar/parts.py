@@ -13,7 +13,14 @@ HUGE = 1e16  # from here on x^2 + 1 is x^2; its square is finite in float32, too
 @scalar
 def limited(x, far):
     """*x*, but not beyond *far* on either side; NaN stays NaN."""
-    return -far if x < -far else (far if x > far else x)
+    return clipped(x, -far, far)
+
+
+@scalar
+def clipped(x, low, high):
+    """*x* between *low* and *high*; NaN stays NaN. In two steps, which LLVM makes a maximum and a minimum."""
+    y = low if x < low else x
+    return high if y > high else y
 
 
 @scalar

@@ -5,13 +5,13 @@ from math import inf
 from .coefficients import SIXTH_HIGH, SIXTH_LOW
 from .intrinsics import fma
 from .language import scalar
-from .parts import limited, nan_or
+from .parts import clipped, limited, nan_or
 from .records import Activation, Parameter, finite_from_0
 
 
 @scalar
 def relu6(x):
-    return 0 if x < 0 else (6 if x > 6 else x)
+    return clipped(x, 0, 6)
 
 
 @scalar
@@ -27,7 +27,7 @@ def inside(x, low, high, value):
 
 @scalar
 def hardtanh(x, min_val, max_val):
-    return min_val if x < min_val else (max_val if x > max_val else x)
+    return clipped(x, min_val, max_val)
 
 
 @scalar

@@ -80,7 +80,7 @@ def snake_derivative(x, alpha):
 RECORDS = [
     Activation(
         "exponential", "Exponential", exp, exp, "e^x", "e^x", (0.0, inf), "C^inf", initialization="lecun",
-        source="the exponential function, in Keras under this name",
+        source="the exponential function, in Keras under this name", of_result=itself,
     ),
     Activation(
         "gaussian", "Gaussian", gaussian, gaussian_derivative, "e^{-x^2}", "-2 x e^{-x^2}", (0.0, 1.0), "C^inf", monotonic=False,
