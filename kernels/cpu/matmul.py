@@ -34,7 +34,7 @@ ZERO_BYTES = PANELS * VECTORS * BYTES  # a row of zeros
 @function
 def task_shape(m, n, k, transpose_a):
     """Rows and columns of a task. To split columns packs no part of b twice, but rows of a, where those are packed."""
-    tasks = min(max(m * n * k // TASK, 1), TASKS)
+    tasks = min(max(m * max(n, 32) * k // TASK, 1), TASKS)  # few columns take as long as a tile's
     rows, columns, narrow = 1, 1, WORTH_PACKING if transpose_a else WORTH_PACKING // 2
     while 2 * rows * columns <= tasks:
         high, wide = m // rows >= 2 * WORTH_PACKING, n // columns >= 2 * narrow
