@@ -174,6 +174,16 @@ class FeatureDropout:
         return run_any("feature_dropout", {name: x}, (out,), (), channels, ordered=True)[0][0]
 
 
+def relu_dropout(x, p, seed, offset, out):
+    """`dropout` of `relu`, in one pass."""
+    return _dropped({"x": x}, p, stream_of(seed, offset), out, _kept_scale, "dropout.relu")
+
+
+def relu_dropout_backward(grad, y, p, out):
+    """The gradient with respect to x of `relu_dropout`, given its result y."""
+    return elementwise("dropout.relu.backward", out, _kept_scale(p), grad=grad, y=y)
+
+
 def _dropped(inputs, p, stream, out, scalars, name="dropout"):
     """The kernel of that name over the inputs; the identity for p = 0."""
     threshold = threshold_of(p)

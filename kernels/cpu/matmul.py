@@ -20,12 +20,12 @@ from .tile import (
 from .vector import at, pointers
 
 DEPTH = 256  # of the inner index at a time: some rows of a stay in L1
-PANELS = 4  # of b at a time, which stay in L2
-PANEL_BYTES = 1 << 17  # of the stack for these panels
+PANELS = 8  # of b at a time, which stay in L2
+PANEL_BYTES = 1 << 18  # of the stack for these panels
 ROW_BYTES = 3 << 15  # of the stack for rows of a, where they are packed, too
 TASK = 1 << 21  # multiply-adds of a task, at least: some 20 us, against 2 us for starting the threads
 TASKS = 64  # at most
-WORTH_PACKING = 128  # rows, or columns, of a task, where there are as many: packing takes a twentieth of it
+WORTH_PACKING = 128  # rows of a task, where there are as many: packing takes a twentieth of it
 TALL = tile_rows()
 BYTES = vector_bytes()
 ZERO_BYTES = PANELS * VECTORS * BYTES  # a row of zeros
@@ -34,8 +34,8 @@ ZERO_BYTES = PANELS * VECTORS * BYTES  # a row of zeros
 @function
 def task_shape(m, n, k, transpose_a):
     """Rows and columns of a task. To split columns packs no part of b twice, but rows of a, where those are packed."""
-    tasks = min(max(m * n * k // TASK, 1), TASKS)
-    rows, columns, narrow = 1, 1, WORTH_PACKING if transpose_a else WORTH_PACKING // 2
+    tasks = min(max(m * max(n, 32) * k // TASK, 1), TASKS)  # few columns take as long as a tile's
+    rows, columns, narrow = 1, 1, 2 * WORTH_PACKING if transpose_a else WORTH_PACKING // 2
     while 2 * rows * columns <= tasks:
         high, wide = m // rows >= 2 * WORTH_PACKING, n // columns >= 2 * narrow
         if high and (m // rows >= n // columns or not wide):

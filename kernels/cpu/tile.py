@@ -129,14 +129,22 @@ def tile_product(context, rows, a, a_row, a_step, panels, stride, depth, start, 
         with cgutils.for_range(builder, across, intp=_I64) as loop:
             first = builder.mul(loop.index, _I64(VECTORS * lanes))
             panel = builder.gep(panels, [builder.mul(loop.index, stride)])
-            totals = _sums(builder, vector, lines, lambda k: builder.mul(k, a_step), panel, depth)
-            for v in range(VECTORS):
-                column = builder.add(first, _I64(v * lanes))
-                mask = _mask(builder, builder.sub(columns, column), lanes)
-                for (of_start, of_c), found in zip(offsets, totals, strict=True):
-                    base = _load(builder, builder.gep(start, [builder.add(of_start, column)]), vector, mask)
-                    place = builder.gep(c, [builder.add(of_c, column)])
-                    _store(builder, builder.fadd(base, found[v]), place, mask)
+
+            def emit(vectors):
+                totals = _sums(builder, vector, lines, lambda k: builder.mul(k, a_step), panel, depth, vectors)
+                for v in range(vectors):
+                    column = builder.add(first, _I64(v * lanes))
+                    mask = _mask(builder, builder.sub(columns, column), lanes)
+                    for (of_start, of_c), found in zip(offsets, totals, strict=True):
+                        base = _load(builder, builder.gep(start, [builder.add(of_start, column)]), vector, mask)
+                        place = builder.gep(c, [builder.add(of_c, column)])
+                        _store(builder, builder.fadd(base, found[v]), place, mask)
+
+            with builder.if_else(builder.icmp_signed(">", builder.sub(columns, first), _I64(lanes))) as (wide, narrow):
+                with wide:
+                    emit(VECTORS)
+                with narrow:
+                    emit(1)
         return cx.get_dummy_value()
 
     return types.void(rows, a, i, i, panels, i, i, start, i, c, i, i), codegen
@@ -342,8 +350,11 @@ def _write_columns(builder, vector, b, row, depth, columns, panels, stride):
         nothing = ir.Constant(inside.type, [0] * lanes)
         for n in range(lanes):
             place = builder.add(column, _I64(n))
-            mask = builder.select(builder.icmp_signed("<", place, columns), inside, nothing)
-            lines.append(_load(builder, builder.gep(b, [builder.add(builder.mul(row, place), first)]), vector, mask))
+            is_given = builder.icmp_signed("<", place, columns)
+            # Lanes of no line are masked, and yet not behind the array: the processor takes 0.2 us to find that such a page is missing.
+            line = builder.select(is_given, place, _I64(0))
+            mask = builder.select(is_given, inside, nothing)
+            lines.append(_load(builder, builder.gep(b, [builder.add(builder.mul(row, line), first)]), vector, mask))
         panel = builder.mul(builder.udiv(j.index, _I64(VECTORS)), stride)
         within = builder.mul(builder.urem(j.index, _I64(VECTORS)), _I64(lanes))
         target = builder.gep(panels, [builder.add(panel, within)])

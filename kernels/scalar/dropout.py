@@ -3,6 +3,7 @@
 import numpy as np
 
 from ..shapes import Map
+from .activations import relu
 from .fills import standard_normal
 from .intrinsics import fma
 from .language import scalar
@@ -11,6 +12,17 @@ from .language import scalar
 @scalar
 def dropout(x, bits: np.uint32, threshold: np.uint32, scale):
     return x * scale if bits > threshold else 0
+
+
+@scalar
+def relu_dropout(x, bits: np.uint32, threshold: np.uint32, scale):
+    return dropout(relu(x), bits, threshold, scale)
+
+
+@scalar
+def relu_dropout_backward(grad, y, scale):
+    """The result tells what was kept and above 0, so that no random number is drawn again."""
+    return 0 if y <= 0 else (grad * scale if y > 0 else y)
 
 
 @scalar
@@ -34,6 +46,8 @@ def feature_dropout(x, scale):
 
 
 DROPOUT = Map("dropout", dropout, scalars="ux", random=True)  # its own gradient: the same mask times the gradient
+RELU_DROPOUT = Map("dropout.relu", relu_dropout, scalars="ux", random=True)
+RELU_DROPOUT_BACKWARD = Map("dropout.relu.backward", relu_dropout_backward, "xx", scalars="x")
 DROPOUT_MASK = Map("dropout.mask", kept, inputs="", outputs="b", scalars="u", random=True)
 ALPHA_DROPOUT = Map("alpha_dropout", alpha_dropout, scalars="uxxx", random=True)  # its gradient is dropout's
 GAUSSIAN_DROPOUT = Map("gaussian_dropout", gaussian_dropout, scalars="x", random=True)  # its own gradient

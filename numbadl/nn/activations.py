@@ -61,9 +61,13 @@ class ActivationLayer(Layer):
     def forward(self, x, training=False):
         self._check_input(x)
         if training:
-            self._kept = x
-            self.steps += 1
+            self.keep(x)
         return self.function(x, out=self._work("out", x.shape, training), **self._call(training))
+
+    def keep(self, x):
+        """Count a step of training, of whose input backward needs no more than x."""
+        self._kept = x
+        self.steps += 1
 
     def backward(self, grad, input_gradient=True):
         out = self._work("dx", grad.shape)

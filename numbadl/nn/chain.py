@@ -71,10 +71,18 @@ def collect(layers, what):
 
 
 def forward_through(layers, x, training):
-    """The output of the last layer; an error names the layer that it comes from."""
-    for position, layer in enumerate(layers):
+    """The output of the last layer; an error names the layer that it comes from.
+
+    In training, a ReLU and the Dropout behind it are one pass over the array.
+    """
+    rectifier = None
+    for position, (layer, behind) in enumerate(zip(layers, [*layers[1:], None], strict=True)):
+        if training and isinstance(behind, Dropout) and behind.takes_over(layer):
+            rectifier = layer
+            continue
         try:
-            x = layer.forward(x, training)
+            x = layer.forward(x, training) if rectifier is None else layer.forward_with(rectifier, x)
+            rectifier = None
         except ValueError as error:
             raise ValueError(f"layer {position}, {layer!r}: {error}") from None
     return x
@@ -82,6 +90,9 @@ def forward_through(layers, x, training):
 
 def backward_through(layers, grad, input_gradient):
     """The gradient of the first layer's input, if it is asked for."""
+    done = None  # the layer whose part the one behind it has done
     for position, layer in reversed(list(enumerate(layers))):
-        grad = layer.backward(grad, input_gradient or position > 0)
+        if layer is not done:
+            grad = layer.backward(grad, input_gradient or position > 0)
+            done = getattr(layer, "rectifier", None)
     return grad

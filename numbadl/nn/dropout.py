@@ -1,7 +1,9 @@
 """The layers of dropout and its kin: active in training, the identity in evaluation."""
 
 from .. import _arguments as arguments
-from ..dropout import alpha_dropout, dropout, feature_dropout, gaussian_dropout
+from ..dropout import alpha_dropout, dropout, feature_dropout, gaussian_dropout, relu_dropout, relu_dropout_backward
+from ..streams import threshold_of
+from .activations import ACTIVATION_LAYERS
 from .layer import Layer
 
 
@@ -12,6 +14,7 @@ class Dropout(Layer):
     """
 
     function = dropout
+    rectifier = None  # the ReLU before it, where the last forward in training did both
 
     def __init__(self, p=0.5):
         self.p = float(arguments.number("p", p, high=1))
@@ -25,10 +28,30 @@ class Dropout(Layer):
         if not training:
             return x
         self.steps += 1
-        self._kept = x.shape
+        self._kept, self.rectifier = x.shape, None
         return self.function(x, self.p, out=self._work("out", x.shape), **self.draw())
 
+    def takes_over(self, layer):
+        """Whether `forward_with` can do the part of the *layer* before this one."""
+        is_relu = type(self) is Dropout and type(layer) is ACTIVATION_LAYERS["relu"]
+        return is_relu and threshold_of(self.p) is not None
+
+    def forward_with(self, rectifier, x):
+        """forward in training of the ReLU before it and its own, in one pass; backward is then that of both, too.
+
+        The ReLU keeps the result instead of its input, so that its own backward, behind this one's, changes nothing.
+        """
+        self._check_input(x)
+        self.steps += 1
+        y = relu_dropout(x, self.p, out=self._work("out", x.shape), **self.draw())
+        self._kept, self.rectifier = y, rectifier
+        rectifier.keep(y)
+        return y
+
     def backward(self, grad, input_gradient=True):
+        if self.rectifier is not None:
+            y = self._from_forward()
+            return relu_dropout_backward(grad, y, self.p, self._work("dx", y.shape))
         out = self._work("dx", self._from_forward())
         return self.function.backward(grad, self.p, out=out, **self.draw())
 

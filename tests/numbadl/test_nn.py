@@ -1,5 +1,6 @@
 """Layers and models: gradients of every layer, buffers, first weights, what training and evaluation keep apart."""
 
+import functools
 import re
 import tracemalloc
 import warnings
@@ -223,6 +224,25 @@ def test_deep_gradients(rng):
         nn.Linear(4, 3), dtype=np.float64, seed=5,
     )  # fmt: skip
     check_gradients(model, away_from_zero(rng, (7, 2, 3)), rng)
+
+
+@pytest.mark.parametrize("p", [0.3, 1.0, 1e-12])
+def test_relu_and_dropout_are_one_pass_of_the_same_result(p, rng):
+    model, other = (Sequential(nn.Linear(30, 40), nn.ReLU(), nn.Dropout(p), nn.Linear(40, 3), seed=3) for _ in range(2))
+    x = rng.normal(size=(300, 30)).astype(np.float32)
+    for _ in range(2):
+        y = model.forward(x, training=True)
+        assert np.array_equal(y, functools.reduce(lambda h, layer: layer.forward(h, training=True), other.layers, x))
+        grad = rng.normal(size=y.shape).astype(np.float32)
+
+        def each(layers, grad=grad):
+            return functools.reduce(lambda g, layer: layer.backward(g), reversed(layers), grad)
+
+        dx = model.backward(grad, input_gradient=True).copy()
+        assert np.array_equal(dx, each(other.layers))
+        assert np.array_equal(model.flat_gradients, other.flat_gradients)
+        assert np.array_equal(dx, each(model.layers))
+        assert dx.any() or p == 1
 
 
 # -- buffers -----------------------------------------------------------------------------------------------------
