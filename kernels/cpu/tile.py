@@ -342,7 +342,10 @@ def _write_columns(builder, vector, b, row, depth, columns, panels, stride):
         nothing = ir.Constant(inside.type, [0] * lanes)
         for n in range(lanes):
             place = builder.add(column, _I64(n))
-            mask = builder.select(builder.icmp_signed("<", place, columns), inside, nothing)
+            is_there = builder.icmp_signed("<", place, columns)
+            mask = builder.select(is_there, inside, nothing)
+            # To load no lanes is slow where there is no memory: it took 130 of 160 us for 200 columns of 512.
+            place = builder.select(is_there, place, _I64(0))
             lines.append(_load(builder, builder.gep(b, [builder.add(builder.mul(row, place), first)]), vector, mask))
         panel = builder.mul(builder.udiv(j.index, _I64(VECTORS)), stride)
         within = builder.mul(builder.urem(j.index, _I64(VECTORS)), _I64(lanes))
