@@ -23,9 +23,12 @@ DEPTH = 256  # of the inner index at a time: some rows of a stay in L1
 PANELS = 8  # of b at a time, which stay in L2
 PANEL_BYTES = 1 << 18  # of the stack for these panels
 ROW_BYTES = 3 << 15  # of the stack for rows of a, where they are packed, too
-TASK = 1 << 21  # multiply-adds of a task, at least: some 20 us, against 2 us for starting the threads
+TASK = 1 << 21  # multiply-adds of a task, at least: some 50 us, against 2 us for starting the threads
+FEW = 1 << 20  # multiply-adds that are two tasks
+PACKING = 15  # rows that would take as long as packing b takes
 TASKS = 64  # at most
 WORTH_PACKING = 128  # rows of a task, where there are as many: packing takes a twentieth of it
+NARROW = 32  # rows or columns of one of two tasks; fewer columns take as long
 TALL = tile_rows()
 BYTES = vector_bytes()
 ZERO_BYTES = PANELS * VECTORS * BYTES  # a row of zeros
@@ -33,11 +36,17 @@ ZERO_BYTES = PANELS * VECTORS * BYTES  # a row of zeros
 
 @function
 def task_shape(m, n, k, transpose_a):
-    """Rows and columns of a task. To split columns packs no part of b twice, but rows of a, where those are packed."""
-    tasks = min(max(m * max(n, 32) * k // TASK, 1), TASKS)  # few columns take as long as a tile's
-    rows, columns, narrow = 1, 1, 2 * WORTH_PACKING if transpose_a else WORTH_PACKING // 2
+    """Rows and columns of a task. To split columns packs no part of b twice, but rows of a, where those are packed.
+
+    Small products are two tasks, too, for one core would be idle: to pack something twice costs less.
+    """
+    work = (m + PACKING) * max(n, NARROW) * k
+    tasks = min(max(work // TASK, 2 if work >= FEW else 1), TASKS)
+    rows, columns, low, narrow = 1, 1, NARROW, NARROW
     while 2 * rows * columns <= tasks:
-        high, wide = m // rows >= 2 * WORTH_PACKING, n // columns >= 2 * narrow
+        if rows * columns > 1:
+            low, narrow = WORTH_PACKING, 2 * WORTH_PACKING if transpose_a else WORTH_PACKING // 2
+        high, wide = m // rows >= 2 * low, n // columns >= 2 * narrow
         if high and (m // rows >= n // columns or not wide):
             rows *= 2
         elif wide:
@@ -51,7 +60,7 @@ def task_shape(m, n, k, transpose_a):
 @function
 def strips(shape, operands, top, bottom, left, columns, start, depth, panels, packed, zeros):
     """Add the panels' part to the rows from *top* to below *bottom* of the result; *packed* is room for rows of a."""
-    m, n, k, transposed, _, has_bias = shape
+    m, n, k, transposed, _, has_bias, is_turned = shape
     a, _, bias, c = operands
     wide = DEPTH * tile_columns(c)
     whole = (bottom - top) // TALL
@@ -69,7 +78,7 @@ def strips(shape, operands, top, bottom, left, columns, start, depth, panels, pa
         base, base_row = zeros, 0
         if start:
             base, base_row = out, n
-        elif has_bias:
+        elif has_bias and not is_turned:
             base = at((bias,), left)[0]
         if rows == TALL:
             tile_product(TALL, line, row, step, panels, wide, depth, base, base_row, out, n, columns)
@@ -85,7 +94,7 @@ def strips(shape, operands, top, bottom, left, columns, start, depth, panels, pa
 
 @parallel
 def tasks(height, width, shape, operands, index):
-    m, n, k, _, transposed, _ = shape
+    m, n, k, _, transposed, has_bias, is_turned = shape
     across = (n + width - 1) // width
     top, left = (index // across) * height, (index % across) * width
     bottom, right = min(top + height, m), min(left + width, n)
@@ -94,7 +103,7 @@ def tasks(height, width, shape, operands, index):
     wide = tile_columns(c)
     rows = ROW_BYTES // DEPTH * wide // (VECTORS * BYTES)  # at a time: as many elements as the room has
     for j in range(PANELS * wide):
-        zeros[j] = 0
+        zeros[j] = operands[2][0] if has_bias and is_turned else 0
     for first in range(left, right, PANELS * wide):
         columns = min(PANELS * wide, right - first)
         for start in range(0, max(k, 1), DEPTH):
@@ -108,7 +117,10 @@ def tasks(height, width, shape, operands, index):
 
 
 def build(spec):
-    """The kernel of a `Matmul`: a, b, [bias], out; 2-D C-contiguous arrays. All of them share one function of the three flags."""
+    """The kernel of a `Matmul`: a, b, [bias], out; 2-D C-contiguous arrays. All of them share one function of the flags.
+
+    A result of one column is computed as one row, op(b)^T op(a)^T, so that rows of a are lanes: tiles of a column are mostly idle.
+    """
     transpose_a, transpose_b, has_bias = spec.transpose_a, spec.transpose_b, spec.bias
     inner = 0 if transpose_a else 1
 
@@ -116,10 +128,12 @@ def build(spec):
     def run(*arguments):
         m, n = arguments[-1].shape
         if m * n > 0:
-            shape = m, n, arguments[0].shape[inner], transpose_a, transpose_b, has_bias
-            height, width = task_shape(m, n, shape[2], transpose_a)
+            k, given, is_turned = arguments[0].shape[inner], pointers(arguments), n == 1 and m > 1
+            a, b, flags = given[0], given[1], (transpose_a, transpose_b)
+            if is_turned:
+                m, n, a, b, flags = n, m, b, a, (not transpose_b, not transpose_a)
+            height, width = task_shape(m, n, k, flags[0])
             count = ((m + height - 1) // height) * ((n + width - 1) // width)
-            given = pointers(arguments)
-            tasks(count, (height, width, shape, (given[0], given[1], given[2], given[-1])))
+            tasks(count, (height, width, (m, n, k, *flags, has_bias, is_turned), (a, b, given[2], given[-1])))
 
     return run

@@ -38,6 +38,7 @@ from .. import _arguments as arguments
 from .. import nn, optim
 from ..functional import FUNCTIONS, softmax
 from ..losses import LOSSES, ElementwiseLoss
+from ..norms import norm
 from ..train.callbacks import Callback
 from ..train.fit import TrainingInterrupted
 from ..train.state import copies, put_back
@@ -79,7 +80,7 @@ class _Progress(Callback):
 
     def on_epoch_end(self, model, history):
         mine = self.estimator
-        squares = sum(float(np.vdot(w, w)) for w in model.weights().values())
+        squares = norm(list(model.weights().values())) ** 2  # not by BLAS, whose idle threads spin beside ours
         mine.loss_ = history["loss"][-1] / mine._loss_divisor() + 0.5 * mine.alpha * squares / (self.rows * self.weight)
         mine.n_iter_ += 1
         mine.t_ += self.rows

@@ -70,6 +70,12 @@ def test_bits_follow_from_the_operands_alone(rng):
         left, right = (np.ascontiguousarray(x.T) if t else x for x, t in ((a, ta), (b, tb)))
         assert np.array_equal(nd.matmul(left, right, transpose_a=ta, transpose_b=tb), found)
     assert np.array_equal(nd.matmul(a[31:46], b[:, 57:90]), found[31:46, 57:90])
+    with_bias = nd.matmul(a, b, bias=b[0])
+    for ta, tb in itertools.product((False, True), repeat=2):  # one column is computed as a row
+        left, column = (np.ascontiguousarray(x.T) if t else x for x, t in ((a, ta), (b[:, 57:58], tb)))
+        flags = {"transpose_a": ta, "transpose_b": tb}
+        assert np.array_equal(nd.matmul(left, column, **flags), found[:, 57:58])
+        assert np.array_equal(nd.matmul(left, column, bias=b[0, 57:58].copy(), **flags), with_bias[:, 57:58])
 
 
 NARROW = """
