@@ -183,7 +183,10 @@ def losses_page():
     ])  # fmt: skip
 
 
-PEER_NAMES = {"numpy": "NumPy", "torch": "PyTorch", "compile": "torch.compile", "jax": "JAX", "sklearn": "scikit-learn"}
+PEER_NAMES = {
+    "numpy": "NumPy", "torch": "PyTorch", "compile": "torch.compile", "jax": "JAX", "sklearn": "scikit-learn",
+    "keras": "Keras on JAX",
+}  # fmt: skip
 SIZES = {1 << 16: "64K", 1 << 20: "1M", 1 << 24: "16M"}
 
 

@@ -1,6 +1,6 @@
 """``numbadl bench``: its cases, its table, recorded runs and what fell since. Nothing here asserts a time."""
 
-import importlib
+import importlib.util
 import json
 import math
 import subprocess
@@ -77,10 +77,21 @@ def test_every_layer_is_timed_as_a_layer_or_as_its_function():
     assert {of_functions.get(name, f"nn.{name}") for name in public} <= timed
 
 
-@pytest.mark.parametrize("name", ["numpy", "torch", pytest.param("compile", marks=pytest.mark.slow), "jax", "sklearn"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "numpy",
+        "torch",
+        pytest.param("compile", marks=pytest.mark.slow),
+        "jax",
+        "sklearn",
+        pytest.param("keras", marks=pytest.mark.slow),
+    ],
+)
 @pytest.mark.filterwarnings("ignore::DeprecationWarning:torch")
 def test_peers_have_no_function_that_no_case_asks_for(name):
-    pytest.importorskip(PEERS[name])
+    if any(importlib.util.find_spec(package) is None for package in PEERS[name]):
+        pytest.skip(f"{' or '.join(PEERS[name])} is not installed")
     peer, cases = importlib.import_module(f"numbadl.bench.{name}_peer"), bench.CASES.values()
     by_table = {
         "FORWARD": {c.name.removeprefix("math.") for c in cases if c.group in ("math", "activations")},
@@ -355,7 +366,9 @@ def test_check_measures_again_before_it_fails(tmp_path, capsys, measured, monkey
 
 def test_unknown_peers_are_refused(capsys):
     assert cli.main(["bench", "silu", "--peers", "numpy,tensorflow"]) == 2
-    assert "--peers: got 'tensorflow', accepted are numpy, torch, compile, jax, sklearn" in capsys.readouterr().err
+    assert (
+        "--peers: got 'tensorflow', accepted are numpy, torch, compile, jax, sklearn, keras" in capsys.readouterr().err
+    )
 
 
 def test_elementary_functions_count_their_operations():
