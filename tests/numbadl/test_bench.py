@@ -21,6 +21,7 @@ import numbadl as nd
 from numbadl import bench, cli
 from numbadl._command_bench import PEERS
 from numbadl.bench import Row, Work, elementwise, floors, layers, network, record, roofline, table, timing
+from tests import benchmarks_page
 
 ASV = Path(__file__).parents[2] / "asv_benchmarks"
 
@@ -286,6 +287,34 @@ def test_a_roofline_is_a_png(tmp_path):
     assert places == pytest.approx([0.1, 10, 50]) and rates == pytest.approx([1.024e8, 1.024e10, 1.024e10])
     with pytest.raises(ValueError, match="--plot: no row has its operations counted"):
         roofline.draw([made_up(operations=0)], tmp_path / "none.png")
+
+
+TEMPLATE = """\
+Before.
+
+{{why gelu *.backward}}
+because it was
+measured
+
+{{table activations}}
+
+After.
+"""
+
+
+def test_the_page_gives_the_template_s_reasons_for_slow_rows():
+    def page(**ratios):
+        rows = [vars(made_up(name.replace("_of_", "."), ratio=ratio, share=None)) for name, ratio in ratios.items()]
+        text = benchmarks_page.written(TEMPLATE, {"rows": rows})
+        return text[text.index("Below 1.0") : text.index("\n\nBelow 80%")]
+
+    assert page(gelu=1.0) == "Below 1.0: none."
+    assert page(gelu=0.95) == "Below 1.0: `gelu` 0.95 (NumPy)."
+    because = "- `gelu` 0.89 (NumPy), `relu.backward` 0.50 (NumPy): because it was measured"
+    assert page(gelu=0.89, relu_of_backward=0.5) == f"Below 1.0:\n\n{because}"
+    unexplained = "Below 1.0: `elu` 0.95 (NumPy), and\n\n- `relu` 0.50 (NumPy): not explained yet."
+    assert page(relu=0.5, elu=0.95) == unexplained
+    assert "{{" not in benchmarks_page.written(TEMPLATE, {"rows": []})
 
 
 # -- recorded runs -------------------------------------------------------------------------------------------------
