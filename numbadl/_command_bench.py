@@ -1,18 +1,21 @@
 """``numbadl bench``: medians over interleaved runs beside peers and the hardware's limit, results compared before timing."""
 
-import importlib
+import importlib.util
 import os
 from pathlib import Path
 
 from ._commandline import CommandError, name_list, user_input, warn, whole_number
 
 AGAIN = 2  # times that what fell is measured again, before it is named
-# Name -> the package that it needs.
-PEERS = {"numpy": "numpy", "torch": "torch", "compile": "torch", "jax": "jax", "sklearn": "sklearn"}
-_INSTALL = {
-    "torch": "`pip install torch==2.13.0` gives the CPU build", "jax": "`pip install jax`",
-    "sklearn": "`pip install scikit-learn`",
+# Name -> the packages that it needs.
+PEERS = {
+    "numpy": ("numpy",), "torch": ("torch",), "compile": ("torch",), "jax": ("jax",), "sklearn": ("sklearn",),
+    "keras": ("keras", "jax"),
 }  # fmt: skip
+_INSTALL = {
+    "torch": "`pip install torch==2.13.0` gives the CPU build",
+    "sklearn": "`pip install scikit-learn`",
+}
 
 
 def add_arguments(parser):
@@ -23,10 +26,12 @@ def add_arguments(parser):
         "--peers",
         type=name_list,
         default=["numpy"],
-        help="numpy (default), torch, compile, jax, sklearn; parted by commas",
+        help=f"numpy (default), {', '.join(list(PEERS)[1:])}; parted by commas",
     )
     parser.add_argument("--size", type=_sizes, default=[1 << 16, 1 << 20, 1 << 24], help="elements, e.g. 65536,1048576")
-    parser.add_argument("--repeat", type=whole_number(1), default=31, help="interleaved runs of each (default 31)")
+    parser.add_argument(
+        "--repeat", type=whole_number(1), default=31, help="interleaved runs at most (default 31); 9 where they agree"
+    )
     parser.add_argument("--json", type=Path, metavar="FILE", help="keep the rows there, beside those that it has")
     parser.add_argument("--plot", type=Path, metavar="FILE", help="draw a roofline as PNG, PDF or SVG")
     parser.add_argument(
@@ -154,10 +159,6 @@ def _check_peers(names):
     for name in names:
         if name not in PEERS:
             raise CommandError(f"--peers: got {name!r}, accepted are {', '.join(PEERS)}")
-        try:
-            importlib.import_module(PEERS[name])
-        except ImportError:
-            package = PEERS[name]
-            raise CommandError(
-                f"{package}: not installed; {_INSTALL.get(package, f'`pip install {package}`')}"
-            ) from None
+        for package in PEERS[name]:
+            if importlib.util.find_spec(package) is None:  # to import keras would choose its backend
+                raise CommandError(f"{package}: not installed; {_INSTALL.get(package, f'`pip install {package}`')}")

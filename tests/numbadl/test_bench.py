@@ -1,6 +1,6 @@
 """``numbadl bench``: its cases, its table, recorded runs and what fell since. Nothing here asserts a time."""
 
-import importlib
+import importlib.util
 import json
 import math
 import subprocess
@@ -21,6 +21,7 @@ import numbadl as nd
 from numbadl import bench, cli
 from numbadl._command_bench import PEERS
 from numbadl.bench import Row, Work, elementwise, floors, layers, network, record, roofline, table, timing
+from tests import benchmarks_page
 
 ASV = Path(__file__).parents[2] / "asv_benchmarks"
 
@@ -77,10 +78,21 @@ def test_every_layer_is_timed_as_a_layer_or_as_its_function():
     assert {of_functions.get(name, f"nn.{name}") for name in public} <= timed
 
 
-@pytest.mark.parametrize("name", ["numpy", "torch", pytest.param("compile", marks=pytest.mark.slow), "jax", "sklearn"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "numpy",
+        "torch",
+        pytest.param("compile", marks=pytest.mark.slow),
+        "jax",
+        "sklearn",
+        pytest.param("keras", marks=pytest.mark.slow),
+    ],
+)
 @pytest.mark.filterwarnings("ignore::DeprecationWarning:torch")
 def test_peers_have_no_function_that_no_case_asks_for(name):
-    pytest.importorskip(PEERS[name])
+    if any(importlib.util.find_spec(package) is None for package in PEERS[name]):
+        pytest.skip(f"{' or '.join(PEERS[name])} is not installed")
     peer, cases = importlib.import_module(f"numbadl.bench.{name}_peer"), bench.CASES.values()
     by_table = {
         "FORWARD": {c.name.removeprefix("math.") for c in cases if c.group in ("math", "activations")},
@@ -277,6 +289,34 @@ def test_a_roofline_is_a_png(tmp_path):
         roofline.draw([made_up(operations=0)], tmp_path / "none.png")
 
 
+TEMPLATE = """\
+Before.
+
+{{why gelu *.backward}}
+because it was
+measured
+
+{{table activations}}
+
+After.
+"""
+
+
+def test_the_page_gives_the_template_s_reasons_for_slow_rows():
+    def page(**ratios):
+        rows = [vars(made_up(name.replace("_of_", "."), ratio=ratio, share=None)) for name, ratio in ratios.items()]
+        text = benchmarks_page.written(TEMPLATE, {"rows": rows})
+        return text[text.index("Below 1.0") : text.index("\n\nBelow 80%")]
+
+    assert page(gelu=1.0) == "Below 1.0: none."
+    assert page(gelu=0.95) == "Below 1.0: `gelu` 0.95 (NumPy)."
+    because = "- `gelu` 0.89 (NumPy), `relu.backward` 0.50 (NumPy): because it was measured"
+    assert page(gelu=0.89, relu_of_backward=0.5) == f"Below 1.0:\n\n{because}"
+    unexplained = "Below 1.0: `elu` 0.95 (NumPy), and\n\n- `relu` 0.50 (NumPy): not explained yet."
+    assert page(relu=0.5, elu=0.95) == unexplained
+    assert "{{" not in benchmarks_page.written(TEMPLATE, {"rows": []})
+
+
 # -- recorded runs -------------------------------------------------------------------------------------------------
 def test_rows_machine_versions_and_date_are_kept(tmp_path, capsys, measured):
     path = tmp_path / "new" / "speed.json"
@@ -355,7 +395,9 @@ def test_check_measures_again_before_it_fails(tmp_path, capsys, measured, monkey
 
 def test_unknown_peers_are_refused(capsys):
     assert cli.main(["bench", "silu", "--peers", "numpy,tensorflow"]) == 2
-    assert "--peers: got 'tensorflow', accepted are numpy, torch, compile, jax, sklearn" in capsys.readouterr().err
+    assert (
+        "--peers: got 'tensorflow', accepted are numpy, torch, compile, jax, sklearn, keras" in capsys.readouterr().err
+    )
 
 
 def test_elementary_functions_count_their_operations():
