@@ -4,7 +4,6 @@ import math
 
 import numpy as np
 
-from .. import _arguments as arguments
 from ..arrays import DEVICES, check, device_of, to_host
 from ..regularizers import L1L2
 from . import initializers
@@ -138,7 +137,6 @@ class Layer:
     # -- what forward and backward share -------------------------------------------------------------------------
     def _check_input(self, x, name="x"):
         """x is an array of the layer's dtype, on its device."""
-        arguments.no_subclass(name, x)
         check(**{name: x})
         if x.dtype != self.dtype:
             converted = f"{name}.astype(np.{self.dtype}) converts it"
