@@ -187,6 +187,8 @@ def _first(array, bad, start=0):
 
 def no_subclass(name, array):
     """Refuse the kinds of NumPy array that mean something else than their numbers: masked arrays and matrices."""
+    if type(array) is np.ndarray:
+        return
     if isinstance(array, np.ma.MaskedArray):
         raise TypeError(f"{name}: got numpy.ma.MaskedArray, accepted are plain arrays; .filled(value) makes one")
     if isinstance(array, np.matrix):

@@ -102,8 +102,8 @@ def run(arguments):
         saved = _saved(arguments) if arguments.resume else None
         complete(arguments)
         options = {name: getattr(arguments, name) for name in OF_A_RUN}
-        files = _files(arguments)
         data = _read(arguments)
+        files = _files(arguments)
         if saved is not None and saved.get("digest") != _digest(data.table):
             raise CommandError(
                 f"{data.table.source}: holds other data than the run in {arguments.resume} was trained on"

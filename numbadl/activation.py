@@ -23,13 +23,14 @@ class _Quick:
     def __call__(self, x, out, before=(), after=()):
         if type(x) is not np.ndarray or x.ndim != 1 or not (x.dtype is _FLOAT32 or x.dtype is _FLOAT64):
             return None
+        # Numba's dispatch looks neither at byte orders nor at subclasses: it takes masked arrays for plain ones.
+        for a in before if out is None else (out, *before):
+            if type(a) is not np.ndarray or a.dtype is not x.dtype:
+                return None
         result = np.empty_like(x) if out is None else out
         try:  # one compiled call that refuses what it does not take, so that 16 elements cost a microsecond
-            # Numba's dispatch does not look at byte orders: it would take a foreign one for its own.
-            if result.dtype is not x.dtype or (before and before[0].dtype is not x.dtype):
-                return None
             return result if self.run(*before, x, result, *after) == DONE else None
-        except (AttributeError, TypeError):
+        except TypeError:
             return None
 
     def _first(self, *arguments):

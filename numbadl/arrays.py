@@ -6,6 +6,7 @@ from types import SimpleNamespace
 
 import numpy as np
 
+from ._arguments import no_subclass
 from .kernels import cpu
 
 DTYPES = _FLOAT32, _FLOAT64 = (np.dtype(np.float32), np.dtype(np.float64))
@@ -123,7 +124,8 @@ def is_cuda(array):
 def check(**arrays):
     """All given arrays: of an accepted kind, of one dtype, on one device. Raises TypeError naming the argument.
 
-    ValueError for a CUDA array that is not C-contiguous: kernels read those as they lie in memory.
+    Of NumPy's kinds of array, masked ones and matrices are refused: results would be those of other numbers. ValueError for
+    a CUDA array that is not C-contiguous: kernels read those as they lie in memory.
     """
     first = None
     for name, array in arrays.items():
@@ -131,6 +133,7 @@ def check(**arrays):
             raise TypeError(
                 f"{name}: got {_kind(array)}, accepted are numpy.ndarray and CUDA arrays{_hint(name, array)}"
             )
+        no_subclass(name, array)
         if array.dtype not in DTYPES:
             raise TypeError(f"{name}: got dtype {array.dtype}, accepted are float32 and float64{_hint(name, array)}")
         if not isinstance(array, np.ndarray) and 0 not in array.shape and not memory_of(array).flags.c_contiguous:

@@ -210,7 +210,7 @@ class ElementwiseLoss(Loss):
         if isinstance(options.get("pos_weight", 1.0), numbers.Real):
             return target, factors, [float(value) for value in given]
         shape = tuple(prediction.shape)
-        positive = arguments.weights("pos_weight", _host(given[0]), shape)
+        positive = arguments.weights("pos_weight", _host("pos_weight", given[0]), shape)
         host = to_host(target).astype(np.float64)
         whole = positive * host + (1 - host)
         share = np.divide(positive * host, whole, out=host.copy(), where=whole > 0).astype(prediction.dtype)
@@ -220,10 +220,12 @@ class ElementwiseLoss(Loss):
         """(an array with the factor of each element, or None; what the reduction divides by)."""
         shape, factors, counted = tuple(prediction.shape), None, None
         if options["weight"] is not None:
-            factors = np.broadcast_to(arguments.weights("weight", _host(options["weight"]), shape), shape)
+            factors = np.broadcast_to(arguments.weights("weight", _host("weight", options["weight"]), shape), shape)
             counted = factors if self.record.weighted_mean else None
         if options["sample_weight"] is not None:
-            each = arguments.weights("sample_weight", _host(options["sample_weight"]), shape[:1], exact=True)
+            each = arguments.weights(
+                "sample_weight", _host("sample_weight", options["sample_weight"]), shape[:1], exact=True
+            )
             each = np.broadcast_to(each.reshape(-1, *[1] * (len(shape) - 1)), shape)
             factors = each if factors is None else factors * each
             counted = each if counted is None else counted * each
@@ -337,7 +339,7 @@ class LogitsLoss(Loss):
             if isinstance(labels, np.ndarray):
                 arguments.within("labels", labels, 0, 1)
             return labels, None
-        host = _host(labels)
+        host = _host("labels", labels)
         if host.dtype.kind not in "iu":
             soft = ", or probabilities of the shape of the logits" * (self.record.soft is not None)
             raise TypeError(f"labels: got dtype {host.dtype}, accepted are integers{soft}")
@@ -353,10 +355,10 @@ class LogitsLoss(Loss):
             return None, None, math.prod(positions) if options["reduction"] == "mean" else 1
         weight = np.ones(classes)
         if weighted:
-            weight = arguments.weights("weight", _host(options["weight"]), (classes,), exact=True)
+            weight = arguments.weights("weight", _host("weight", options["weight"]), (classes,), exact=True)
         factors = None if kept is None else kept.astype(np.float64)
         if each is not None:
-            each = arguments.weights("sample_weight", _host(each), positions[:1], exact=True)
+            each = arguments.weights("sample_weight", _host("sample_weight", each), positions[:1], exact=True)
             each = np.broadcast_to(each.reshape(-1, *[1] * (len(positions) - 1)), positions)
             factors = each if factors is None else factors * each
         counted, columns = factors, None
@@ -422,7 +424,8 @@ def _into_rows(out, run):
         moved[...] = result.reshape(moved.shape)
 
 
-def _host(value):
+def _host(name, value):
+    arguments.no_subclass(name, value)
     return to_host(value) if is_cuda(value) else np.asarray(value)
 
 

@@ -4,7 +4,6 @@ import math
 
 import numpy as np
 
-from .. import _arguments as arguments
 from ..arrays import DEVICES, check, device_of, to_host
 from ..regularizers import L1L2
 from . import initializers
@@ -112,6 +111,11 @@ class Layer:
         for name, value in self._buffers.items():
             self._buffers[name] = device.from_host(np.ascontiguousarray(to_host(value), dtype))
 
+    def __reduce__(self):
+        """Pickles and copies are layers of their own: parameters, buffers and random stream, but nothing of a step."""
+        state = {name: np.array(to_host(value)) for name, value in self.state().items()}
+        return _restored, (self.description(), state, self.dtype, self.device.name, self.seed, self.stream, self.steps)
+
     # -- as a part of a model --------------------------------------------------------------------------------------
     def join(self, following):
         """Be part of a model in which *following* is the record of the activation behind, or None."""
@@ -138,7 +142,6 @@ class Layer:
     # -- what forward and backward share -------------------------------------------------------------------------
     def _check_input(self, x, name="x"):
         """x is an array of the layer's dtype, on its device."""
-        arguments.no_subclass(name, x)
         check(**{name: x})
         if x.dtype != self.dtype:
             converted = f"{name}.astype(np.{self.dtype}) converts it"
@@ -188,4 +191,19 @@ def described(description):
     layer = LAYERS[options.pop("type")](**options)
     if penalty is not None:
         layer.regularizer = L1L2(**penalty)
+    return layer
+
+
+def _restored(description, state, dtype, device, seed, stream, steps):
+    """The layer whose `Layer.__reduce__` gave this."""
+    layer = described(description)
+    layer.restart(seed, stream)
+    layer.steps = steps
+    for where in dict.fromkeys(("cpu", device)):
+        found = {name: DEVICES[where].from_host(state[name]) for name in layer.shapes()}
+        gradients = {name: DEVICES[where].zeros(shape, dtype) for name, shape in layer.shapes().items()}
+        layer.bind(found, gradients, DEVICES[where], dtype)
+        if where == "cpu":
+            for name, value in layer.state().items():
+                value[...] = state[name]  # buffers, too, which move along to a device
     return layer

@@ -27,6 +27,7 @@ def read_only(v):
     [
         [1.0, 2.0], 1.0, np.float32(1), None, "x", np.arange(3), np.zeros(3, np.float16), np.zeros(3, np.longdouble),
         np.zeros(3, np.complex64), np.zeros(3, bool), np.zeros(3, object), np.zeros(3, np.dtype(np.float32).newbyteorder()),
+        np.ma.zeros(3, np.float32), np.zeros((1, 3), np.float32).view(np.matrix),
     ],
     ids=repr,
 )  # fmt: skip
@@ -44,6 +45,21 @@ def test_wrong_arrays(wrong):
     if wrong is not None:
         with pytest.raises(TypeError, match="^out: got "):
             nd.relu(right, out=wrong)
+
+
+def test_masked_arrays_are_refused_not_computed_with():
+    x, labels = np.zeros((2, 3), np.float32), np.array([0, 1])
+    masked = np.ma.masked_array(x, x == 0)
+    calls = {
+        "x": lambda: nd.layer_norm(masked, 3),
+        "b": lambda: nd.matmul(x, masked),
+        "target": lambda: nd.losses.mse(x, masked),
+        "labels": lambda: nd.losses.cross_entropy(x, np.ma.masked_array(labels, [0, 1])),
+        "sample_weight": lambda: nd.losses.mse(x, x, sample_weight=np.ma.masked_array(labels, [0, 1])),
+    }
+    for name, call in calls.items():
+        with pytest.raises(TypeError, match=f"^{name}: got numpy.ma.MaskedArray, accepted are plain"):
+            call()
 
 
 def test_hint_for_one_number():

@@ -1,6 +1,8 @@
 """Layers and models: gradients of every layer, buffers, first weights, what training and evaluation keep apart."""
 
+import copy
 import functools
+import pickle
 import re
 import tracemalloc
 import warnings
@@ -617,3 +619,27 @@ def test_summary():
     assert "(N, 3)" in lines[5] and lines[5].split()[-1] == "18"
     assert "63 parameters" in lines[-1] and "float32 on cpu" in lines[-1]
     assert "1,001,000 parameters" in Sequential(nn.Linear(1000, 1000)).summary()
+
+
+@pytest.mark.parametrize("copied", [copy.copy, copy.deepcopy, lambda layer: pickle.loads(pickle.dumps(layer))])
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: nn.LayerNorm(6),
+        lambda: nn.BatchNorm(6),
+        lambda: nn.Residual([nn.BatchNorm(6), nn.ReLU(), nn.Linear(6, 6)]),
+    ],
+)
+def test_a_copy_of_a_layer_is_one_of_its_own(make, copied, rng):
+    layer, x = make(), rng.normal(size=(4, 6)).astype(np.float32)
+    for _ in range(2):  # norms keep their calls
+        layer.forward(x, training=True)
+    other, after = copied(layer), layer.forward(x).copy()
+    np.testing.assert_array_equal(other.forward(x), after)
+    for value in other.parameters().values():
+        value *= 2
+    y = other.forward(x, training=True).copy()
+    np.testing.assert_array_equal(layer.forward(x), after)
+    assert not np.array_equal(y, layer.forward(x, training=True))
+    other.backward(np.ones_like(x))
+    assert not any(gradient.any() for gradient in layer.gradients().values())
