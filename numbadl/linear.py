@@ -81,9 +81,9 @@ class Product:
 
     def __call__(self, a, b, out, bias=None):
         arrays, last = (a, b, out, bias), self._arrays
-        if a is last[0] and b is last[1] and out is last[2] and bias is last[3]:
-            if (a.shape, b.shape, out.shape) == self._shapes:
-                return multiply(a, b, out, bias=bias, **self._flags)
+        same = a is last[0] and b is last[1] and out is last[2] and bias is last[3]
+        if same and (a.shape, b.shape, out.shape) == self._shapes:
+            return multiply(a, b, out, bias=bias, **self._flags)
         result = matmul(a, b, out, bias=bias, **self._flags)
         if _fit_as_they_are(*arrays[:3], self._flags.get("transpose_a"), self._flags.get("transpose_b"), bias):
             self._arrays, self._shapes = arrays, (a.shape, b.shape, out.shape)

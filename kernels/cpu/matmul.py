@@ -119,7 +119,7 @@ def tasks(height, width, shape, operands, index):
 def build(spec):
     """The kernel of a `Matmul`: a, b, [bias], out; 2-D C-contiguous arrays. All of them share one function of the flags.
 
-    A result of one column is computed as one row, op(b)^T op(a)^T, so that rows of a are lanes: tiles of a column are mostly idle.
+    A result of one column is computed as one row, op(b)^T op(a)^T: rows of a are lanes then, most of which would be idle.
     """
     transpose_a, transpose_b, has_bias = spec.transpose_a, spec.transpose_b, spec.bias
     inner = 0 if transpose_a else 1
