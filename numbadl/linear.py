@@ -73,6 +73,23 @@ _NAMES = {
 }
 
 
+class Product:
+    """`matmul` for a layer, whose arrays are the same objects in every step: those are checked once, which takes half a call."""
+
+    def __init__(self, **flags):
+        self._flags, self._arrays, self._shapes = flags, (None,) * 4, None
+
+    def __call__(self, a, b, out, bias=None):
+        arrays, last = (a, b, out, bias), self._arrays
+        same = a is last[0] and b is last[1] and out is last[2] and bias is last[3]
+        if same and (a.shape, b.shape, out.shape) == self._shapes:
+            return multiply(a, b, out, bias=bias, **self._flags)
+        result = matmul(a, b, out, bias=bias, **self._flags)
+        if _fit_as_they_are(*arrays[:3], self._flags.get("transpose_a"), self._flags.get("transpose_b"), bias):
+            self._arrays, self._shapes = arrays, (a.shape, b.shape, out.shape)
+        return result
+
+
 def _fit_as_they_are(a, b, out, transpose_a, transpose_b, bias):
     """Whether nothing has to be checked or copied: dense arrays of NumPy, as in every step of a training.
 

@@ -7,9 +7,9 @@ no derivative (a kink, a tie of two arguments), the rule gives that of the branc
 import functools
 import math
 
-from . import equivalents, intrinsics
+from . import equivalents, intrinsics, second
 from . import math as elementary
-from .activations import ACTIVATIONS, silu_derivative
+from .activations import ACTIVATIONS
 from .equivalents import square
 from .math import (
     cos,
@@ -55,7 +55,7 @@ RULES = {
     elementary.tanh_slope: ("-2 * y * tanh(a)",),
     sigmoid: ("y * sigmoid(-a)",),
     elementary.sigmoid_slope: ("-y * tanh(0.5 * a)",),
-    silu_derivative: ("sigmoid(a) * sigmoid(-a) * (2 - a * tanh(0.5 * a))",),
+    elementary.tanh_squared: ("2 * tanh(a) * sech2(a)",),
     elementary.softplus: ("sigmoid(a)",),
     elementary.log_sigmoid: ("sigmoid(-a)",),
     elementary.log_cosh: ("tanh(a)",),
@@ -79,7 +79,29 @@ RULES = {
     equivalents.maximum: ("1 if a >= b else 0", "0 if a >= b else 1"),
     equivalents.minimum: ("1 if a <= b else 0", "0 if a <= b else 1"),
 }  # fmt: skip
-NAMES = globals()  # what the expressions refer to
+# Of first derivatives of activations, whose text is no formula: by x, and by the parameter.
+RULES |= {
+    ACTIVATIONS[name].derivative: rules
+    for name, rules in {
+        "silu": ("silu_second(a)",),
+        "quick_gelu": ("quick_gelu_second(a)",),
+        "gelu_tanh": ("gelu_tanh_second(a)",),
+        "mish": ("mish_second(a)",),
+        "elish": ("elish_second(a)",),
+        "hard_elish": ("hard_elish_second(a)",),
+        "sinc": ("sinc_second(a)",),
+        "elu": ("0 if a > 0 else y", "0 if a > 0 else exp(a)"),
+        "selu": ("0 if a > 0 else y",),
+        "celu": ("0 if a > 0 else y / b", "0 if a > 0 else -a / (b * b) * y"),
+        "snake": ("2 * b * cos(2 * a * b)", "2 * a * cos(2 * a * b)"),
+        "soft_exponential": ("b * y * y if b < 0 else b * y", "(a + 2 * b) * y * y if b < 0 else a * y"),
+        "soft_clipping": (
+            "b * (sigmoid_slope(a * b) - sigmoid_slope((a - 1) * b))",
+            "a * sigmoid_slope(a * b) - (a - 1) * sigmoid_slope((a - 1) * b)",
+        ),
+    }.items()
+}
+NAMES = {**vars(second), **globals()}  # what the expressions refer to
 
 
 @functools.cache

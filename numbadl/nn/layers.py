@@ -11,7 +11,7 @@ from .. import _arguments as arguments
 from .. import normalization
 from ..arrays import to_host
 from ..elementwise import elementwise
-from ..linear import column_sums, matmul
+from ..linear import Product, column_sums, matmul
 from ..regularizers import checked
 from . import initializers
 from .layer import Layer
@@ -35,6 +35,7 @@ class Linear(Layer):
         self.in_features = arguments.integer("in_features", in_features)
         self.out_features = arguments.integer("out_features", out_features)
         self.bias, self.regularizer = bool(bias), checked(regularizer)
+        self._out, self._dweight, self._dx = Product(transpose_b=True), Product(transpose_a=True), Product()
         super().__init__()
 
     def shapes(self):
@@ -59,16 +60,18 @@ class Linear(Layer):
             self._kept = x
         values = self.parameters()
         out = self._work("out", (x.shape[0], self.out_features), training)
+        if training:
+            return self._out(x, values["weight"], out, values.get("bias"))
         return matmul(x, values["weight"], out, transpose_b=True, bias=values.get("bias"))
 
     def backward(self, grad, input_gradient=True):
         gradients, x = self.gradients(), self._from_forward()
-        matmul(grad, x, gradients["weight"], transpose_a=True)
+        self._dweight(grad, x, gradients["weight"])
         if self.bias:
             column_sums(grad, gradients["bias"])
         if not input_gradient:
             return None
-        return matmul(grad, self.parameters()["weight"], self._work("dx", x.shape))
+        return self._dx(grad, self.parameters()["weight"], self._work("dx", x.shape))
 
     def output_shape(self, shape):
         if shape != self.input_shape():

@@ -93,7 +93,7 @@ class Rows:
         held = self._held.get(name)
         if held is None or len(held) < count:
             held = self._held[name] = np.empty((count, *self.shape[1:]), dtype)
-        return held[:count]
+        return held if len(held) == count else held[:count]
 
     def _release(self, count):
         """Give the map's pages back if *count* more bytes are too many."""

@@ -180,7 +180,7 @@ def test_compiled_as_in_python(fn):
 
 
 # Of each elementary function with a rule: where it is smooth.
-INSIDE = {
+INSIDE = {  # from where on arguments are drawn, each or all of them
     "log": 0.2,
     "log2": 0.2,
     "log10": 0.2,
@@ -189,6 +189,9 @@ INSIDE = {
     "log_to_base": 1.2,
     "pow": 0.2,
     "log1p": -0.8,
+    "celu_derivative": (-2.0, 0.5),
+    "soft_exponential_derivative": (-1.0, -0.3),
+    "soft_clipping_derivative": (-2.0, 0.2),
 }
 
 

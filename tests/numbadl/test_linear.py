@@ -12,7 +12,7 @@ import pytest
 from numbadl.kernels.cpu.tile import vector_bytes
 
 import numbadl as nd
-from numbadl.linear import column_sums
+from numbadl.linear import Product, column_sums
 
 KINDS = list(itertools.product((False, True), repeat=3))  # transpose_a, transpose_b, with a bias
 EDGES = (0, 1, 2, 5, 16, 17, 33)
@@ -134,6 +134,25 @@ def test_nothing_outside_the_arrays_is_read(ta, tb, has_bias, rng):
         if has_bias:
             options["bias"] = guarded(options["bias"])
         assert np.array_equal(nd.matmul(guarded(a), guarded(b), out, **options), expected)
+
+
+def test_product_of_a_layer(rng):
+    """The second call with the same objects reads their values again, and other objects or shapes are checked."""
+    product, out = Product(transpose_b=True), np.empty((4, 6), np.float32)
+    a, b, bias = (rng.normal(size=shape).astype(np.float32) for shape in ((4, 3), (6, 3), (6,)))
+    for _ in range(3):
+        a += 1
+        assert product(a, b, out, bias) is out
+        assert np.array_equal(out, nd.matmul(a, b, transpose_b=True, bias=bias))
+        assert np.array_equal(product(a, b, out), nd.matmul(a, b, transpose_b=True))
+        assert np.array_equal(product(a[:2], b, out[:2], bias), nd.matmul(a[:2], b, transpose_b=True, bias=bias))
+    product(a, b, out, bias)
+    with pytest.raises(ValueError, match="^b: its inner dimension is 6"):
+        a.shape = 6, 2
+        b.shape = 3, 6
+        product(a, b, out, bias)
+    with pytest.raises(TypeError, match="^a: got dtype int64"):
+        Product()(np.ones((2, 2), np.int64), np.ones((2, 2)), np.ones((2, 2)))
 
 
 def test_flags_of_numpy():

@@ -31,6 +31,7 @@ class _Loss:
         self.native, self.name = native, native.__name__
         self.tensors = [name for name in native.options if name in _TENSORS]
         self.options = {name: value for name, value in native.options.items() if name not in self.tensors}
+        self._defaults = self._values(None, {})
         tensors = "".join(f", Tensor? {name}" for name in self.tensors)
         options = "".join(f", {_KINDS[type(value)]} {name}" for name, value in self.options.items())
         self.operation = Operation(
@@ -45,20 +46,23 @@ class _Loss:
             raise TypeError(
                 f"target: requires grad, but numbadl's {self.name} has a gradient of the input only; detach it"
             )
+        wanted = input.requires_grad and torch.is_grad_enabled()
+        values = self._values(input, options) if options else self._defaults
+        return only_first(self.operation.first(input, target, *values, wanted))
+
+    def _values(self, input, options):
+        """The operator's arguments for these options."""
         given = {**self.native.options, **options}
         pos_weight = given.get("pos_weight")
         if isinstance(pos_weight, (int, float)):
             given["pos_weight"] = None if pos_weight == 1 else torch.tensor([pos_weight], dtype=input.dtype)
-        wanted = torch.is_grad_enabled() and input.requires_grad
-        values = [given[name] for name in (*self.tensors, *self.options)]
-        return only_first(self.operation.first(input, target, *values, wanted))
+        return tuple(given[name] for name in (*self.tensors, *self.options))
 
     def _shortcut(self):
         rows = getattr(self.native.record, "plain", None)
         if not rows or isinstance(self.native, ElementwiseLoss):
             return None
-        defaults = tuple(self.native.options[name] for name in (*self.tensors, *self.options))
-        return shortcuts.Labels(rows, 2 + len(self.tensors), defaults)
+        return shortcuts.Labels(rows, 2 + len(self.tensors), self._defaults)
 
     def _run(self, input, target, *given):
         *given, wanted = given
@@ -99,23 +103,22 @@ def _function(loss):
     """With torch's signature, if it has the loss: size_average and reduce, which are deprecated there, have to be None."""
     name = TORCH_NAMES[loss.name][0]
     theirs = getattr(torch.nn.functional, name, None)
-    accepted = {**loss.native.options}
+    accepted, of_rows = {**loss.native.options}, not isinstance(loss.native, ElementwiseLoss)
     names = list(accepted) if theirs is None else list(inspect.signature(theirs).parameters)[2:]
     names += [option for option in accepted if option not in names]
 
     def function(input, target, *given, **options):
         if given:
             options |= dict(zip(names, given, strict=False))
-        for old in ("size_average", "reduce"):
-            if options.pop(old, None) is not None:
-                raise TypeError(f"{old}: is deprecated in PyTorch; give reduction")
-        rows = input.dim() == 1 and not isinstance(loss.native, ElementwiseLoss)
-        if rows:
-            input, target = input.unsqueeze(0), target.unsqueeze(0)
-        if options.get("pos_weight", 1.0) is None:
-            del options["pos_weight"]
-        value = loss(input, target, **options)
-        return value.squeeze(0) if rows else value
+        if options:
+            for old in ("size_average", "reduce"):
+                if options.pop(old, None) is not None:
+                    raise TypeError(f"{old}: is deprecated in PyTorch; give reduction")
+            if options.get("pos_weight", 1.0) is None:
+                del options["pos_weight"]
+        if input.dim() == 1 and of_rows:
+            return loss(input.unsqueeze(0), target.unsqueeze(0), **options).squeeze(0)
+        return loss(input, target, **options)
 
     kind = inspect.Parameter
     parameters = [kind(n, kind.POSITIONAL_OR_KEYWORD) for n in ("input", "target")]

@@ -8,6 +8,7 @@ arrays that are no dense ones of their type.
 
 import functools
 import math
+from types import SimpleNamespace
 
 import numpy as np
 import torch
@@ -22,6 +23,7 @@ from ...streams import threshold_of
 _CPU = DEVICES["cpu"]
 _NUMPY = {torch.float32: np.dtype(np.float32), torch.float64: np.dtype(np.float64)}
 _PLANS = 64  # that are kept for each operation
+_VIEWS, _views = 1024, {}  # tensors' memory as arrays
 _tensor = torch.from_numpy
 
 
@@ -53,10 +55,21 @@ class Shortcut:
 
 
 def array_of(tensor):
-    """A C-contiguous CPU tensor as an array of the same memory, with or without requires_grad."""
-    if not (tensor.is_cpu and tensor.is_contiguous()):
+    """A C-contiguous CPU tensor as an array of the same memory, with or without requires_grad; only while the tensor lives.
+
+    An array is an address, a type and a shape, which come again and again: one that was made is kept, and owns nothing.
+    """
+    if not (tensor.is_cpu and tensor.is_contiguous()) or tensor.is_neg():
         raise Unusual
-    return tensor.numpy(force=True)
+    key = tensor.data_ptr(), tensor.dtype, tensor.shape
+    found = _views.get(key)
+    if found is None:
+        if len(_views) >= _VIEWS:
+            _views.clear()
+        found = tensor.numpy(force=True)
+        held = SimpleNamespace(__array_interface__=found.__array_interface__)
+        found = _views[key] = np.asarray(held) if found.size else found
+    return found
 
 
 def _dense(grad):
@@ -239,7 +252,7 @@ class Labels(Shortcut):
         value_of, both_of, total_of, scale = self.plan(x.dtype, count, classes)
         rows, numbers = array_of(x), array_of(labels)
         # Negative labels are large ones here.
-        if numbers.size != count or numbers.view(np.uint64).max() >= classes:
+        if numbers.size != count or np.maximum.reduce(numbers.view(np.uint64)) >= classes:
             raise Unusual
         values, gradient = np.empty(count, rows.dtype), True
         if given[-1]:
@@ -248,7 +261,7 @@ class Labels(Shortcut):
             gradient = _tensor(gradient)
         else:
             value_of(rows, numbers, values)
-        return torch.scalar_tensor(total_of(values) / count, dtype=x.dtype), gradient, (x,)
+        return _tensor(np.array(total_of(values) / count, rows.dtype)), gradient, (x,)
 
     def backward(self, saved, kept, options, grad):
         # Usually 1: no further pass. That the tensor is kept here makes autograd copy it where it would add to it.
