@@ -91,6 +91,43 @@ class Gates:
 
 
 @dataclass(frozen=True)
+class Steps:
+    """A `Gates` for each of T steps in turn, and a product with a matrix between them: one direction of a recurrent layer.
+
+    Forward, a step is ``product = state @ weight.T + bias``, of the state that it starts from, and then the gates; with
+    *backward*, from the last step to the first, the gates and then ``product = state @ weight + bias``, of the *state* of
+    that step, the gradient of its preactivations. Rows (samples) do not depend on each other.
+
+    Arrays have all steps one after the other, and *places* says where the rows of a step lie, one letter for each operand of the
+    gates: "t" step t, "b" and "a" the state before and after it, of which there are T + 1, "p" the product, "s" the same
+    place for all steps, "y" the one or the other, as the operand *moves* says.
+
+    Operands of the kernel: weight, bias (C,), room, state, those of the gates, then (int64) T, whether time goes backwards,
+    *moves*, and the number of steps after which product and operands "s" are set to 0 (0: never). *room* has `room`
+    elements, for the kernel's own use.
+    """
+
+    DEPTH: ClassVar = 256  # of the product's inner index at a time
+    LANES: ClassVar = 32  # at most, across a tile
+
+    name: str
+    gates: Gates
+    places: str
+    backward: bool = False
+
+    def operands(self):
+        """(kind, number of dimensions) of each operand, in order."""
+        given = _operands("x", 2) + _operands("xx", 1) + _operands("x", 2)
+        return given + self.gates.operands() + _operands("iiii", 0)
+
+    @classmethod
+    def room(cls, columns, depth):
+        """Elements of room for a product of so many columns and so deep an inner index."""
+        down = -(-depth // cls.DEPTH) * cls.DEPTH
+        return down * (columns + cls.LANES) + cls.LANES
+
+
+@dataclass(frozen=True)
 class Reduce:
     """The sum, or "max", over all elements of function(*inputs, *scalars), as a float64: fixed blocks, combined in order.
 

@@ -4,13 +4,14 @@ import functools
 
 from .. import shapes
 from ..catalog import catalog
-from . import channel, column, gates, map, map_by_channel, matmul, norm, reduce, row, segments, take, taps, window
+from . import channel, column, gates, map, map_by_channel, matmul, norm, reduce, row, segments, steps, take, taps, window
 from .compile import building, cache_folder
 from .pool import ensure_started, share_openmp
 
 _BUILDERS = {
     shapes.Map: lambda spec: (map_by_channel if spec.by_channel else map).build(spec),
     shapes.Gates: gates.build,
+    shapes.Steps: steps.build,
     shapes.Reduce: reduce.build,
     shapes.Row: row.build,
     shapes.Columns: column.build,

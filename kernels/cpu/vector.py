@@ -167,6 +167,27 @@ def at_blocks(counts):
     return found
 
 
+def at_places(letters, places, counts):
+    """A compiled function (pointers, rows, width) -> each pointer, moved to the row that its letter in *places* has in *rows*.
+
+    *rows* are numbers, those of *letters*; operand k is a matrix with counts[k] blocks of *width* elements in a row.
+    """
+
+    @intrinsic
+    def found(context, pointers, rows, width):
+        def codegen(cx, builder, sig, values):
+            given, numbers = (cgutils.unpack_tuple(builder, value) for value in values[:2])
+            moved = []
+            for pointer, letter, count in zip(given, places, counts, strict=True):
+                row = builder.mul(numbers[letters.index(letter)], _I64(count))
+                moved.append(builder.gep(pointer, [builder.mul(row, values[2])], inbounds=True))
+            return cx.make_tuple(builder, pointers, moved)
+
+        return pointers(pointers, rows, types.intp), codegen
+
+    return found
+
+
 @intrinsic(prefer_literal=True)
 def scratch(context, count, like):
     """A tuple of one pointer to *count* (a constant) elements of the stack, of the type *like*, or of what *like* points to."""

@@ -4,7 +4,7 @@ Preactivations come in two parts, x and hidden: what the input adds, and what th
 gradient of the state in parts, too, as it comes from the output and from the next step, and computes tanh(c) again.
 """
 
-from ..shapes import Gates
+from ..shapes import Gates, Steps
 from .activations import (
     relu,
     relu_derivative,
@@ -66,3 +66,12 @@ LSTM = Gates("lstm", lstm, (4, 4, 1), (4, 1, 1))
 LSTM_BACKWARD = Gates("lstm.backward", lstm_gradient, (4, 1, 1, 1, 1, 1), (4, 1))
 GRU = Gates("gru", gru, (3, 3, 1), (3, 1, 1))
 GRU_BACKWARD = Gates("gru.backward", gru_gradient, (3, 1, 1, 1, 1, 1), (3, 3, 1))
+
+# The steps of a layer in one kernel, by the name of the gates.
+STEPS = {
+    gates.name: Steps(f"{gates.name}.steps", gates, places, gates.name.endswith("backward"))
+    for gates, places in (
+        (RNN, "tpa"), (RNN_BACKWARD, "aypt"), (LSTM, "tpbtaa"), (LSTM_BACKWARD, "tbaypsts"), (GRU, "tpbtta"),
+        (GRU_BACKWARD, "ttbypstts"),
+    )
+}  # fmt: skip

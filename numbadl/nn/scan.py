@@ -5,7 +5,10 @@ import itertools
 import numpy as np
 
 from ..elementwise import elementwise
+from ..kernels.scalar.recurrent import STEPS
 from ..linear import column_sums, multiply
+
+LARGE = 1 << 24  # multiply-adds of a step: from here on, what lies between the kernels of single steps hardly matters
 
 
 class Series:
@@ -59,6 +62,7 @@ class Scan:
     first, or, backwards in time, last. Step t starts from place t + `before`, and leaves its state in t + `after`.
     """
 
+    kernel = None  # the name of its `Gates`; that of their gradient ends in .backward
     gates = 1
     states = 1
 
@@ -90,17 +94,23 @@ class Scan:
         places, count, hidden = h.shape
         steps, device = places - 1, self.layer.device
         pre = self._series("gates", steps, count, self.gates * hidden, training)
-        product = self._series("product", 1, count, self.gates * hidden, training).steps[0]
+        product = self._series("product", 1, count, self.gates * hidden, training)
         held = self._hold(h, pre, steps, training)
         first = steps * self.before
         for state, start in zip(held["states"], initial, strict=True):
             device.copy(state.steps[first], self.layer.zeros(count, hidden) if start is None else start)
         multiply(x, self._weight("weight_ih"), pre.all, transpose_b=True, bias=self._weight("bias_ih"))
-        device.prepare(count * hidden * self.gates)
-        weight, bias = self._weight("weight_hh"), self._weight("bias_hh")
-        for t in self.order(steps):
-            multiply(h.steps[t + self.before], weight, product, transpose_b=True, bias=bias)
-            self._step(held, product, t)
+        device.prepare(pre.all.size)
+        operands = self._operands(held, product)
+        if self._fits_one_kernel(count, hidden):
+            bias = self._weight("bias_hh")
+            bias = self.layer.zeros(1, product.shape[2]).reshape(-1) if bias is None else bias
+            self._run_steps(self.kernel, bias, h, operands, steps, training=training)
+        else:
+            for t in self.order(steps):
+                start = h.steps[t + self.before]
+                multiply(start, self._weight("weight_hh"), product.all, transpose_b=True, bias=self._weight("bias_hh"))
+                self._run_step(self.kernel, operands, t)
         for state, end in zip(held["states"], final, strict=True):
             device.copy(end, state.steps[steps - first])
         if training:
@@ -115,20 +125,25 @@ class Scan:
         initial states.
         """
         layer, (_, count, hidden) = self.layer, self.held["states"][0].shape
-        zeros = layer.zeros(count, hidden)
+        zeros, name = layer.zeros(count, hidden), f"{self.kernel}.backward"
         given, state = self._gradient_series(count, self.gates * hidden)
-        dh, carry = self._series("dh", 2, count, hidden).steps
-        start = [zeros if f is None else f for f in final]
-        layer.device.copy(carry, start[1] if len(start) > 1 else zeros)
-        current, weight = start[0], self._weight("weight_hh")
-        for s, t in reversed(list(enumerate(self.order(self.steps)))):
-            self._step_back(given, state, zeros if dy is None else dy.steps[t], current, carry, t)
-            if truncate and s and s % truncate == 0:
-                current = zeros
-                layer.device.copy(carry, zeros)
-            else:
-                current = multiply(state.steps[t], weight, dh)
-        self.left = dh, carry
+        dh, carry = (self._series(part, 1, count, hidden) for part in ("dh", "carry"))
+        for part, start in itertools.zip_longest((dh, carry), final):
+            layer.device.copy(part.all, zeros if start is None else start)
+        moves = dy is not None
+        operands = self._gradient_operands(dy if moves else Series(zeros.reshape(-1), 1, count, hidden), dh, carry, given, state)
+        if self._fits_one_kernel(count, hidden):
+            bias = layer.zeros(1, hidden).reshape(-1)
+            self._run_steps(name, bias, state, operands, self.steps, moves, truncate or 0)
+        else:
+            for s, t in reversed(list(enumerate(self.order(self.steps)))):
+                self._run_step(name, operands, t, moves)
+                if truncate and s and s % truncate == 0:
+                    layer.device.copy(dh.all, zeros)
+                    layer.device.copy(carry.all, zeros)
+                else:
+                    multiply(state.steps[t], self._weight("weight_hh"), dh.all)
+        self.left = dh.all, carry.all
         self._weight_gradients(given, state)
         if dx is not None:
             multiply(given.all, self._weight("weight_ih"), dx)
@@ -150,6 +165,25 @@ class Scan:
         """Gradients of the initial states."""
         return [self.left[0]]
 
+    # -- the kernels -----------------------------------------------------------------------------------------------
+    def _fits_one_kernel(self, count, hidden):
+        return self.layer.device.name == "cpu" and count * hidden * hidden * self.gates < LARGE
+
+    def _run_steps(self, name, bias, state, operands, steps, moves=False, truncate=0, training=True):
+        """All steps, with the product of *state* between them, in one kernel."""
+        weight, spec = self._weight("weight_hh"), STEPS[name]
+        columns, depth = weight.shape[::-1] if spec.backward else weight.shape
+        room = self._series(f"room of {name}", 1, 1, spec.room(columns, depth), training).all.reshape(-1)
+        numbers = map(np.int64, (steps, self.before, moves, truncate))
+        arrays = [series.all for series in operands]
+        self.layer.device.kernel(spec)(weight, bias, room, state.all, *arrays, *self._scalars(), *numbers)
+
+    def _run_step(self, name, operands, t, moves=False):
+        """The gates of step t."""
+        rows = {"t": t, "b": t + self.before, "a": t + self.after, "y": t if moves else 0, "p": 0, "s": 0}
+        arrays = [series.steps[rows[letter]] for series, letter in zip(operands, STEPS[name].places, strict=True)]
+        self.layer.device.kernel(name)(*arrays, *self._scalars())
+
     # -- to be defined by a kind of cell ---------------------------------------------------------------------------
     def _hold(self, h, pre, steps, training):
         """What steps write and backward needs: "states" is a list of series of states, h the first of them."""
@@ -160,35 +194,40 @@ class Scan:
         given = self._series("dgates", self.steps, count, width)
         return given, given
 
-    def _step(self, held, product, t):
+    def _operands(self, held, product):
+        """The series that are operands of the gates, inputs and outputs."""
         raise NotImplementedError
 
-    def _step_back(self, given, state, dy, dh, carry, t):
-        """Gradients of the preactivations of step t; *carry* is what else goes to the step before, in place."""
+    def _gradient_operands(self, dy, dh, carry, given, state):
+        """Those of their gradient: *given* and *state* are gradients of the preactivations, the rest those of states.
+
+        *carry* is what goes to the step before beside *dh*, a product; in place.
+        """
         raise NotImplementedError
 
-    def _run(self, name, *operands):
-        self.layer.device.kernel(name)(*operands)
+    def _scalars(self):
+        return ()
 
 
 class RNNScan(Scan):
     """h = tanh or relu of the preactivation."""
 
-    def _rectified(self):
-        return self.layer.dtype.type(self.layer.nonlinearity == "relu")
+    kernel = "rnn"
 
-    def _step(self, held, product, t):
-        h = held["states"][0].steps[t + self.after]
-        self._run("rnn", held["gates"].steps[t], product, h, self._rectified())
+    def _scalars(self):
+        return (self.layer.dtype.type(self.layer.nonlinearity == "relu"),)
 
-    def _step_back(self, given, state, dy, dh, carry, t):
-        h = self.held["states"][0].steps[t + self.after]
-        self._run("rnn.backward", h, dy, dh, given.steps[t], self._rectified())
+    def _operands(self, held, product):
+        return held["gates"], product, held["states"][0]
+
+    def _gradient_operands(self, dy, dh, carry, given, state):
+        return self.held["states"][0], dy, dh, given
 
 
 class LSTMScan(Scan):
     """Gates i, f, g, o; the states are h and c, whose gradient is carried."""
 
+    kernel = "lstm"
     gates = 4
     states = 2
 
@@ -196,15 +235,13 @@ class LSTMScan(Scan):
         c = self._series("c", steps + 1, *h.shape[1:], training)
         return {"states": [h, c], "gates": pre}
 
-    def _step(self, held, product, t):
-        (h, c), gates = held["states"], held["gates"].steps[t]
-        after = t + self.after
-        self._run("lstm", gates, product, c.steps[t + self.before], gates, c.steps[after], h.steps[after])
+    def _operands(self, held, product):
+        (h, c), gates = held["states"], held["gates"]
+        return gates, product, c, gates, c, h
 
-    def _step_back(self, given, state, dy, dh, carry, t):
-        c, gates = self.held["states"][1], self.held["gates"].steps[t]
-        around = c.steps[t + self.before], c.steps[t + self.after]
-        self._run("lstm.backward", gates, *around, dy, dh, carry, given.steps[t], carry)
+    def _gradient_operands(self, dy, dh, carry, given, state):
+        c = self.held["states"][1]
+        return self.held["gates"], c, c, dy, dh, carry, given, carry
 
     def initial_gradient(self):
         return list(self.left)
@@ -213,6 +250,7 @@ class LSTMScan(Scan):
 class GRUScan(Scan):
     """Gates r, z, n, and what the state adds to n before r scales it; carried is what z lets through."""
 
+    kernel = "gru"
     gates = 3
 
     def _hold(self, h, pre, steps, training):
@@ -221,14 +259,13 @@ class GRUScan(Scan):
     def _gradient_series(self, count, width):
         return [self._series(name, self.steps, count, width) for name in ("dgates", "dproduct")]
 
-    def _step(self, held, product, t):
-        h, gates, hidden_n = held["states"][0], held["gates"].steps[t], held["hidden_n"].steps[t]
-        self._run("gru", gates, product, h.steps[t + self.before], gates, hidden_n, h.steps[t + self.after])
+    def _operands(self, held, product):
+        (h,), gates = held["states"], held["gates"]
+        return gates, product, h, gates, held["hidden_n"], h
 
-    def _step_back(self, given, state, dy, dh, carry, t):
+    def _gradient_operands(self, dy, dh, carry, given, state):
         held = self.held
-        kept = held["gates"].steps[t], held["hidden_n"].steps[t], held["states"][0].steps[t + self.before]
-        self._run("gru.backward", *kept, dy, dh, carry, given.steps[t], state.steps[t], carry)
+        return held["gates"], held["hidden_n"], held["states"][0], dy, dh, carry, given, state, carry
 
     def initial_gradient(self):
         dh, carry = self.left
