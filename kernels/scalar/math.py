@@ -121,8 +121,8 @@ EXP2_LOWEST = ByType(-151.0, -1076.0)
 EXP2_HIGHEST = ByType(128.0, 1024.0)
 LIFT = ByType(64 << 23, 128 << 52)  # 64 or 128 in the exponent's place
 DROP = ByType(2.0**-64, 2.0**-128)
-EXP_OF_MINUS_TAIL = Polynomial(
-    *(tuple(c * (-1) ** k for k, c in enumerate(t)) for t in (EXP_TAIL.float32, EXP_TAIL.float64))
+EXPM1_OF_MINUS_TAIL = Polynomial(
+    *(tuple(c * (-1) ** k for k, c in enumerate(tail)) for tail in (EXPM1_TAIL.float32, EXPM1_TAIL.float64))
 )
 EXPM1_LOWEST = ByType(-18.0, -38.0)  # e^x - 1 rounds to -1
 TINY = ByType(2.0**-26, 2.0**-55)  # x + x^2 rounds to x
@@ -796,7 +796,7 @@ def _times_exp_of_minus_half_square(first, rest, a):
     low = fma(n, LN2_LOW, fma(half, a, -square))
     r = high + low
     total = first + rest
-    return first - fma(total, high, fma(total, fma(-(r * r), EXP_OF_MINUS_TAIL(r), low), -rest)), z
+    return first - fma(total, high, fma(total, fma(-(r * r), EXPM1_OF_MINUS_TAIL(r), low), -rest)), z
 
 
 @elementary(python=lambda x: math.erfc(x), cuda=math.erfc)
