@@ -20,11 +20,12 @@ from .math import (
     log,
     log1p,
     one_plus_exp_lowered,
-    sigmoid,
+    short_expm1,
+    short_sigmoid,
+    short_tanh,
     sigmoid_slope,
     silu_slope_float32,
     sqrt,
-    tanh,
     tanh_slope,
 )
 from .parts import FAR, HUGE, limited, nan_or, quotient
@@ -126,7 +127,7 @@ def rrelu_derivative(x, bits: np.uint32, lower, upper):
 
 @scalar
 def elu(x, alpha):
-    return x if x > 0 else alpha * expm1(x)
+    return x if x > 0 else alpha * short_expm1(x)
 
 
 @scalar
@@ -305,11 +306,11 @@ COURSE = [
         source="McCulloch, Pitts 1943, A logical calculus of the ideas immanent in nervous activity",
     ),
     Activation(
-        "sigmoid", "Sigmoid", sigmoid, sigmoid_derivative, r"\frac{1}{1+e^{-x}}", r"\sigma(x)\,\sigma(-x)",
+        "sigmoid", "Sigmoid", short_sigmoid, sigmoid_derivative, r"\frac{1}{1+e^{-x}}", r"\sigma(x)\,\sigma(-x)",
         (0.0, 1.0), "C^inf", source="Verhulst 1838, the logistic function", of_result=sigmoid_derivative_of_result,
     ),
     Activation(
-        "tanh", "Tanh", tanh, tanh_slope, r"\tanh x", r"\operatorname{sech}^2 x", (-1.0, 1.0), "C^inf",
+        "tanh", "Tanh", short_tanh, tanh_slope, r"\tanh x", r"\operatorname{sech}^2 x", (-1.0, 1.0), "C^inf",
         source="LeCun, Bottou, Orr, Müller 1998, Efficient BackProp", of_result=tanh_derivative_of_result,
     ),
     Activation(

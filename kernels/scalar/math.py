@@ -66,7 +66,7 @@ from .coefficients import (
     SOFTPLUS_EVEN,
 )
 from .intrinsics import bits_float, float_bits, fma, int_like
-from .language import ByType, elementary, scalar, specialised
+from .language import ByType, Polynomial, elementary, scalar, specialised
 from .quadrant import NEAR, far_quadrant, near_quadrant, two_sum
 
 INF = math.inf
@@ -121,6 +121,9 @@ EXP2_LOWEST = ByType(-151.0, -1076.0)
 EXP2_HIGHEST = ByType(128.0, 1024.0)
 LIFT = ByType(64 << 23, 128 << 52)  # 64 or 128 in the exponent's place
 DROP = ByType(2.0**-64, 2.0**-128)
+EXPM1_OF_MINUS_TAIL = Polynomial(
+    *(tuple(c * (-1) ** k for k, c in enumerate(tail)) for tail in (EXPM1_TAIL.float32, EXPM1_TAIL.float64))
+)
 EXPM1_LOWEST = ByType(-18.0, -38.0)  # e^x - 1 rounds to -1
 TINY = ByType(2.0**-26, 2.0**-55)  # x + x^2 rounds to x
 
@@ -167,6 +170,15 @@ def exp_to_1(x):
     return (1 + fma(r * r, EXP_TAIL(r), r)) * _power_of_two(z)
 
 
+@scalar
+def _short_expm1_of_reduced(x):
+    """q, z: e^x = 2^n (1 + q) for z = MAGIC + n, as `_expm1_of_reduced` with r as one number."""
+    z = fma(x, LOG2_E_HIGH, MAGIC)
+    n = z - MAGIC
+    r = fma(n, -LN2_LOW, fma(n, -LN2_HIGH, x))
+    return fma(r * r, EXP_TAIL(r), r), z
+
+
 def _exp_scaled_python(x):
     half = np.exp(0.5 * np.float64(x))
     return half * 2.0**64 * half
@@ -207,14 +219,12 @@ def _one_plus_exp_lowered_python(x):
 
 @elementary(python=_one_plus_exp_lowered_python)
 def one_plus_exp_lowered(x):
-    """2^-64 (1 + e^x), finite where e^x is not (constant beyond): 2^n e^r + 1 in one rounding, as in `sigmoid`."""
+    """2^-64 (1 + e^x), finite where e^x is not (constant beyond): 2^n e^r + 1 with one large rounding, of the last sum."""
     c = -40 if x < -40 else x
-    z, high, low = _reduced(EXP_LOWERED_HIGHEST if c > EXP_LOWERED_HIGHEST else c)
-    r = high - low
-    q = high + fma(r * r, EXP_TAIL(r), -low)
+    q, z = _short_expm1_of_reduced(EXP_LOWERED_HIGHEST if c > EXP_LOWERED_HIGHEST else c)
     scale = bits_float(ONE - SCALE_64 + (float_bits(z) << MANTISSA_BITS), x)
-    larger = scale if x > 0 else 2.0**-64
-    smaller = 2.0**-64 if x > 0 else scale
+    larger = scale if scale > 2.0**-64 else 2.0**-64
+    smaller = 2.0**-64 if scale > 2.0**-64 else scale
     return larger + fma(scale, q, smaller)
 
 
@@ -611,6 +621,39 @@ def log1p(x):
     return x if abs(x) < TINY else y
 
 
+# -- in fewer steps, for activations: within 2 ULP ---------------------------------------------------------------
+ONE_AND_A_HALF = ByType(0x3FC00000, 0x3FF8000000000000)
+
+
+@elementary(python=np.expm1, cuda=math.expm1)
+def short_expm1(x):
+    """e^x - 1 = (2^n - 1) + 2^n (e^r - 1) for x <= 0, where it is right within 1 ULP."""
+    q, z = _short_expm1_of_reduced(EXPM1_LOWEST if x < EXPM1_LOWEST else x)
+    scale = _power_of_two(z)
+    return fma(scale, q, scale - 1)
+
+
+@elementary(python=np.tanh, cuda=math.tanh)
+def short_tanh(x):
+    """tanh |x| = (1 - e) / (1 + e) for e = e^(-2|x|), each with one rounding."""
+    a = -2 * abs(x)
+    q, z = _short_expm1_of_reduced(-TANH_HIGHEST if a < -TANH_HIGHEST else a)
+    scale = _power_of_two(z)
+    y = fma(-scale, q, 1 - scale) / fma(scale, q, 1 + scale)
+    return _with_sign(y, x)
+
+
+@elementary(python=_sigmoid_python)
+def short_sigmoid(x):
+    """1.5 / (1.5 + 1.5 e^-x): where 1.5 (1 + 2^n) has to be rounded, it is off by less than 1 + 2^n. Flushed."""
+    c = SIGMOID_LOWEST if x < SIGMOID_LOWEST else x
+    c = SIGMOID_HIGHEST if c > SIGMOID_HIGHEST else c
+    q, z = _short_expm1_of_reduced(-c)
+    scale = bits_float(ONE_AND_A_HALF + (float_bits(z) << MANTISSA_BITS), x)
+    y = 1.5 / fma(scale, q, 1.5 + scale)
+    return 0 if x < SIGMOID_LOWEST else y
+
+
 # -- powers and roots --------------------------------------------------------------------------------------------
 
 
@@ -744,11 +787,16 @@ def _times_exp_of_minus(g, g_low, square, square_low):
 
 @scalar
 def _times_exp_of_minus_half_square(first, rest, a):
-    """y, z: (first + rest) e^(-a^2/2) = 2^n y for z = MAGIC + n, as `_times_exp`."""
+    """y, z: (first + rest) e^(-a^2/2) = 2^n y for z = MAGIC + n, as `_times_exp`; high + low is -r, which takes fewer steps."""
     half = 0.5 * a
     square = half * a
-    z, high, low = _reduced(-square)
-    return _times_exp(first, rest, high, -low - fma(half, a, -square)), z
+    z = fma(square, -LOG2_E_HIGH, MAGIC)
+    n = z - MAGIC
+    high = fma(n, LN2_HIGH, square)
+    low = fma(n, LN2_LOW, fma(half, a, -square))
+    r = high + low
+    total = first + rest
+    return first - fma(total, high, fma(total, fma(-(r * r), EXPM1_OF_MINUS_TAIL(r), low), -rest)), z
 
 
 @elementary(python=lambda x: math.erfc(x), cuda=math.erfc)
@@ -855,8 +903,7 @@ def _x_normal_cdf_float32(x):
     a = X_CDF_PIECES_HIGHEST if a > X_CDF_PIECES_HIGHEST else a
     first, rest = MILLS_PIECES(1 + a, a)
     y, z = _times_exp_of_minus_half_square(first, rest, a)
-    y = y * (a * _power_of_two(z))
-    return (0 if x < 0 else x) - y
+    return fma(-y, a * _power_of_two(z), 0 if x < 0 else x)
 
 
 @scalar

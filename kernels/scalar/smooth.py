@@ -10,9 +10,9 @@ from .math import (
     log_cosh,
     log_sigmoid,
     one_plus_exp_lowered,
-    sigmoid,
+    short_sigmoid,
+    short_tanh,
     softplus_and_exp_scaled,
-    tanh,
     x_normal_cdf,
     x_normal_cdf_derivative,
 )
@@ -43,13 +43,13 @@ def softplus_derivative(x, beta, threshold):
     c = limited(x, LARGEST)
     p = beta * c
     p_low = fma(beta, c, -p)
-    y = sigmoid(p)
+    y = short_sigmoid(p)
     return 1 if (p - threshold) + p_low > 0 else fma(y, p_low if p < 0 else 0, y)
 
 
 @scalar
 def log_sigmoid_derivative(x):
-    return sigmoid(-x)
+    return short_sigmoid(-x)
 
 
 @scalar
@@ -211,7 +211,7 @@ RECORDS = [
         initialization="he", source="Hendrycks, Gimpel 2016, Gaussian error linear units: their sigmoid approximation",
     ),
     Activation(
-        "log_cosh", "LogCosh", log_cosh, tanh, r"\ln \cosh x", r"\tanh x", (0.0, inf), "C^inf", monotonic=False,
+        "log_cosh", "LogCosh", log_cosh, short_tanh, r"\ln \cosh x", r"\tanh x", (0.0, inf), "C^inf", monotonic=False,
         source="Green 1990, Bayesian reconstructions from emission tomography data, as a penalty",
     ),
 ]  # fmt: skip

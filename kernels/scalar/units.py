@@ -5,7 +5,7 @@ from math import inf
 from .coefficients import SELU_NEGATIVE_HIGH, SELU_NEGATIVE_LOW, SELU_SCALE
 from .intrinsics import fma
 from .language import scalar
-from .math import exp_scaled, exp_scaled_in_two_parts, expm1, expm1_and_exp_scaled
+from .math import exp_scaled, exp_scaled_in_two_parts, expm1, expm1_and_exp_scaled, short_expm1
 from .parts import FAR, limited, quotient
 from .records import Activation, Parameter, finite_above_0
 
@@ -14,7 +14,7 @@ LOWEST = -1e30  # products with parameters stay finite
 
 @scalar
 def selu(x):
-    e = expm1(x)
+    e = short_expm1(x)
     return SELU_SCALE(x) * x if x > 0 else fma(SELU_NEGATIVE_HIGH(x), e, SELU_NEGATIVE_LOW(x) * e)
 
 
@@ -36,7 +36,7 @@ def _over(x, alpha):
 @scalar
 def celu(x, alpha):
     q, q_low = _over(x, alpha)
-    e = expm1(q)
+    e = short_expm1(q)
     return x if x > 0 else fma(alpha, e, alpha * fma(e, q_low, q_low))
 
 
