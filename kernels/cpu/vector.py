@@ -16,8 +16,6 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from ..scalar.pieces import inline_variants
-
 _I64 = ir.IntType(64)
 BLOCK = 64  # elements per streamed block: whole cache lines for every dtype
 LINE = 64  # bytes
@@ -333,7 +331,6 @@ class _Element:
         # Numba keeps this code for the next kernel of the same types, and the function's entry point with its type, which CUDA
         # shares: what was compiled last, for a GPU perhaps, would be called. So it is looked up again.
         self.fn.get_call_type(cx.typing_context, (*self.pointee, *self.scalars), {})
-        inline_variants(cx.active_code_library)
         value = cx.get_function(self.fn, self.signature)(builder, operands)
         return [value] if self.single else cgutils.unpack_tuple(builder, value)
 

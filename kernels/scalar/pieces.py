@@ -2,21 +2,25 @@
 
 One instruction takes 16 numbers of a table of 16 for a whole vector (``vpermps``), in the time of a multiplication and
 beside it; LLVM has no operation that becomes it. So a look-up is a call of a scalar function, which names its *vector
-variants*: LLVM calls one of them where it vectorises the loop around the call, and `inline_variants` has it inlined
-then. What is left over of a loop, and machines without such an instruction, load from the table: the same bits.
+variants*: LLVM calls one of them where it vectorises the loop around the call, and `_inlining_variants` has it inlined
+then, in our kernels and in those of users. What is left over of a loop, and machines without such an instruction, load from
+the table: the same bits. So does everything under a Numba without the private methods that this takes (0.61 has others).
 """
 
+import functools
 import hashlib
 
 import numpy as np
 from llvmlite import binding, ir
 from numba import types
+from numba.core.codegen import CPUCodegen, CPUCodeLibrary
 from numba.extending import intrinsic
 
 COUNT = 16
 SHIFT = 21  # of a float's bits: what is left ends with two bits of the exponent and two of the mantissa
 _INT, _FLOAT = ir.IntType(32), ir.FloatType()
 _LOOKUP = "numbadl_lookup"
+_CAN_INLINE = hasattr(CPUCodeLibrary, "_optimize_final_module") and hasattr(CPUCodegen, "_pass_builder")
 
 
 class Pieces:
@@ -83,10 +87,10 @@ def _define_lookup(module, features):
     lookup = ir.Function(module, ir.FunctionType(_FLOAT, [_INT, _FLOAT.as_pointer()]), _LOOKUP)
     builder = ir.IRBuilder(lookup.append_basic_block())
     builder.ret(builder.load(builder.gep(lookup.args[1], [builder.and_(lookup.args[0], _INT(COUNT - 1))])))
-    if "+avx512f" in features and "+avx512vl" in features:
+    if _CAN_INLINE and "+avx512f" in features and "+avx512vl" in features:
         variants = {16: _permuted_512, 8: _permuted_256}
         names = ",".join(f"_ZGV_LLVM_N{lanes}vu_{_LOOKUP}({_LOOKUP}_{lanes})" for lanes in variants)
-        _attributes(lookup, "noinline", f'"vector-function-abi-variant"="{names}"')
+        _attributes(lookup, "memory(none)", "noinline", f'"vector-function-abi-variant"="{names}"')
         for lanes, permuted in variants.items():
             _define_variant(module, lanes, permuted)
     else:
@@ -97,14 +101,14 @@ def _define_lookup(module, features):
 def _attributes(function, *more):
     """Of a function that several modules have: it reads constants only, and stays until the vectoriser has run."""
     function.linkage = "weak_odr"
-    for attribute in ("nounwind", "willreturn", "memory(none)", *more):
+    for attribute in ("nounwind", "willreturn", *more):
         set.add(function.attributes, attribute)  # llvmlite's own add() knows few
 
 
 def _define_variant(module, lanes, permuted):
     index, numbers = ir.VectorType(_INT, lanes), ir.VectorType(_FLOAT, lanes)
     variant = ir.Function(module, ir.FunctionType(numbers, [index, _FLOAT.as_pointer()]), f"{_LOOKUP}_{lanes}")
-    _attributes(variant, "alwaysinline")
+    _attributes(variant, "memory(none)", "alwaysinline")
     builder = ir.IRBuilder(variant.append_basic_block())
     table = builder.bitcast(variant.args[1], numbers.as_pointer())
     parts = [builder.load(builder.gep(table, [_INT(k)]), align=lanes * 4) for k in range(COUNT // lanes)]
@@ -122,20 +126,23 @@ def _permuted_256(module, builder, parts, index):
     return builder.call(module.declare_intrinsic("llvm.x86.avx512.vpermi2var.ps.256", (), take), [low, index, high])
 
 
-def inline_variants(library):
-    """Have the vector variants inlined that LLVM calls after it has vectorised the loops of *library*, a Numba code library.
+def _inlining_variants(optimize):
+    """*optimize*, the method of Numba's code libraries that optimises one, after which vector variants of look-ups are inlined.
 
-    Numba's own passes inline first and vectorise then, and code that is called through a register would be ten times as slow.
+    Numba's own passes inline first and vectorise then; code that is called from the loop takes two to ten times as long.
     """
-    if getattr(library, "inlines_variants", False):
-        return
-    library.inlines_variants, optimize = True, library._optimize_final_module
 
-    def optimize_and_inline():
-        optimize()
-        if any(f.name == _LOOKUP for f in library._final_module.functions):
+    @functools.wraps(optimize)
+    def optimize_and_inline(library):
+        optimize(library)
+        module = library._final_module
+        if any(f.name == _LOOKUP for f in module.functions):
             passes = binding.create_new_module_pass_manager()
             passes.add_always_inliner_pass()
-            passes.run(library._final_module, library._codegen._pass_builder())
+            passes.run(module, library._codegen._pass_builder())
 
-    library._optimize_final_module = optimize_and_inline
+    return optimize_and_inline
+
+
+if _CAN_INLINE:
+    CPUCodeLibrary._optimize_final_module = _inlining_variants(CPUCodeLibrary._optimize_final_module)

@@ -1,6 +1,9 @@
 """Functions in pieces: one value for an element, wherever in an array it lies and whoever looks its coefficients up."""
 
+import re
+
 import llvmlite.binding
+import numbadl.kernels.scalar.pieces
 import numpy as np
 import pytest
 from numba import njit
@@ -8,6 +11,7 @@ from numbadl.kernels import cpu, shapes
 from numbadl.kernels.scalar.coefficients import GELU_SLOPE_PIECES, MILLS_PIECES, SILU_SLOPE_PIECES
 from numbadl.kernels.scalar.language import scalar
 from numbadl.kernels.scalar.math import x_normal_cdf
+from numbadl.kernels.scalar.pieces import Pieces
 
 COVERED = {
     "mills": (MILLS_PIECES, 1, 13.2),
@@ -48,6 +52,36 @@ def test_coefficients_are_looked_up_in_registers():
     run._cache.disable()
     x = np.zeros(1, np.float32)
     run(x, np.empty_like(x))
-    text = next(iter(run.inspect_asm().values()))
-    assert "vpermps" in text
-    assert "vgatherdps" not in text
+
+    @njit
+    def of_a_user(x, out):
+        for i in range(x.size):
+            out[i] = x_normal_cdf(x[i])
+
+    of_a_user(x, np.empty_like(x))
+    for compiled in (run, of_a_user):
+        text = next(iter(compiled.inspect_asm().values()))
+        assert "vpermps" in text or "vpermi2ps" in text
+        assert "vgatherdps" not in text
+        assert not re.search(r"call\w*\s.*numbadl_lookup_", text), "a look-up is called from the loop"
+
+
+def test_without_numbas_private_methods_tables_are_loaded_from(monkeypatch, rng):
+    def evaluated_by(pieces):
+        @scalar
+        def evaluated(a):
+            first, rest = pieces(a + 1, a)
+            return first + rest
+
+        return evaluated
+
+    a, results = rng.uniform(0, 13, 100).astype(np.float32), []
+    for can_inline in (True, False):
+        monkeypatch.setattr(numbadl.kernels.scalar.pieces, "_CAN_INLINE", can_inline)
+        fresh = Pieces(GELU_SLOPE_PIECES.origin, GELU_SLOPE_PIECES.first, GELU_SLOPE_PIECES.rest)
+        run = cpu.build(shapes.Map(f"pieces.{can_inline}", evaluated_by(fresh)))
+        run._cache.disable()
+        results.append(np.empty_like(a))
+        run(a, results[-1])
+    assert "numbadl_lookup_" not in next(iter(run.inspect_asm().values()))
+    assert results[0].tobytes() == results[1].tobytes()

@@ -294,7 +294,9 @@ def test_another_file_of_the_same_name_gets_a_folder_of_its_own(capsys):
     model, other = Path("runs/data/model.safetensors"), Path("runs/data-2/model.safetensors")
     assert run(*train, first) == 0 and capsys.readouterr().err == ""
     kept = model.read_bytes()
-    assert "no column 'nothing'" in fails(capsys, *train, second, "--target", "nothing")  # one line: no folder is spoken of
+    assert "no column 'nothing'" in fails(
+        capsys, *train, second, "--target", "nothing"
+    )  # one line: no folder is spoken of
     assert run(*train, second) == 0
     message = f"{Path('runs/data')} holds the model of other data, and stays; this one goes to {Path('runs/data-2')}"
     printed = capsys.readouterr()
