@@ -12,6 +12,7 @@ from .kernels.scalar.holder import ScalarHolder
 from .streams import stream_of
 
 _FLOAT32, _FLOAT64 = DTYPES
+_PLAIN = inspect.signature(lambda x, out=None: None)
 
 
 class _Quick:
@@ -49,13 +50,15 @@ class ActivationFunction:
         self.__name__ = record.name
         self.scalar = record.forward
         self.scalar_derivative = record.derivative
-        self.__doc__ = _doc(self)
+        self.__doc__, self.__signature__ = _doc(self), _PLAIN
         self._label = record.name if kernels is None else kernels[0].name
         self._declared = {declaration.name: declaration for declaration in kernels or ()}
         self._kernel, self._derivative, self._backward = map(self._quick, ("", ".derivative", ".backward"))
         self._of_result = self._quick(".backward.of_result") if record.of_result else None
 
-    def __call__(self, x, out=None):
+    def __call__(self, x, out=None, **unknown):
+        if unknown:
+            raise TypeError(f"{self.__name__}: unknown argument {next(iter(unknown))!r}, accepted are x, out")
         if (result := self._kernel(x, out)) is not None:
             return result
         return elementwise(self._kernel.kernel, out, x=x)

@@ -223,6 +223,8 @@ def _hint(name, value):
     if isinstance(value, (list, tuple)):
         return f"; np.array({name}, np.float32) makes one"
     if isinstance(value, np.ndarray) and value.dtype.kind in "iubf":
+        if hasattr(value.base, "to"):  # the memory of a tensor of PyTorch
+            return f"; {name}.to(torch.float32) converts it"
         return f"; {name}.astype(np.float32) converts it"
     return ""
 

@@ -91,15 +91,32 @@ def takes_any_array(function):
 
     @functools.wraps(function)
     def call(*args, **kwargs):
-        for value in args:
-            if KINDS[type(value)] is not None:
-                return _converted(function, args, kwargs)
-        for value in kwargs.values():
-            if KINDS[type(value)] is not None:
-                return _converted(function, args, kwargs)
-        return function(*args, **kwargs)
+        try:
+            for value in args:
+                if KINDS[type(value)] is not None:
+                    return _converted(function, args, kwargs)
+            for value in kwargs.values():
+                if KINDS[type(value)] is not None:
+                    return _converted(function, args, kwargs)
+            return function(*args, **kwargs)
+        except TypeError:
+            check_call(function, args, kwargs)
+            raise
 
     return call
+
+
+def check_call(function, args, kwargs):
+    """Raise a TypeError with the public name of *function* if it does not take such arguments."""
+    signature = inspect.signature(function)
+    try:
+        signature.bind(*args, **kwargs)
+    except TypeError as error:
+        accepted, name = list(signature.parameters), function.__name__
+        if accepted[0] == "self":
+            owner = getattr(args[0], "__name__", type(args[0]).__name__)
+            accepted, name = accepted[1:], owner if name == "__call__" else f"{owner}.{name}"
+        raise TypeError(f"{name}: {error}, accepted are {', '.join(accepted)}") from None
 
 
 def native(value, name):

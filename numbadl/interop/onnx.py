@@ -86,6 +86,8 @@ def _chain(graph, layers, x, sample, before):
             raise ValueError(f"input_shape: {name}: {error}") from None
         for kind, write in _WRITERS:
             if isinstance(layer, kind):
+                if type(layer).forward.__module__.partition(".")[0] != __package__.partition(".")[0]:
+                    raise TypeError(f"{name}: has a forward of its own, which cannot be written as ONNX")
                 try:
                     x = write(graph, layer, x, sample.shape, f"{before}{position}.", sample)
                 except NoGraph as error:

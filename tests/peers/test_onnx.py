@@ -187,6 +187,11 @@ def test_files(tmp_path, rng):
     assert [path.name for path in tmp_path.iterdir()] == ["net.onnx"]
 
 
+class Halved(nd.nn.ReLU):
+    def forward(self, x, training=False):
+        return super().forward(x, training) / 2
+
+
 class Doubled(nd.nn.Layer):
     def forward(self, x, training=False):
         return 2 * x
@@ -196,6 +201,8 @@ def test_what_cannot_be_written(tmp_path):
     path = tmp_path / "net.onnx"
     with pytest.raises(TypeError, match=r"layer 1, Doubled\(\): has no form in ONNX; accepted are .*Linear"):
         nd.nn.Sequential(nd.nn.ReLU(), Doubled()).to_onnx(path, (4,))
+    with pytest.raises(TypeError, match=r"layer 1, Halved\(\): has a forward of its own, which cannot be written"):
+        nd.nn.Sequential(nd.nn.ReLU(), Halved()).to_onnx(path, (4,))
     with pytest.raises(
         ValueError, match="input_shape: got None, needed for a model whose first layer takes inputs of several"
     ):

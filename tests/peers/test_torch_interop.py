@@ -196,6 +196,10 @@ def test_arrays_are_taken_without_a_copy():
 
 def test_what_is_refused():
     x = torch.ones(3)
+    with pytest.raises(TypeError, match=r"^x: got dtype int64.*; x\.to\(torch\.float32\) converts it"):
+        nd.silu(x.long())
+    with pytest.raises(TypeError, match="^softmax: .*'dim'"):
+        nd.softmax(x, dim=0)
     with pytest.raises(TypeError, match=r"x: requires grad.*numbadl\.interop\.torch"):
         nd.gelu(x.clone().requires_grad_())
     for wrong, message in (

@@ -93,3 +93,22 @@ def test_a_kept_gradient_is_not_added_to():
     for _ in range(2):
         loss.backward(retain_graph=True)
     assert torch.allclose(x.grad, 3 * once)
+
+
+def test_tensors_are_taken_as_they_are_now():
+    """Where a tensor lies, what it is a view of, and who owns a gradient, may change from call to call."""
+    x = torch.randn(4, 6)
+    for _ in range(3):
+        assert torch.equal(ours.relu(x), F.relu(x))
+        x.data = torch.randn(4, 6)
+    assert torch.equal(ours.relu(x.reshape(2, 12)[1]), F.relu(x.reshape(-1)[12:]))
+    turned = torch.view_as_complex(torch.randn(5, 2)).conj().imag  # its sign is in a flag
+    assert torch.equal(ours.relu(turned), F.relu(turned))
+    for shape in ((300, 40), (40, 300)):  # the gradient of a sum is one number, expanded; its copy belongs to no one
+        x = torch.randn(shape, requires_grad=True)
+        for function, theirs in ((ours.gelu, F.gelu), (ours.relu, F.relu)):
+            ((3 * function(x)).sum()).backward()
+            mine, x.grad = x.grad, None
+            ((3 * theirs(x)).sum()).backward()
+            torch.testing.assert_close(mine, x.grad)
+            x.grad = None

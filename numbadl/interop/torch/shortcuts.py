@@ -59,8 +59,10 @@ def array_of(tensor):
 
     An array is an address, a type and a shape, which come again and again: one that was made is kept, and owns nothing.
     """
-    if not (tensor.is_cpu and tensor.is_contiguous()) or tensor.is_neg():
+    if not (tensor.is_cpu and tensor.is_contiguous()):
         raise Unusual
+    if tensor.is_neg():  # a view whose signs are in a flag
+        return tensor.numpy(force=True)
     key = tensor.data_ptr(), tensor.dtype, tensor.shape
     found = _views.get(key)
     if found is None:
@@ -73,7 +75,8 @@ def array_of(tensor):
 
 
 def _dense(grad):
-    return array_of(grad if grad.is_contiguous() else grad.contiguous())
+    """*grad* as an array; of a copy, which nobody else has, one that keeps it."""
+    return array_of(grad) if grad.is_contiguous() else grad.contiguous().numpy(force=True)
 
 
 class Map(Shortcut):
