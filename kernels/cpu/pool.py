@@ -39,10 +39,14 @@ from .machine import last_level_cache
 from .vector import prefer_512_bit
 
 PARALLEL_FROM = 1 << 15  # elements: below, starting the threads costs more than they save
-_LAUNCHER, _LOCK, _DECIDED, _CACHE_BYTES, _FORK, _THREAD, _THREADS = range(7)
-_OPENMP = {_FORK: "GOMP_parallel", _THREAD: "omp_get_thread_num", _THREADS: "omp_get_num_threads"}
-_state = np.zeros(7, np.int64)
+_LAUNCHER, _LOCK, _DECIDED, _CACHE_BYTES, _FORK, _THREAD, _THREADS, _AT_MOST, _LIMIT = range(9)
+_OPENMP = {
+    _FORK: "GOMP_parallel", _THREAD: "omp_get_thread_num", _THREADS: "omp_get_num_threads", _AT_MOST: "omp_get_max_threads"
+}  # fmt: skip
+_state = np.zeros(9, np.int64)
 _state[_CACHE_BYTES] = last_level_cache()
+if "NUMBA_NUM_THREADS" in os.environ:  # of another library's threads; Numba counts its own
+    _state[_LIMIT] = numba.config.NUMBA_NUM_THREADS
 llvmlite.binding.add_symbol("numbadl_pool", _state.ctypes.data)
 
 _I64, _I8P = ir.IntType(64), ir.IntType(8).as_pointer()
@@ -268,7 +272,10 @@ _run_in_threads._cache = KernelCache("pool", _run_in_threads.py_func)
 
 @intrinsic
 def _openmp_for(context, address, bound, count):
-    """Run task number 0 to count - 1 on the threads of the library of `share_openmp`, as many as it takes by itself."""
+    """Run task number 0 to count - 1 on the threads of the library of `share_openmp`.
+
+    They are as many as it takes by itself, or NUMBA_NUM_THREADS if that is set to fewer.
+    """
 
     def codegen(cx, builder, sig, values):
         module, word, number = builder.module, _I64.as_pointer(), ir.FunctionType(ir.IntType(32), [])
@@ -294,7 +301,10 @@ def _openmp_for(context, address, bound, count):
         int32 = ir.IntType(32)
         fork = ir.FunctionType(ir.VoidType(), [region_type.as_pointer(), _I8P, int32, int32])
         fork = builder.inttoptr(builder.load(_word(builder, _FORK)), fork.as_pointer())
-        builder.call(fork, [region, builder.bitcast(space, _I8P), int32(0), int32(0)])
+        at_most = builder.call(builder.inttoptr(builder.load(_word(builder, _AT_MOST)), number.as_pointer()), [])
+        limit = builder.trunc(builder.load(_word(builder, _LIMIT)), int32)  # 0: none; to GOMP_parallel, too
+        limit = builder.select(builder.icmp_signed("<", limit, at_most), limit, int32(0))
+        builder.call(fork, [region, builder.bitcast(space, _I8P), limit, int32(0)])
         return cx.get_dummy_value()
 
     return types.void(types.intp, types.intp, types.intp), codegen

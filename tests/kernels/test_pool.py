@@ -159,6 +159,25 @@ def test_a_child_that_was_forked_after_another_library_ran_openmp(shared):
     run("layer = lambda: 'omp'  # Numba has not started any\n" * bool(shared) + script, "omp", arguments=shared)
 
 
+SHARED_OPENMP = """
+import sys
+assert pool.share_openmp("libgomp.so.1")
+nd.silu(x[:9])
+before = len(os.listdir("/proc/self/task"))  # this thread, and others such as a BLAS's
+nd.silu(x)
+found = len(os.listdir("/proc/self/task")) - before + 1
+assert found == int(sys.argv[1]), found
+print("ok", "omp")
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux" or "omp" not in LAYERS, reason="counts threads in /proc, of GNU OpenMP")
+def test_threads_of_another_library_are_as_many_as_it_takes_or_numba_is_given(monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "3")
+    for limit, threads in ((None, 3), (2, 2), (1, 1), (4, 3)):
+        run(SHARED_OPENMP, "omp", limit, arguments=[str(threads)])
+
+
 @pytest.mark.parametrize("layer", LAYERS)
 def test_import_and_small_arrays_start_no_threads(layer):
     run(IMPORT_STARTS_NOTHING, layer)
