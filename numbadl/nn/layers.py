@@ -35,8 +35,15 @@ class Linear(Layer):
         self.in_features = arguments.integer("in_features", in_features)
         self.out_features = arguments.integer("out_features", out_features)
         self.bias, self.regularizer = bool(bias), checked(regularizer)
-        self._out, self._dweight, self._dx = Product(transpose_b=True), Product(transpose_a=True), Product()
+        self._forget()
         super().__init__()
+
+    def _forget(self):
+        self._out, self._dweight, self._dx = Product(transpose_b=True), Product(transpose_a=True), Product()
+
+    def bind(self, *buffers):
+        super().bind(*buffers)
+        self._forget()
 
     def shapes(self):
         weight = {"weight": (self.out_features, self.in_features)}
