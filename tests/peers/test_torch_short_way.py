@@ -95,6 +95,16 @@ def test_a_kept_gradient_is_not_added_to():
     assert torch.allclose(x.grad, 3 * once)
 
 
+def test_a_gradient_that_was_changed_in_place_is_computed_again():
+    x, labels = torch.randn(4, 6, requires_grad=True), torch.tensor([1, 0, 3, 2])
+    loss = ours.cross_entropy(x, labels)
+    (first,) = torch.autograd.grad(loss, x, retain_graph=True)
+    expected = first.clone()
+    first.mul_(5)
+    (again,) = torch.autograd.grad(loss, x)
+    assert torch.equal(again, expected)
+
+
 def test_tensors_are_taken_as_they_are_now():
     """Where a tensor lies, what it is a view of, and who owns a gradient, may change from call to call."""
     x = torch.randn(4, 6)

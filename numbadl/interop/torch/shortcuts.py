@@ -257,18 +257,30 @@ class Labels(Shortcut):
         # Negative labels are large ones here.
         if numbers.size != count or np.maximum.reduce(numbers.view(np.uint64)) >= classes:
             raise Unusual
-        values, gradient = np.empty(count, rows.dtype), True
+        values, kept = np.empty(count, rows.dtype), []
         if given[-1]:
             gradient = np.empty_like(rows)
             both_of(rows, numbers, gradient, values, scale)
-            gradient = _tensor(gradient)
+            kept.append(_tensor(gradient))
         else:
             value_of(rows, numbers, values)
-        return _tensor(np.array(total_of(values) / count, rows.dtype)), gradient, (x,)
+        return _tensor(np.array(total_of(values) / count, rows.dtype)), kept, (x, labels)
+
+    def _gradient(self, saved, kept):
+        """That of forward, once: who gets it may write to it. After that it is computed again."""
+        if kept:
+            return kept.pop()
+        x, labels = saved
+        _, both_of, _, scale = self.plan(x.dtype, *x.shape)
+        rows = array_of(x)
+        gradient = np.empty_like(rows)
+        both_of(rows, array_of(labels), gradient, np.empty(len(rows), rows.dtype), scale)
+        return _tensor(gradient)
 
     def backward(self, saved, kept, options, grad):
-        # Usually 1: no further pass. That the tensor is kept here makes autograd copy it where it would add to it.
-        return (kept if grad.item() == 1 else kept * grad), *[None] * (self._tensors - 1)
+        gradient = self._gradient(saved, kept)
+        # Usually 1: no further pass.
+        return (gradient if grad.item() == 1 else gradient * grad), *[None] * (self._tensors - 1)
 
     def saved(self, saved, kept):
-        return *saved, kept
+        return saved[0], self._gradient(saved, kept)
