@@ -4,7 +4,22 @@ import functools
 
 from .. import shapes
 from ..catalog import catalog
-from . import channel, column, gates, map, map_by_channel, matmul, norm, reduce, row, segments, steps, take, taps, window
+from . import (
+    channel,
+    column,
+    gates,
+    map,
+    map_by_channel,
+    matmul,
+    norm,
+    reduce,
+    row,
+    segments,
+    steps,
+    take,
+    taps,
+    window,
+)
 from .compile import building, cache_folder
 from .pool import ensure_started, share_openmp
 

@@ -351,7 +351,8 @@ def _write_columns(builder, vector, b, row, depth, columns, panels, stride):
         for n in range(lanes):
             place = builder.add(column, _I64(n))
             is_given = builder.icmp_signed("<", place, columns)
-            # Lanes of no line are masked, and yet not behind the array: the processor takes 0.2 us to find that such a page is missing.
+            # Where there is no line, lanes are masked, and yet they are the first line's: behind the array there may be
+            # no page, and to find that takes the processor 0.2 us.
             line = builder.select(is_given, place, _I64(0))
             mask = builder.select(is_given, inside, nothing)
             lines.append(_load(builder, builder.gep(b, [builder.add(builder.mul(row, line), first)]), vector, mask))

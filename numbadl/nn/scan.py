@@ -131,7 +131,9 @@ class Scan:
         for part, start in itertools.zip_longest((dh, carry), final):
             layer.device.copy(part.all, zeros if start is None else start)
         moves = dy is not None
-        operands = self._gradient_operands(dy if moves else Series(zeros.reshape(-1), 1, count, hidden), dh, carry, given, state)
+        operands = self._gradient_operands(
+            dy if moves else Series(zeros.reshape(-1), 1, count, hidden), dh, carry, given, state
+        )
         if self._fits_one_kernel(count, hidden):
             bias = layer.zeros(1, hidden).reshape(-1)
             self._run_steps(name, bias, state, operands, self.steps, moves, truncate or 0)
