@@ -15,7 +15,7 @@ assert DEPTH == Steps.DEPTH
 
 
 def build(spec):
-    """The kernel of a `Steps`: weight, bias, room, state, operands of the gates, T, whether time goes backwards, moves, truncate."""
+    """The kernel of a `Steps`: weight, bias, room, state, operands of the gates, and four numbers."""
     gates, backward = spec.gates, spec.backward
     fn, ins, arrays = gates.function, len(gates.inputs), len(gates.inputs + gates.outputs)
     of_gates, scalars = pick(range(4, 4 + arrays)), pick(range(4 + arrays, 4 + arrays + len(gates.scalars)))

@@ -10,6 +10,7 @@ import references as ref
 from numbadl.kernels import cpu
 
 import numbadl as nd
+from numbadl.nn import scan
 
 nn = nd.nn
 NAMES = ("RNN", "GRU", "LSTM")
@@ -176,6 +177,31 @@ def test_a_step_allocates_nothing(name, rng):
         tracemalloc.stop()
     assert peak < 20_000, f"{peak} bytes; the smallest result of all steps has {100 * 20 * 32 * 4}"
     assert both < 700_000, f"{both} bytes; the gates of all scans have {6 * 70 * 20 * 32 * 4 * 3}, or more"
+
+
+@pytest.mark.parametrize(
+    ("options", "sizes"),
+    [
+        ({"bidirectional": True, "truncate": 3}, (37, 7, 5, 33)),
+        pytest.param(
+            {"bias": False, "return_sequences": False}, (21, 4, 8, 290), marks=slow
+        ),  # several panels and chains
+    ],
+)
+@pytest.mark.parametrize("name", NAMES)
+def test_all_steps_in_one_kernel_have_the_bits_of_single_steps(name, options, sizes, rng, monkeypatch):
+    samples, length, features, hidden = sizes
+    x = rng.normal(size=(samples, length, features)).astype(np.float32)
+    found = []
+    for large in (2**40, 0):
+        monkeypatch.setattr(scan, "LARGE", large)
+        model, layer = make(name, features, hidden, **options)
+        y = layer.forward(x, training=True).copy()
+        dx = layer.backward(np.cos(y)).copy()
+        found.append(
+            (y, dx, model.flat_gradients, parts_of(layer.initial_state_gradient()), parts_of(layer.final_state))
+        )
+    assert all(np.array_equal(a, b) for a, b in zip(*found, strict=True))
 
 
 def test_same_bits_for_any_number_of_threads(rng, on_threads):
