@@ -25,6 +25,8 @@ class Start:
     def time_process(self, what):
         self.run()
 
+    time_process.pretty_name = "start: time of a process"
+
 
 class Threads:
     """Kernels run on all threads here as they do outside asv."""
@@ -35,6 +37,7 @@ class Threads:
         self.run()
 
     def track_threads(self):
+        """How many threads kernels have."""
         return numba.get_num_threads() if pool.started() else 1
 
     def track_gain(self):
@@ -49,3 +52,4 @@ class Threads:
         return float(np.median(times[1]) / np.median(times[all_threads]))
 
     track_threads.unit, track_gain.unit = "threads", "times"
+    track_threads.pretty_name, track_gain.pretty_name = "threads", "threads: gain of gelu"
