@@ -25,6 +25,8 @@ class Start:
     def time_process(self, what):
         self.run()
 
+    time_process.pretty_name = "start: time of a process"
+
 
 class Threads:
     """Kernels run on all threads here as they do outside asv."""
@@ -34,11 +36,12 @@ class Threads:
         self.run = functools.partial(nd.gelu, x, out=np.empty_like(x))
         self.run()
 
-    def track_threads(self):
-        return numba.get_num_threads() if pool.started() else 1
+    def track_idle_threads(self):
+        """How many threads kernels do not use."""
+        return 0 if pool.started() else numba.get_num_threads() - 1
 
-    def track_gain(self):
-        """The time of gelu on one thread over that on all."""
+    def track_share_of_serial(self):
+        """The time of gelu on all threads over that on one."""
         all_threads, times = numba.get_num_threads(), {}
         for threads in (1, all_threads) * 15:
             numba.set_num_threads(threads)
@@ -46,6 +49,8 @@ class Threads:
             began = time.perf_counter()
             self.run()
             times.setdefault(threads, []).append(time.perf_counter() - began)
-        return float(np.median(times[1]) / np.median(times[all_threads]))
+        return round(float(np.median(times[all_threads]) / np.median(times[1])), 3)
 
-    track_threads.unit, track_gain.unit = "threads", "times"
+    track_idle_threads.unit, track_share_of_serial.unit = "threads", "of one thread's time"
+    track_idle_threads.pretty_name = "threads: unused"
+    track_share_of_serial.pretty_name = "threads: time of gelu over that on one"

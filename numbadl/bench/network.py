@@ -74,7 +74,7 @@ def _as(value, dtype):
 
 
 def standard(rng, shape):
-    return rng.standard_normal(shape, np.float32)
+    return rng.standard_normal(shape).astype(np.float32)
 
 
 def of(count):

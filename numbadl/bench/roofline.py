@@ -25,9 +25,9 @@ def draw(rows, path):
         axes.plot(*_roof(these, sorted(intensity)), color=colour, linewidth=1)
     slowest = min(counted, key=lambda row: row.share)
     axes.annotate(
-        f"{slowest.name}, {seconds(slowest.ours)}",
+        f"farthest from its limit: {slowest.name}, {seconds(slowest.ours)}",
         (slowest.operations / slowest.moved, slowest.operations / slowest.ours),
-        textcoords="offset points", xytext=(6, -10), fontsize=8,
+        textcoords="offset points", xytext=(0, -12), fontsize=8, ha="right",
     )  # fmt: skip
     axes.set(xscale="log", yscale="log", xlabel="vector operations for each byte", ylabel="vector operations a second")
     axes.set_title("Points: reached; lines: the limits of memory and arithmetic", fontsize=10)
