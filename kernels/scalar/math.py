@@ -64,6 +64,7 @@ from .coefficients import (
     SIN_TAIL,
     SINH_TAIL,
     SOFTPLUS_EVEN,
+    SOFTPLUS_PIECES,
 )
 from .intrinsics import bits_float, float_bits, fma, int_like
 from .language import ByType, Polynomial, elementary, scalar, specialised
@@ -652,6 +653,36 @@ def short_sigmoid(x):
     scale = bits_float(ONE_AND_A_HALF + (float_bits(z) << MANTISSA_BITS), x)
     y = 1.5 / fma(scale, q, 1.5 + scale)
     return 0 if x < SIGMOID_LOWEST else y
+
+
+SOFTPLUS_LINE = 27.0  # in the last piece, a line that goes on
+
+
+@scalar
+def _short_softplus_and_scaled_float32(x):
+    """max(x, 0) + y and 2^64 y for y = log(1 + e^-|x|) = e^-|x| times 16 pieces of degree 5."""
+    a = abs(x)
+    a = -EXP_SCALED_LOWEST if a > -EXP_SCALED_LOWEST else a
+    v = 1.75 + a
+    first, rest = SOFTPLUS_PIECES(SOFTPLUS_LINE if v > SOFTPLUS_LINE else v, a)
+    z, high, low = _reduced(-a)
+    y = _times_exp(first, rest, high, -low)
+    lifted = _lifted_power_of_two(z)
+    return fma(y, lifted * 2.0**-64, 0 if x < 0 else x), y * lifted
+
+
+_SHORT_SOFTPLUS = ByType(_short_softplus_and_scaled_float32, softplus_and_exp_scaled)
+
+
+@elementary(python=softplus_and_exp_scaled, cuda=softplus_and_exp_scaled.body)
+def short_softplus_and_scaled(x):
+    """log(1 + e^x), flushed, and for x < -50 2^64 e^x: float32 within 2 ULP by pieces, float64 `softplus_and_exp_scaled`."""
+    return _SHORT_SOFTPLUS(x)
+
+
+@scalar
+def short_log_sigmoid(x):
+    return -short_softplus_and_scaled(-x)[0]
 
 
 # -- powers and roots --------------------------------------------------------------------------------------------

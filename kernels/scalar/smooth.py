@@ -8,11 +8,11 @@ from .language import scalar
 from .math import (
     exp_scaled,
     log_cosh,
-    log_sigmoid,
     one_plus_exp_lowered,
+    short_log_sigmoid,
     short_sigmoid,
+    short_softplus_and_scaled,
     short_tanh,
-    softplus_and_exp_scaled,
     x_normal_cdf,
     x_normal_cdf_derivative,
 )
@@ -29,7 +29,7 @@ def softplus(x, beta, threshold):
     p = beta * c
     p_low = fma(beta, c, -p)
     inverse = 1 / beta
-    y, e = softplus_and_exp_scaled(p)
+    y, e = short_softplus_and_scaled(p)
     far = p < -50  # there it is e^p, which may be a normal number only after the division by beta
     y = e if far else y
     low = (y if y < 1 else 1) * p_low  # the derivative is y to a few digits where the error of p counts
@@ -184,8 +184,8 @@ RECORDS = [
         ),
     ),
     Activation(
-        "logsigmoid", "LogSigmoid", log_sigmoid, log_sigmoid_derivative, r"\ln \sigma(x)", r"\sigma(-x)", (-inf, 0.0), "C^inf",
-        source="the logarithm of the logistic function, of Verhulst 1838",
+        "logsigmoid", "LogSigmoid", short_log_sigmoid, log_sigmoid_derivative, r"\ln \sigma(x)", r"\sigma(-x)",
+        (-inf, 0.0), "C^inf", source="the logarithm of the logistic function, of Verhulst 1838",
     ),
     Activation(
         "gelu", "GELU", x_normal_cdf, x_normal_cdf_derivative, r"x\,\Phi(x)", r"\Phi(x) + x\,\varphi(x)",

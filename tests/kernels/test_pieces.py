@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from numba import njit
 from numbadl.kernels import cpu, shapes
-from numbadl.kernels.scalar.coefficients import GELU_SLOPE_PIECES, MILLS_PIECES, SILU_SLOPE_PIECES
+from numbadl.kernels.scalar.coefficients import GELU_SLOPE_PIECES, MILLS_PIECES, SILU_SLOPE_PIECES, SOFTPLUS_PIECES
 from numbadl.kernels.scalar.language import scalar
 from numbadl.kernels.scalar.math import x_normal_cdf
 from numbadl.kernels.scalar.pieces import Pieces
@@ -17,6 +17,7 @@ COVERED = {
     "mills": (MILLS_PIECES, 1, 13.2),
     "gelu": (GELU_SLOPE_PIECES, 1, 13.7),
     "silu": (SILU_SLOPE_PIECES, 1.75, 25.0),
+    "softplus": (SOFTPLUS_PIECES, 1.75, 25.0),
 }
 
 

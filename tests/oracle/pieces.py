@@ -45,6 +45,9 @@ PIECES = {
     "SILU_SLOPE_PIECES": Piecewise(
         "2^-8 (1 - a + e^-a) / (1 + e^-a)^2", silu_slope, 1.75, 26.25, 0.1, 6, 8, (24, -23, -1)
     ),
+    "SOFTPLUS_PIECES": Piecewise(
+        "e^a log(1 + e^-a)", lambda a: mp.exp(a) * mp.log1p(mp.exp(-a)), 1.75, 26.25, terms=5, line=(24, 1, 0)
+    ),
 }
 
 
