@@ -2,6 +2,7 @@
 
 import os
 import statistics
+import threading
 import time
 
 import numpy as np
@@ -71,24 +72,23 @@ def _call_for(seconds, side):
 
 
 def _rests(sides):
-    """Name -> whether the side before used threads that this one does not use, and that would spin beside it."""
+    """Name -> whether the side before used other threads: those would spin beside this one's, which sleep meanwhile."""
     threads = {name: _threads_of(side) for name, side in sides.items()}
     before = dict(zip(sides, [list(sides)[-1], *sides], strict=False))
-    return {
-        name: None in threads[name] | threads[before[name]] or bool(threads[before[name]] - threads[name])
-        for name in sides
-    }
+    return {name: threads[name] != threads[before[name]] for name in sides}
 
 
 def _threads_of(side):
-    """The threads of this process that run in calls of a side; {None} where that cannot be known."""
+    """The threads that run in calls of a side beside the one that calls; where that cannot be known, a set that no other has."""
     _rest()
     _call_for(WAKING, side)
-    before, start = _thread_seconds(), time.perf_counter()
+    before = _thread_seconds()
     _call_for(WAKING, side)
-    least = (time.perf_counter() - start) / 10
-    return {thread for thread, seconds in _thread_seconds().items() if seconds - before.get(thread, 0.0) >= least} or {
-        None
+    used = {thread: seconds - before.get(thread, 0.0) for thread, seconds in _thread_seconds().items()}
+    if not used:
+        return {id(side)}
+    return {thread for thread, seconds in used.items() if seconds >= sum(used.values()) / 10} - {
+        threading.get_native_id()
     }
 
 
