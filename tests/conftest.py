@@ -1,12 +1,16 @@
 """What all tests share: random numbers from a seed that a failure prints, numbers of threads, a simulator that does not idle."""
 
 import os
+import signal
 import sys
 import zlib
 
 import numba
 import numpy as np
 import pytest
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # a shell that starts the tests in the background has Ctrl-C ignored
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture

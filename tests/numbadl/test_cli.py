@@ -670,8 +670,8 @@ BAD_TRAINING = {
     "stopping a comparison": (["--early-stopping", "3", "--compare", "sgd"], "--early-stopping: --compare trains with"),
     "checkpoint of a comparison": (["--checkpoint", "--compare", "sgd"], "--checkpoint: --compare trains with"),
     "model over the data": (
-        ["--data", "data.history.csv", "--target", "t", "--model", "data.safetensors"],
-        "data.history.csv: is the data, and would be written",
+        ["--data", "plain.history.csv", "--target", "t", "--model", "plain.safetensors"],
+        "plain.history.csv: is the data, and would be written",
     ),
     "out is a file": (["--out", "data.csv"], "data.csv: is a file"),
     "model is a folder": (["--model", "folder.csv"], "folder.csv: is a folder"),
@@ -686,6 +686,7 @@ def test_bad_input_stops_before_training(capsys, monkeypatch, tmp_path, case):
     write_csv("data.csv", problem("binary")[0])
     write_csv("nan.csv", {"a": [1, "nan", *range(10)], "t": [0, 1] * 6})
     write_csv("comma.csv", {"a": [f"{k},5" for k in range(12)], "t": [0, 1] * 6})
+    write_csv("plain.history.csv", {"a": range(12), "t": [0, 1] * 6})
     (tmp_path / "folder.csv").mkdir()
     before = files()
     options, expected = BAD_TRAINING[case]
