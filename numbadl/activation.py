@@ -16,21 +16,27 @@ _PLAIN = inspect.signature(lambda x, out=None: None)
 
 
 class _Quick:
-    """A kernel that is tried first on flat arrays: its result, or None where the long way has to find out what is wrong."""
+    """A kernel that is tried first on dense arrays: its result, or None where the long way has to find out what is wrong."""
 
     def __init__(self, kernel):
         self.kernel, self.name, self.run = kernel, getattr(kernel, "name", kernel), self._first
 
     def __call__(self, x, out, before=(), after=()):
-        if type(x) is not np.ndarray or x.ndim != 1 or not (x.dtype is _FLOAT32 or x.dtype is _FLOAT64):
+        if type(x) is not np.ndarray or not (x.dtype is _FLOAT32 or x.dtype is _FLOAT64):
             return None
         # Numba's dispatch looks neither at byte orders nor at subclasses: it takes masked arrays for plain ones.
         for a in before if out is None else (out, *before):
             if type(a) is not np.ndarray or a.dtype is not x.dtype:
                 return None
         result = np.empty_like(x) if out is None else out
+        arrays = (*before, x, result)
+        if x.ndim != 1:
+            for a in arrays:
+                if a.shape != x.shape or not a.flags.c_contiguous:
+                    return None
+            arrays = [a.reshape(-1) for a in arrays]
         try:  # one compiled call that refuses what it does not take, so that 16 elements cost a microsecond
-            return result if self.run(*before, x, result, *after) == DONE else None
+            return result if self.run(*arrays, *after) == DONE else None
         except TypeError:
             return None
 
