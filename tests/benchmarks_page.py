@@ -65,6 +65,9 @@ def _speed_part(what, names, run, reasons):
     return [*_speed_table(rows), "", *_named(rows, reasons)]
 
 
+OF_RESULT = ".of_result"  # rows of a backward that is there from x, too
+
+
 def _means(rows):
     """Geometric means of the ratios of each group, by size."""
     header, lines = ["group", "beside", *SIZES.values(), "other sizes"], []
@@ -77,7 +80,10 @@ def _means(rows):
                     ratios.setdefault(SIZES.get(row["elements"], ""), []).append(row["peers"][peer]["ratio"])
             means = [_mean(ratios.get(size)) for size in (*SIZES.values(), "")]
             lines.append([group, PEER_NAMES[peer], *means])
-    return table(header, lines)
+    each = [row for row in rows if row["group"] in ("activations", "backward") and not row["name"].endswith(OF_RESULT)]
+    ratios = [row["peers"]["torch"]["ratio"] for row in each if "torch" in row["peers"]]
+    both = f"All activations, forward and backward from x, all sizes, beside PyTorch: {_mean(ratios)}."
+    return [*table(header, lines), *(["", both] if ratios else [])]
 
 
 def _mean(ratios):
