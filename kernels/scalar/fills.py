@@ -16,8 +16,9 @@ LOW_BITS = ByType(0.0, 2.0**-32)  # what the 9 lowest bits count: float32 has no
 @scalar
 def uniform(bits: np.uint32, low, high):
     # centred, and never 0 or 1 itself: exact in both types; one rounding, and so the same bits on every device
-    u = ((bits >> np.uint32(9)) + 0.5) * 2.0**-23 + ((bits & np.uint32(511)) - 255.5) * LOW_BITS(low)
-    return fma(high - low, u, low)
+    u = (np.int32(bits >> np.uint32(9)) + 0.5) * 2.0**-23  # int32, which vectors convert in one step
+    exact = u + (np.int32(bits & np.uint32(511)) - 255.5) * LOW_BITS(low)
+    return fma(high - low, exact if LOW_BITS(low) > 0 else u, low)
 
 
 @scalar
@@ -26,7 +27,7 @@ def standard_normal(bits: np.uint32, like):
 
     x with Phi(-x) = u is a function of t = sqrt(-2 log u), a polynomial in (t - c)/(t + c); off by 2^-22 (float32), 2^-31.
     """
-    u = ((bits & np.uint32(0x7FFFFFFF)) + 0.5) * 2.0**-32
+    u = (np.int32(bits & np.uint32(0x7FFFFFFF)) + 0.5) * 2.0**-32
     t = sqrt(-2 * same_log(u))
     x = NORMAL_QUANTILE((t - NORMAL_CENTRE) / (t + NORMAL_CENTRE))
     return -x if bits > np.uint32(0x7FFFFFFF) else x

@@ -44,7 +44,13 @@ from .coefficients import (
     EXP2_TAIL,
     EXP_TAIL,
     EXPM1_TAIL,
+    GELU_CUBE_HIGH,
+    GELU_CUBE_LOW,
+    GELU_LINE_HIGH,
+    GELU_LINE_LOW,
     GELU_SLOPE_PIECES,
+    GELU_TANH_PIECES,
+    GELU_TANH_SLOPE_PIECES,
     HALF_PI_HIGH,
     HALF_PI_LOW,
     LN2_HIGH,
@@ -769,6 +775,8 @@ CDF_HIGHEST = ByType(13.0, 37.6)
 X_CDF_HIGHEST = ByType(13.2, 37.64)
 X_CDF_PIECES_HIGHEST = 13.26  # of float32 alone: e^(-x^2/2) is 2^-126.8, n = -127, and 2^n is 0 by `_power_of_two`
 GELU_SLOPE_HIGHEST = 13.7  # 2^-135.4, n = -135, and 2^n is 0 by `_raised_power_of_two`
+GELU_TANH_HIGHEST = 10.27  # e^-2u is 2^-135.1, n = -135, and 2^n is 0 by `_raised_power_of_two`
+GELU_TANH_PLACE = 1.4375  # 16 pieces reach from 0 to 15/1.4375 so
 X_CDF_DERIVATIVE_HIGHEST = ByType(13.35, 37.73)
 GAUSSIAN_HIGHEST = ByType(9.36, 26.63)
 X_GAUSSIAN_HIGHEST = ByType(9.6, 26.71)
@@ -818,13 +826,19 @@ def _times_exp_of_minus(g, g_low, square, square_low):
 
 @scalar
 def _times_exp_of_minus_half_square(first, rest, a):
-    """y, z: (first + rest) e^(-a^2/2) = 2^n y for z = MAGIC + n, as `_times_exp`; high + low is -r, which takes fewer steps."""
+    """`_short_times_exp_of_minus` a^2/2."""
     half = 0.5 * a
     square = half * a
-    z = fma(square, -LOG2_E_HIGH, MAGIC)
+    return _short_times_exp_of_minus(first, rest, square, fma(half, a, -square))
+
+
+@scalar
+def _short_times_exp_of_minus(first, rest, v, v_low):
+    """y, z: (first + rest) e^-(v + v_low) = 2^n y for z = MAGIC + n, as `_times_exp`; high + low is -r: fewer steps."""
+    z = fma(v, -LOG2_E_HIGH, MAGIC)
     n = z - MAGIC
-    high = fma(n, LN2_HIGH, square)
-    low = fma(n, LN2_LOW, fma(half, a, -square))
+    high = fma(n, LN2_HIGH, v)
+    low = fma(n, LN2_LOW, v_low)
     r = high + low
     total = first + rest
     return first - fma(total, high, fma(total, fma(-(r * r), EXPM1_OF_MINUS_TAIL(r), low), -rest)), z
@@ -999,6 +1013,40 @@ _X_NORMAL_CDF_DERIVATIVE = ByType(_x_normal_cdf_derivative_float32, _x_normal_cd
 def x_normal_cdf_derivative(x):
     """Phi(x) + x phi(x). Flushed. float32: e^(-x^2/2) times 16 pieces of degree 5, for x < 0; 1 minus that for x > 0."""
     return _X_NORMAL_CDF_DERIVATIVE(x)
+
+
+@scalar
+def _gelu_tanh_exponent(a):
+    """2u = a (line + cube a^2) in two parts; the line's first part is a coarse number, so that line - q is exact."""
+    s = a * a
+    q = fma(GELU_CUBE_HIGH, s, GELU_LINE_HIGH)
+    rest = fma(GELU_CUBE_HIGH, fma(a, a, -s), fma(GELU_CUBE_LOW, s, GELU_LINE_LOW))
+    rest = fma(GELU_CUBE_HIGH, s, GELU_LINE_HIGH - q) + rest
+    v = a * q
+    return v, fma(a, rest, fma(a, q, -v))
+
+
+@scalar
+def gelu_tanh_float32(x):
+    """max(x, 0) - |x| e^-2u times 1 / (1 + e^-2u) in 16 pieces of degree 6, u of |x|; within 2 ULP. Flushed."""
+    a = abs(x)
+    a = GELU_TANH_HIGHEST if a > GELU_TANH_HIGHEST else a
+    first, rest = GELU_TANH_PIECES(fma(GELU_TANH_PLACE, a, 1), a)
+    v, v_low = _gelu_tanh_exponent(a)
+    y, z = _short_times_exp_of_minus(first, rest, v, v_low)
+    return fma(-y, a * _raised_power_of_two(z), 0 if x < 0 else x)
+
+
+@scalar
+def gelu_tanh_slope_float32(x):
+    """e^-2u times 16 pieces of degree 6 for x < 0, u of |x|; 1 minus that for x > 0. Flushed."""
+    a = abs(x)
+    a = GELU_TANH_HIGHEST if a > GELU_TANH_HIGHEST else a
+    first, rest = GELU_TANH_SLOPE_PIECES(fma(GELU_TANH_PLACE, a, 1), a)
+    v, v_low = _gelu_tanh_exponent(a)
+    y, z = _short_times_exp_of_minus(first, rest, v, v_low)
+    y = y * _raised_power_of_two(z)
+    return y if x < 0 else 1 - y
 
 
 @scalar

@@ -4,9 +4,11 @@ from math import inf
 
 from .coefficients import GELU_CUBE_HIGH, GELU_CUBE_LOW, GELU_LINE_HIGH, GELU_LINE_LOW, QUICK_GELU_HIGH, QUICK_GELU_LOW
 from .intrinsics import fma
-from .language import scalar
+from .language import ByType, elementary, scalar
 from .math import (
     exp_scaled,
+    gelu_tanh_float32,
+    gelu_tanh_slope_float32,
     log_cosh,
     one_plus_exp_lowered,
     short_log_sigmoid,
@@ -105,17 +107,33 @@ def _gelu_tanh_argument(x):
 
 
 @scalar
-def gelu_tanh(x):
+def _gelu_tanh_float64(x):
     c = limited(x, FAR)
     v, v_low, _, _ = _gelu_tanh_argument(c)
     return x if x > FAR else _swish(c, v, v_low)
 
 
 @scalar
-def gelu_tanh_derivative(x):
+def _gelu_tanh_derivative_float64(x):
     c = limited(x, FAR)
     v, v_low, g, g_low = _gelu_tanh_argument(c)
     return swish_slope(x, v, v_low, g, g_low)
+
+
+_GELU_TANH = ByType(gelu_tanh_float32, _gelu_tanh_float64)
+_GELU_TANH_DERIVATIVE = ByType(gelu_tanh_slope_float32, _gelu_tanh_derivative_float64)
+
+
+@elementary(python=_gelu_tanh_float64, cuda=_gelu_tanh_float64)
+def gelu_tanh(x):
+    """x sigma(2u); in float32 by pieces, which a CUDA thread has no instruction for."""
+    return _GELU_TANH(x)
+
+
+@elementary(python=_gelu_tanh_derivative_float64, cuda=_gelu_tanh_derivative_float64)
+def gelu_tanh_derivative(x):
+    """sigma(2u) (1 + x (2u)' sigma(-2u)), as `gelu_tanh`."""
+    return _GELU_TANH_DERIVATIVE(x)
 
 
 @scalar

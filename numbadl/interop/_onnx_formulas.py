@@ -142,6 +142,7 @@ def _sin_of_sum(x, low):
 # What is given in two parts has a rest of 0: a graph's operators round as they like.
 ELEMENTARY = {
     "exp": _exp, "exp_to_1": _exp, "exp2": lambda x: _exp(x * math.log(2)), "expm1": _expm1, "log": _log,
+    "short_expm1": _expm1, "short_tanh": _tanh, "short_sigmoid": _sigmoid,
     "exp_scaled": lambda x: _exp(x + 64 * math.log(2)), "exp_scaled_in_two_parts": lambda x: (_exp(x + 64 * math.log(2)), 0.0),
     "expm1_and_exp_scaled": lambda x: (_expm1(x), 0.0, _exp(x + 64 * math.log(2))),
     "one_plus_exp_lowered": lambda x: _exp(_at_most(scalar_math.EXP_LOWERED_HIGHEST, x) - 64 * math.log(2)) + 2.0**-64,
@@ -191,6 +192,7 @@ class _Follower:
     """Follows one call of one function."""
 
     def __init__(self, graph, fn):
+        fn = getattr(fn, "body", fn)
         self.graph, self.fn, self.scope = graph, fn, scope_of(fn)
 
     def call(self, values):
@@ -255,8 +257,10 @@ class _Follower:
         return NoGraph(f"{self.fn.__name__}: {ast.unparse(node)} has no ONNX operator")
 
     def _number(self, value):
-        """A constant as a number of the graph's type."""
-        return value.of(self.graph.dtype.type) if type(value) is ByType else value
+        """A constant as a number of the graph's type; of functions that of float64, which is a formula of one piece."""
+        if type(value) is not ByType:
+            return value
+        return value.float64 if callable(value.float64) else value.of(self.graph.dtype.type)
 
     # -- expressions -----------------------------------------------------------------------------------------------
     def _value(self, node, known):
@@ -361,7 +365,7 @@ class _Follower:
             return self.graph.add(function.__name__.capitalize(), *values)
         if function in _OF_NUMBERS:
             return _OF_NUMBERS[function](*(self.graph.tensor(v) for v in values))
-        if hasattr(function, "body") or not hasattr(function, "__code__"):
+        if not hasattr(function, "__code__"):
             raise self._problem(node)
         return _Follower(self.graph, function).call(values)
 

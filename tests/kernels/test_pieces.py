@@ -8,33 +8,44 @@ import numpy as np
 import pytest
 from numba import njit
 from numbadl.kernels import cpu, shapes
-from numbadl.kernels.scalar.coefficients import GELU_SLOPE_PIECES, MILLS_PIECES, SILU_SLOPE_PIECES, SOFTPLUS_PIECES
+from numbadl.kernels.scalar.coefficients import (
+    GELU_SLOPE_PIECES,
+    GELU_TANH_PIECES,
+    GELU_TANH_SLOPE_PIECES,
+    MILLS_PIECES,
+    SILU_SLOPE_PIECES,
+    SOFTPLUS_PIECES,
+)
 from numbadl.kernels.scalar.language import scalar
 from numbadl.kernels.scalar.math import x_normal_cdf
 from numbadl.kernels.scalar.pieces import Pieces
+from numbadl.kernels.scalar.smooth import gelu_tanh, gelu_tanh_derivative
 
 COVERED = {
-    "mills": (MILLS_PIECES, 1, 13.2),
-    "gelu": (GELU_SLOPE_PIECES, 1, 13.7),
-    "silu": (SILU_SLOPE_PIECES, 1.75, 25.0),
-    "softplus": (SOFTPLUS_PIECES, 1.75, 25.0),
+    "mills": (MILLS_PIECES, 1, 1, 13.2),
+    "gelu": (GELU_SLOPE_PIECES, 1, 1, 13.7),
+    "gelu_tanh": (GELU_TANH_PIECES, 1.4375, 1, 10.27),
+    "gelu_tanh slope": (GELU_TANH_SLOPE_PIECES, 1.4375, 1, 10.27),
+    "silu": (SILU_SLOPE_PIECES, 1, 1.75, 25.0),
+    "softplus": (SOFTPLUS_PIECES, 1, 1.75, 25.0),
 }
 
 
-@pytest.mark.parametrize("pieces, offset, last", COVERED.values(), ids=COVERED)
-def test_plain_python_and_a_compiled_element_agree(pieces, offset, last, rng):
+@pytest.mark.parametrize("pieces, scale, offset, last", COVERED.values(), ids=COVERED)
+def test_plain_python_and_a_compiled_element_agree(pieces, scale, offset, last, rng):
     @scalar
     def evaluated(v, a):
         return pieces(v, a)
 
     compiled = njit(lambda v, a: evaluated(v, a))
     for a in rng.uniform(0, last, 300).astype(np.float32):
-        v = np.float32(a + np.float32(offset))
+        v = np.float32(scale * np.float64(a) + offset)
         assert pieces(v, a) == compiled(v, a), (a, v)
 
 
-def test_an_element_has_one_value_in_vectors_of_any_width(rng):
-    run = cpu.build(shapes.Map("pieces.gelu", x_normal_cdf))
+@pytest.mark.parametrize("function", [x_normal_cdf, gelu_tanh, gelu_tanh_derivative])
+def test_an_element_has_one_value_in_vectors_of_any_width(function, rng):
+    run = cpu.build(shapes.Map(f"pieces.{function.__name__}", function))
     run._cache.disable()
     x = rng.normal(0, 4, 200).astype(np.float32)
     whole = np.empty_like(x)

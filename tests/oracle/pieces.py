@@ -13,7 +13,7 @@ GRID = 120  # points of a piece's error, which is smooth
 
 @dataclass(frozen=True)
 class Piecewise:
-    """What is approximated for 0 <= a <= last, by the bits of v = a + offset; *floor* is what errors are relative to at least.
+    """What is approximated for 0 <= a <= last, by the bits of v = scale a + offset; errors are relative to *floor* at least.
 
     With *line* = (origin, value, slope) the last piece is that line, which holds beyond it, too.
     """
@@ -26,6 +26,7 @@ class Piecewise:
     terms: int = 6
     shift: int = 0  # the function is multiplied by 2^-shift
     line: tuple = ()
+    scale: float = 1.0
 
 
 def mills_ratio(a):
@@ -35,6 +36,22 @@ def mills_ratio(a):
 def silu_slope(a):
     e = mp.exp(-a)
     return (1 - a + e) / (1 + e) ** 2
+
+
+def gelu_tanh_exponent(a):
+    """2 u, of which gelu_tanh is a times the logistic function, and a times its derivative."""
+    line = 2 * mp.sqrt(2 / mp.pi) * a
+    cube = mpf("0.044715") * line * a * a
+    return line + cube, line + 3 * cube
+
+
+def gelu_tanh_ratio(a):
+    return 1 / (1 + mp.exp(-gelu_tanh_exponent(a)[0]))
+
+
+def gelu_tanh_slope(a):
+    ratio = gelu_tanh_ratio(a)
+    return ratio * (1 - gelu_tanh_exponent(a)[1] * ratio)
 
 
 PIECES = {
@@ -48,6 +65,10 @@ PIECES = {
     "SOFTPLUS_PIECES": Piecewise(
         "e^a log(1 + e^-a)", lambda a: mp.exp(a) * mp.log1p(mp.exp(-a)), 1.75, 26.25, terms=5, line=(24, 1, 0)
     ),
+    "GELU_TANH_PIECES": Piecewise("2^-8 / (1 + e^-2u)", gelu_tanh_ratio, 1, 10.3, shift=8, scale=1.4375),
+    "GELU_TANH_SLOPE_PIECES": Piecewise(
+        "2^-8 (1 - a (2u)' / (1 + e^-2u)) / (1 + e^-2u)", gelu_tanh_slope, 1, 10.3, 0.1, 6, 8, scale=1.4375
+    ),
 }
 
 
@@ -55,11 +76,11 @@ def interval(p, k):
     """Where the k-th piece from 0 on lies: octaves of v are cut into four, and the first piece starts at v = offset."""
     octave, quarter = divmod(k + int(4 * (p.offset - 1)), 4)
     start, width = mpf(2) ** octave, mpf(2) ** octave / 4
-    return start + quarter * width - p.offset, start + (quarter + 1) * width - p.offset
+    return tuple((start + q * width - p.offset) / mpf(p.scale) for q in (quarter, quarter + 1))
 
 
 def place(p, k):
-    start = np.float32(float(interval(p, k)[0] + p.offset))
+    start = np.float32(float(interval(p, k)[0] * mpf(p.scale) + p.offset))
     return (int(start.view(np.int32)) >> SHIFT) % COUNT
 
 
@@ -106,7 +127,7 @@ def entry(name):
     for row in rows:
         numbers = [str(np.float32(float(value))) for value in row]
         lines.append([" " * 8 + ", ".join(numbers[k : k + 4]) + "," for k in range(0, COUNT, 4)])
-    places = f"v = a + {p.offset}, 0 <= a <= {p.last}"
+    places = f"v = {'' if p.scale == 1 else f'{p.scale} '}a + {p.offset}, 0 <= a <= {p.last}"
     text = [f"# {p.meaning} in 16 pieces by {places}: 2^{float(error):.1f}", f"{name} = Pieces("]
     for keyword, row in zip(["origin", "first"], lines, strict=False):
         text += [f"    {keyword}=(", *row, "    ),"]
