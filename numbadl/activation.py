@@ -184,6 +184,9 @@ class ParametricFunction(ActivationFunction):
         given = {n: values[n] for n in self._parameters}
         if record.random and not values["training"]:
             return self._in_evaluation(kernel, inputs, out, given)
+        if record.random:
+            scalars = (*map(float, given.values()), *stream_of(values["seed"], values["offset"]))
+            return elementwise(kernel.kernel, out, scalars, ordered=True, **inputs)
         if of_numbers and not any(hasattr(v, "shape") and v.shape for v in given.values()):
             return elementwise(of_numbers.kernel, out, tuple(map(float, given.values())), **inputs)
         learnt = {p.name: given.pop(p.name) for p in record.learnable}
@@ -192,9 +195,7 @@ class ParametricFunction(ActivationFunction):
             channels = by_channel(x, values["axis"], len(learnt) if kernel is self._backward else 0, **learnt)
         elif record.alternating:
             channels = _signs(x, values["axis"])
-        if record.random:
-            scalars += stream_of(values["seed"], values["offset"])
-        (out,), sums = run_any(kernel.kernel, inputs, (out,), scalars, channels, ordered=record.random)
+        (out,), sums = run_any(kernel.kernel, inputs, (out,), scalars, channels)
         if sums is None:
             return out
         return out, *(like_parameter(total, value) for total, value in zip(sums, learnt.values(), strict=True))
