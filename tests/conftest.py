@@ -9,9 +9,8 @@ import numba
 import numpy as np
 import pytest
 
-if (
-    signal.getsignal(signal.SIGINT) is signal.SIG_IGN
-):  # a shell that starts the tests in the background has Ctrl-C ignored
+# A shell that starts the tests in the background has Ctrl-C ignored.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
