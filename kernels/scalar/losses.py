@@ -11,7 +11,8 @@ import numpy as np
 
 from ..shapes import Row, Stage
 from .language import scalar
-from .math import exp, exp_to_1, log, log1p
+from .math.exponential import exp, exp_to_1
+from .math.logarithm import log, log1p
 from .records import Parameter, finite_above_0, finite_from_0
 
 

@@ -6,7 +6,8 @@ import numpy as np
 
 from ..shapes import Row, Stage, Threshold
 from .language import scalar
-from .math import exp, exp_to_1, log
+from .math.exponential import exp, exp_to_1
+from .math.logarithm import log
 
 
 @scalar
