@@ -6,6 +6,14 @@ from ..streams import threshold_of
 from .activations import ACTIVATION_LAYERS
 from .layer import Layer
 
+_ReLU = ACTIVATION_LAYERS["relu"]
+
+
+def _changed(layer):
+    """Whether somebody gave the layer, or its class, a forward, backward or function other than that it was made with."""
+    given = {"forward", "backward", "function"} & vars(layer).keys()
+    return bool(given) or (type(layer).forward, type(layer).backward) != _METHODS[type(layer)]
+
 
 class Dropout(Layer):
     """Zero a random fraction *p* in training; the identity in evaluation.
@@ -33,7 +41,7 @@ class Dropout(Layer):
 
     def takes_over(self, layer):
         """Whether `forward_with` can do the part of the *layer* before this one."""
-        is_relu = type(self) is Dropout and type(layer) is ACTIVATION_LAYERS["relu"]
+        is_relu = type(self) is Dropout and type(layer) is _ReLU and not (_changed(self) or _changed(layer))
         return is_relu and threshold_of(self.p) is not None
 
     def forward_with(self, rectifier, x):
@@ -57,6 +65,9 @@ class Dropout(Layer):
 
     def output_shape(self, shape):
         return shape
+
+
+_METHODS = {kind: (kind.forward, kind.backward) for kind in (_ReLU, Dropout)}
 
 
 class FeatureDropout(Dropout):

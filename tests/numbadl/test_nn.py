@@ -247,6 +247,24 @@ def test_relu_and_dropout_are_one_pass_of_the_same_result(p, rng):
         assert dx.any() or p == 1
 
 
+@pytest.mark.parametrize("method", ["forward", "backward"])
+@pytest.mark.parametrize("owner", ["relu", "dropout", "class"])
+def test_a_relu_or_dropout_with_a_method_of_the_user_is_asked(owner, method, rng, monkeypatch):
+    model, plain = (Sequential(nn.ReLU(), nn.Dropout(0.3)) for _ in range(2))
+    x, grad = rng.normal(size=(2, 300, 40)).astype(np.float32)
+    changed = {"relu": model.layers[0], "dropout": model.layers[1], "class": nn.ReLU}[owner]
+    theirs, calls = getattr(changed, method), []
+
+    def observed(*args, **options):
+        calls.append(args)
+        return theirs(*args, **options)
+
+    monkeypatch.setattr(changed, method, observed)
+    assert np.array_equal(model.forward(x, training=True), plain.forward(x, training=True))
+    dx = model.backward(grad, input_gradient=True)
+    assert calls and np.array_equal(dx, plain.backward(grad, input_gradient=True))
+
+
 # -- buffers -----------------------------------------------------------------------------------------------------
 def make_model(dtype=np.float32, seed=0):
     layers = [nn.Linear(6, 5), nn.BatchNorm(5), nn.ReLU(), nn.Dropout(0.5), nn.Linear(5, 3)]
