@@ -4,7 +4,7 @@ from .._arguments import shown
 from ..activation import ActivationFunction
 from .activations import ActivationLayer
 from .dropout import Dropout
-from .layer import Layer, axes_text
+from .layer import Layer, axes_text, known_axes
 from .layers import BatchNorm
 from .norms import NORMS
 from .spatial import Pool
@@ -45,6 +45,8 @@ def output_shapes(layers, shape=None):
     maker, shapes = "the input", []
     for position, layer in enumerate(layers):
         before = layer.input_shape() if shape is None else shape
+        if before is not None and not layer.any_axes:
+            before = known_axes(before)
         try:
             shape = None if before is None else layer.output_shape(before)
         except ValueError as error:

@@ -21,6 +21,7 @@ class Dropout(Layer):
     The mask follows from `Layer.draw`.
     """
 
+    any_axes = True
     function = dropout
     rectifier = None  # the ReLU before it, where the last forward in training did both
 

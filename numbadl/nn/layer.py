@@ -24,6 +24,7 @@ class Layer:
     """
 
     is_model = False  # whether it is a whole model, which cannot be a part of another
+    any_axes = False  # whether it takes an input (N, ..., n) of any axes in between, as `output_shape` a shape (..., n)
     takes_numbers = False  # whether its input are whole numbers: of an integer type, or of the layer's dtype
     model = None  # whether it is part of a model, whose flat buffers hold its parameters
     regularizer = None  # one of `numbadl.regularizers` for this layer's weights, instead of that of `fit`
@@ -77,7 +78,7 @@ class Layer:
         return
 
     def input_shape(self):
-        """The shape of the input without the batch axis, if it is always the same; else None."""
+        """The shape of the input without the batch axis, if it is always the same; (..., n) or None if it is not."""
         return
 
     # -- parameters ----------------------------------------------------------------------------------------------
@@ -183,7 +184,12 @@ class Layer:
 
 def axes_text(shape):
     """A shape, as messages and the summary show it."""
-    return ", ".join(map(str, shape))
+    return ", ".join(map(str, known_axes(shape)))
+
+
+def known_axes(shape):
+    """*shape* without the axes that (..., n) leaves open."""
+    return tuple(n for n in shape if n is not ...)
 
 
 def described(description):

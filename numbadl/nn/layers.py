@@ -9,7 +9,7 @@ import numpy as np
 
 from .. import _arguments as arguments
 from .. import normalization
-from ..arrays import to_host
+from ..arrays import check_shape, rows_of, share_memory, to_host
 from ..elementwise import elementwise
 from ..linear import Product, column_sums, matmul
 from ..regularizers import checked
@@ -18,7 +18,7 @@ from .layer import Layer
 
 
 class Linear(Layer):
-    """y = x W^T + b, x: (N, in_features), W: (out_features, in_features).
+    """y = x W^T + b, x: (N, ..., in_features), W: (out_features, in_features).
 
     Weights start uniform with the variance that suits the activation behind the layer (`numbadl.nn.initializers`),
     biases at 0. *regularizer* is one of `numbadl.regularizers`, for the weights of this layer.
@@ -31,6 +31,8 @@ class Linear(Layer):
     (5, 2)
     """
 
+    any_axes = True
+
     def __init__(self, in_features, out_features, bias=True, regularizer=None):
         self.in_features = arguments.integer("in_features", in_features)
         self.out_features = arguments.integer("out_features", out_features)
@@ -40,6 +42,7 @@ class Linear(Layer):
 
     def _forget(self):
         self._out, self._dweight, self._dx = Product(transpose_b=True), Product(transpose_a=True), Product()
+        self._matrices = {}
 
     def bind(self, *buffers):
         super().bind(*buffers)
@@ -61,32 +64,55 @@ class Linear(Layer):
 
     def forward(self, x, training=False):
         self._check_input(x)
-        if x.ndim != 2 or x.shape[1] != self.in_features:
-            raise ValueError(f"x: got shape {x.shape}, expected (N, {self.in_features}) for {self!r}")
-        if training:
-            self._kept = x
+        if x.ndim < 2 or x.shape[x.ndim - 1] != self.in_features:
+            raise ValueError(f"x: got shape {x.shape}, expected (N, ..., {self.in_features}) for {self!r}")
         values = self.parameters()
-        out = self._work("out", (x.shape[0], self.out_features), training)
-        if training:
-            return self._out(x, values["weight"], out, values.get("bias"))
-        return matmul(x, values["weight"], out, transpose_b=True, bias=values.get("bias"))
+        weight, bias = values["weight"], values.get("bias")
+        out = self._work("out", (*tuple(x.shape)[:-1], self.out_features), training)
+        if not training:
+            matmul(_as_matrix(x), weight, _as_matrix(out), transpose_b=True, bias=bias)
+            return out
+        self._kept = x
+        self._out(self._matrix("x", x), weight, self._matrix("out", out), bias)
+        return out
 
     def backward(self, grad, input_gradient=True):
         gradients, x = self.gradients(), self._from_forward()
-        self._dweight(grad, x, gradients["weight"])
+        if grad.ndim > 2:
+            check_shape("grad", grad, (*tuple(x.shape)[:-1], self.out_features), "that of the output")
+        columns = self._matrix("grad", grad)
+        self._dweight(columns, self._matrix("x", x), gradients["weight"])
         if self.bias:
-            column_sums(grad, gradients["bias"])
+            column_sums(columns, gradients["bias"])
         if not input_gradient:
             return None
-        return self._dx(grad, self.parameters()["weight"], self._work("dx", x.shape))
+        dx = self._work("dx", x.shape)
+        self._dx(columns, self.parameters()["weight"], self._matrix("dx", dx))
+        return dx
+
+    def _matrix(self, name, array):
+        """*array* with all axes but the last one as one: the same object for the same array, which `Product` knows again."""
+        if array.ndim == 2:
+            return array
+        last, matrix = self._matrices.get(name, (None, None))
+        if array is last and array.size == matrix.size:
+            return matrix
+        matrix = _as_matrix(array)
+        if share_memory(array, matrix):  # not a copy
+            self._matrices[name] = array, matrix
+        return matrix
 
     def output_shape(self, shape):
-        if shape != self.input_shape():
+        if shape[-1:] != (self.in_features,):
             raise ValueError(f"takes {self.in_features} features")
-        return (self.out_features,)
+        return (*shape[:-1], self.out_features)
 
     def input_shape(self):
-        return (self.in_features,)
+        return (..., self.in_features)
+
+
+def _as_matrix(array):
+    return array if array.ndim == 2 else rows_of(array, -1)
 
 
 class BatchNorm(Layer):
@@ -164,6 +190,8 @@ class BatchNorm(Layer):
 class Flatten(Layer):
     """(N, ...) to (N, features)."""
 
+    any_axes = True
+
     def forward(self, x, training=False):
         self._check_input(x)
         if training:
@@ -174,7 +202,7 @@ class Flatten(Layer):
         return grad.reshape(self._from_forward())
 
     def output_shape(self, shape):
-        return (math.prod(shape),)
+        return None if ... in shape else (math.prod(shape),)
 
 
 class Reshape(Layer):
@@ -187,6 +215,8 @@ class Reshape(Layer):
     >>> nd.nn.Reshape((1, 8, -1)).forward(np.ones((5, 64), np.float32)).shape
     (5, 1, 8, 8)
     """
+
+    any_axes = True
 
     def __init__(self, shape):
         given = tuple(shape) if isinstance(shape, (tuple, list)) else (shape,)
@@ -212,6 +242,8 @@ class Reshape(Layer):
         return grad.reshape(self._from_forward())
 
     def output_shape(self, shape):
+        if ... in shape:
+            return None if -1 in self.shape else self.shape
         size, known = math.prod(shape), math.prod(n for n in self.shape if n != -1)
         if size % known if -1 in self.shape else size != known:
             raise ValueError(f"takes {'multiples of ' if -1 in self.shape else ''}{known} elements for each sample")
