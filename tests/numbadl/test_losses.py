@@ -11,6 +11,7 @@ from numbadl.kernels import cpu
 
 import numbadl as nd
 from numbadl.losses import LOSSES, LogitsLoss, loss
+from tests.layouts import views
 
 NAMES = list(LOSSES)
 DTYPES = [np.float32, pytest.param(np.float64, marks=pytest.mark.slow)]
@@ -339,20 +340,6 @@ def test_empty(name, shape):
         value, gradient = LOSSES[name].value_and_grad(np.zeros(shape, np.float32), target, **options)
         assert value == 0 and gradient.shape == shape
     assert LOSSES[name](np.zeros(shape, np.float32), target, reduction="none").shape == target.shape
-
-
-def views(x):
-    """The same values in other layouts."""
-    wide = np.full((*x.shape, 2), 9, x.dtype)
-    wide[..., 0] = x
-    frozen = x.copy()
-    frozen.flags.writeable = False
-    shifted = np.zeros(x.nbytes + 1, np.uint8)[1:].view(x.dtype).reshape(x.shape)
-    shifted[...] = x
-    return {
-        "C": x.copy(), "F": np.array(x, order="F"), "strided": wide[..., 0], "read-only": frozen, "unaligned": shifted,
-        "reversed": x[::-1].copy()[::-1],
-    }  # fmt: skip
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -4,7 +4,6 @@ import copy
 import functools
 import pickle
 import re
-import tracemalloc
 import warnings
 
 import numpy as np
@@ -348,7 +347,7 @@ def test_flat_buffers(dtype, rng):
     assert not np.array_equal(model.forward(x), before) and not model.parameters()["0.weight"].any()
 
 
-def test_a_step_allocates_nothing(rng):
+def test_a_step_allocates_nothing(rng, allocated):
     model = Sequential(nn.Linear(300, 400), nn.BatchNorm(400), nn.ReLU(), nn.Dropout(0.2), nn.Linear(400, 50))
     optimizer = nd.optim.AdamW(model)
     x, labels = rng.normal(size=(500, 300)).astype(np.float32), rng.integers(0, 50, 500)
@@ -361,12 +360,7 @@ def test_a_step_allocates_nothing(rng):
 
     step()
     step()
-    tracemalloc.start()
-    try:
-        step()
-        peak = tracemalloc.get_traced_memory()[1]
-    finally:
-        tracemalloc.stop()
+    peak = allocated(step)
     assert peak < 100_000, f"{peak} bytes; a result of the smallest layer has {out.nbytes}"
 
 
