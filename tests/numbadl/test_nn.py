@@ -607,7 +607,7 @@ class Passing(nn.Layer):
         ),
         ([nn.Linear(4, 8), nn.GroupNorm(3, 9)], "layer 1, GroupNorm.*takes 9 channels, but layer 0, Linear.* gives 8"),
         ([nn.Linear(4, 8), nn.InstanceNorm(9)], "layer 1, InstanceNorm.*takes 9 features, but layer 0, .* gives 8"),
-        ([nn.Linear(4, 8), nn.Flatten(), nn.Softmax(), nn.Linear(4, 2)], "layer 3, Linear.*layer 0, Linear"),
+        ([nn.Linear(4, 8), nn.BatchNorm(8), nn.Flatten(), nn.Softmax(), nn.Linear(4, 2)], "layer 4, Linear.*layer 0"),
         ([Passing(), nn.Linear(4, 8), Passing(), nn.Linear(9, 2), nn.Linear(3, 1)], "layer 4, .*layer 3, Linear"),
     ],
     ids=repr,
@@ -668,7 +668,7 @@ def test_wrong_gradients_of_backward():
 
 def test_errors_of_forward_name_the_layer():
     model = make_model()
-    with pytest.raises(ValueError, match=r"layer 0, Linear\(in_features=6.*got shape \(4, 7\), expected \(N, 6\)"):
+    with pytest.raises(ValueError, match=r"layer 0, Linear\(in_features=6.*got shape \(4, 7\), expected \(N, ..., 6\)"):
         model.forward(np.zeros((4, 7), np.float32))
     with pytest.raises(TypeError, match="float64"):
         model.forward(np.zeros((4, 6)))

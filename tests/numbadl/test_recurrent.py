@@ -314,7 +314,7 @@ def test_sizes_are_known_as_the_model_is_built():
     assert "(N, 5, 3)" in with_linear.summary() and "63" in with_linear.summary()
     for behind, message in (
         ([nn.GRU(3, 3)], r"layer 2, GRU.* takes \(L, 3\) for each sample.*, but layer 1, Reshape.* gives 5, 2"),
-        ([nn.GRU(2, 3), nn.Linear(3, 1)], r"layer 3, Linear.* takes 3 features, but layer 2, GRU.* gives 5, 3"),
+        ([nn.GRU(2, 3), nn.Linear(4, 1)], r"layer 3, Linear.* takes 4 features, but layer 2, GRU.* gives 5, 3"),
         ([nn.GRU(2, 3, return_sequences=False), nn.Linear(4, 1)], r"takes 4 features, but layer 2, GRU.* gives 3"),
     ):
         with pytest.raises(ValueError, match=message):
