@@ -10,8 +10,9 @@ import copy
 import functools
 
 from .derivatives import NAMES, RULES, known_partials
-from .source import tree_of
-from .translate import file_of, is_ours, make, number, parameters_of, problem, scope_of, translate
+from .made import is_ours, make, number, parameters_of, problem
+from .source import file_of, scope_of, tree_of
+from .translate import translate
 
 ACCEPTED = (
     "accepted are assignments, if and else, for over a range with constant bounds, return, + - * / **, comparisons,"
