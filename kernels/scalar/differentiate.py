@@ -10,7 +10,7 @@ import copy
 import functools
 
 from .derivatives import NAMES, RULES, known_partials
-from .made import is_ours, make, number, parameters_of, problem
+from .made import is_ours, make, named, number, parameters_of, problem
 from .source import file_of, scope_of, tree_of
 from .translate import translate
 
@@ -167,12 +167,7 @@ class _Differentiator:
         return name
 
     def refer(self, value, hint):
-        name, count = hint, 1
-        while name in self.taken or self.namespace.get(name, value) is not value:
-            count += 1
-            name = f"{hint}_{count}"
-        self.namespace[name] = value
-        return name
+        return named(value, hint, self.taken, self.namespace)
 
     def text(self, node):
         """An expression as it is: its names are taken over."""

@@ -54,6 +54,16 @@ def make(definition, namespace, like, file):
     return _made[key]
 
 
+def named(value, hint, taken, namespace):
+    """A name for *value* in *namespace*, where it now stands: *hint*, with a number if that is taken."""
+    name, count = hint, 1
+    while name in taken or namespace.get(name, value) is not value:
+        count += 1
+        name = f"{hint}_{count}"
+    namespace[name] = value
+    return name
+
+
 def parameters_of(fn):
     """Name -> default (``inspect.Parameter.empty`` if there is none) of the parameters of a function."""
     found = inspect.signature(fn).parameters.values()

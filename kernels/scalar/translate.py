@@ -16,7 +16,7 @@ import numpy as np
 
 from .equivalents import equivalent, larger, log_to_base, maximum, minimum, smaller
 from .language import ByType, Polynomial, scalar
-from .made import NotScalar, bound_arguments, is_ours, literal, make, number, parameters_of, problem
+from .made import NotScalar, bound_arguments, is_ours, literal, make, named, number, parameters_of, problem
 from .math.exponential import exp, exp2
 from .math.logarithm import log, log1p
 from .math.logistic import sigmoid, softplus
@@ -110,12 +110,7 @@ class _Translator(ast.NodeTransformer):
 
     def refer(self, value, hint):
         """A name for *value* in the translation, as a node."""
-        name, count = hint, 1
-        while name in self.locals or self.namespace.get(name, value) is not value:
-            count += 1
-            name = f"{hint}_{count}"
-        self.namespace[name] = value
-        return ast.Name(name, ast.Load())
+        return ast.Name(named(value, hint, self.locals, self.namespace), ast.Load())
 
     def reference(self, node):
         """What an expression with a name that is not local becomes: a number, or a constant of both types."""

@@ -50,17 +50,23 @@ def sinh(x):
     return x if a < TINY else with_sign(y, x)
 
 
-@elementary(python=np.cosh, cuda=math.cosh)
-def cosh(x):
-    """cosh x = (2^n + 2^-n)/2 cosh r + (2^n - 2^-n)/2 sinh r."""
-    a = abs(x)
-    a = SINH_HIGHEST if a > SINH_HIGHEST else a
-    up, down, r, sinh_tail, cosh_tail = _sinh_cosh_parts(a)
+@scalar
+def _half_cosh(x):
+    """high, low: cosh(x)/2 = high + low, for x >= 0; (2^n + 2^-n)/4 cosh r + (2^n - 2^-n)/4 sinh r."""
+    up, down, r, sinh_tail, cosh_tail = _sinh_cosh_parts(x)
     difference = up - down
     total = up + down
     high = fma(difference, r, total)
     low = fma(difference, r, total - high) + ((up - total) + down)
-    return 2 * (high + fma(total, cosh_tail, fma(difference, sinh_tail, low)))
+    return high, fma(total, cosh_tail, fma(difference, sinh_tail, low))
+
+
+@elementary(python=np.cosh, cuda=math.cosh)
+def cosh(x):
+    """cosh x, twice its half, which does not overflow before it does."""
+    a = abs(x)
+    high, low = _half_cosh(SINH_HIGHEST if a > SINH_HIGHEST else a)
+    return 2 * (high + low)
 
 
 @scalar
@@ -107,12 +113,7 @@ def _sech2_python(x):
 def sech2(x):
     """sech^2 x = 1 / (1/2 + cosh(2x)/2), the derivative of tanh; with the rounding errors corrected. Flushed."""
     a = 2 * abs(x)
-    up, down, r, sinh_tail, cosh_tail = _sinh_cosh_parts(SECH2_HIGHEST if a > SECH2_HIGHEST else a)
-    difference = up - down
-    total = up + down
-    high = fma(difference, r, total)
-    low = fma(difference, r, total - high) + ((up - total) + down)
-    low = fma(total, cosh_tail, fma(difference, sinh_tail, low))
+    high, low = _half_cosh(SECH2_HIGHEST if a > SECH2_HIGHEST else a)
     half_cosh = high + low
     d = half_cosh + 0.5
     d_low = ((half_cosh - d) + 0.5) + ((high - half_cosh) + low)
