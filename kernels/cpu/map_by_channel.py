@@ -202,9 +202,15 @@ def _build_elements(spec, part, streamed):
     @function
     def write_values(written, operands, width, inner, across):
         for k in range(count):
-            for j in range(0, width, inner * across):
-                for c in range(across):
-                    written[k, j + c * inner : j + (c + 1) * inner] = channels(operands)[k][c]
+            for c in range(across):
+                for j in range(c * inner, (c + 1) * inner):
+                    written[k, j] = channels(operands)[k][c]
+            done = inner * across
+            while done < width:  # twice as much each time, in vectors
+                some = min(done, width - done)
+                for j in range(some):
+                    written[k, done + j] = written[k, j]
+                done += some
 
     @function
     def write_nothing(written, operands, width, inner, across):

@@ -623,7 +623,7 @@ def _map_and_combine(combine):
 
 
 # for i in range(count): (targets[0][i], ..., *terms) = fn(sources[0][i], ..., *scalars); -> the sum (maximum) of each term
-vector_map_sum, vector_map_max = _map_and_combine("sum"), _map_and_combine("max")
+vector_map_sum, vector_map_max, vector_map_top = map(_map_and_combine, ("sum", "max", "top"))
 
 
 def reduce_stages(stages):
@@ -684,8 +684,7 @@ def stream_map(context, fn, count, sources, targets, scalars):
             moved = [_moved(builder, p, start) for p in from_]
             element.loop(cx, builder, moved, parameters, [to], [dtype], count)
 
-        misaligned = builder.and_(builder.sub(_I64(0), builder.ptrtoint(target, _I64)), _I64(LINE - 1))
-        head = builder.udiv(misaligned, _I64(size))
+        head = builder.and_(builder.neg(_past_line(builder, target, size)), _I64(LINE // size - 1))
         head = builder.select(builder.icmp_signed("<", head, count), head, count)
         run(_I64(0), head, target)
         blocks = builder.sdiv(builder.sub(count, head), _I64(BLOCK))
@@ -698,6 +697,22 @@ def stream_map(context, fn, count, sources, targets, scalars):
         return cx.get_dummy_value()
 
     return types.void(fn, types.intp, sources, targets, scalars), codegen
+
+
+def _past_line(builder, pointer, size):
+    """Elements of *size* bytes between the last line of the cache that begins and a pointer."""
+    return builder.udiv(builder.and_(builder.ptrtoint(pointer, _I64), _I64(LINE - 1)), _I64(size))
+
+
+@intrinsic
+def past_line(context, pointers):
+    """Elements between the last line of the cache that begins and the first of *pointers*."""
+
+    def codegen(cx, builder, sig, values):
+        pointer = builder.extract_value(values[0], 0)
+        return _past_line(builder, pointer, cx.get_abi_sizeof(pointer.type.pointee))
+
+    return types.intp(pointers), codegen
 
 
 def _store_past_cache(builder, source, target, size):
