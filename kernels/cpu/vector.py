@@ -544,8 +544,10 @@ class _Reduction:
             for lane, zero in zip(lanes, initial, strict=True):
                 mark(builder.store(zero, builder.gep(lane, [i], inbounds=True)))
 
-        def add(first, size, targets, lane=_I64(0)):
-            moved, totals = ([_moved(builder, p, by) for p in ps] for ps, by in ((sources, first), (lanes, lane)))
+        def add(first, size, targets, lane=None):
+            moved, totals = (
+                [_moved(builder, p, by) for p in ps] for ps, by in ((sources, first), (lanes, lane or _I64(0)))
+            )
 
             def body(i, mark, carried):
                 found = self.element.call(cx, builder, self.element.load(cx, builder, moved, i, mark) + scalars)
