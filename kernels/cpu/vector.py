@@ -17,10 +17,11 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 
 _I64 = ir.IntType(64)
-BLOCK = 64  # elements per streamed block: whole cache lines for every dtype
 LINE = 64  # bytes
 INTERLEAVED = 4  # vectors of a map whose steps alternate, so that none waits for the one before it
-LANES = 64  # sums that are added to side by side
+LANES = BLOCK = (
+    64  # sums that are added to side by side; elements of a block that is stored past the cache: whole lines
+)
 SUM_BLOCK = 1 << 12  # elements whose terms are added to each other before they are added to the rest
 
 
@@ -485,8 +486,9 @@ class _Reduction:
     "top" takes half its instructions, and compares floats by their bits, as integers: a NaN wins or loses, by its sign.
     """
 
-    def __init__(self, context, combine, fn, sources, scalars, outputs=0):
+    def __init__(self, context, combine, fn, sources, scalars, outputs=0, past=False):
         self.element, self.combine, self.outputs = _Element(context, fn, sources, scalars), combine, outputs
+        self.past = past  # whether the one output of a sum is stored past the cache
         self.types = self.element.results[outputs:]
 
     def emit(self, cx, builder, count, sources, scalars, kept=(), kept_types=()):
@@ -536,33 +538,44 @@ class _Reduction:
         return _independent_loop(builder, count, body, initial)
 
     def _sums(self, cx, builder, count, sources, scalars, kept, kept_types, initial):
-        lanes = [stack(builder, zero.type, LANES) for zero in initial]
+        lanes, head = [stack(builder, zero.type, 2 * LANES) for zero in initial], _I64(0)
 
         def clear(i, mark, carried):
             for lane, zero in zip(lanes, initial, strict=True):
                 mark(builder.store(zero, builder.gep(lane, [i], inbounds=True)))
 
-        def add(first, size):
-            moved, targets = ([_moved(builder, p, first) for p in pointers] for pointers in (sources, kept))
+        def add(first, size, targets, lane=None):
+            moved, totals = (
+                [_moved(builder, p, by) for p in ps] for ps, by in ((sources, first), (lanes, lane or _I64(0)))
+            )
 
             def body(i, mark, carried):
                 found = self.element.call(cx, builder, self.element.load(cx, builder, moved, i, mark) + scalars)
                 self.element.store(cx, builder, found[: len(kept)], targets, kept_types, i, mark)
-                for lane, value in zip(lanes, found[self.outputs :], strict=True):
-                    place = builder.gep(lane, [i], inbounds=True)
+                for total, value in zip(totals, found[self.outputs :], strict=True):
+                    place = builder.gep(total, [i], inbounds=True)
                     before = builder.load(place)
                     mark(before)
                     mark(builder.store(builder.fadd(before, value), place))
 
-            _independent_loop(builder, size, body)
+            _independent_loop(builder, size, body, interleaved=INTERLEAVED)
 
         _independent_loop(builder, _I64(LANES), clear)
-        whole = builder.sdiv(count, _I64(LANES))
+        if (
+            self.past
+        ):  # element e > head is added to the place of lane e - head: so each lane has its own terms, in order
+            head, space = _before_line(builder, kept[0], count), stack(builder, kept[0].type.pointee, LANES)
+            add(_I64(0), head, kept, builder.sub(_I64(LANES), head))
+        whole = builder.sdiv(builder.sub(count, head), _I64(LANES))
         with cgutils.for_range(builder, whole, intp=_I64) as loop:
-            add(builder.mul(loop.index, _I64(LANES)), _I64(LANES))
-        done = builder.mul(whole, _I64(LANES))
-        add(done, builder.sub(count, done))
-        return [_folded(builder, lane) for lane in lanes]
+            first = builder.add(head, builder.mul(loop.index, _I64(LANES)))
+            targets = [_moved(builder, p, first) for p in kept]
+            add(first, _I64(LANES), [space] if self.past else targets)
+            if self.past:
+                _store_past_cache(builder, space, *targets)
+        done = builder.add(head, builder.mul(whole, _I64(LANES)))
+        add(done, builder.sub(count, done), [_moved(builder, p, done) for p in kept])
+        return [_folded(builder, lane, head if self.past else None) for lane in lanes]
 
     def _keyed(self, builder, value):
         """What *value* is combined as: itself, or an integer."""
@@ -578,10 +591,17 @@ class _Reduction:
         return builder.select(builder.icmp_signed(">", value, total), value, total)
 
 
-def _folded(builder, lanes):
-    """The sum of *lanes*, added two by two: the first half to the second, until one is left."""
-    space = ir.VectorType(lanes.type.pointee, LANES)
-    value, width = builder.load(builder.bitcast(lanes, space.as_pointer()), align=LINE), LANES // 2
+def _folded(builder, lanes, head=None):
+    """The sum of *lanes*, added two by two: the first half to the second, until one is left.
+
+    They have room for twice as many. If lane k lies at place k - head, or LANES more if that is none, they are turned.
+    """
+    space = ir.VectorType(lanes.type.pointee, LANES).as_pointer()
+    value, width = builder.load(builder.bitcast(lanes, space), align=LINE), LANES // 2
+    if head is not None:
+        builder.store(value, builder.bitcast(_moved(builder, lanes, _I64(LANES)), space), align=LINE)
+        first = builder.and_(builder.sub(_I64(0), head), _I64(LANES - 1))
+        value = builder.load(builder.bitcast(_moved(builder, lanes, first), space), align=4)
     while width:
         halves = (
             builder.shuffle_vector(
@@ -603,12 +623,12 @@ def _ordered(builder, bits):
     return builder.xor(bits, all_but_sign)
 
 
-def _map_and_combine(combine):
+def _map_and_combine(combine, past=False):
     """The intrinsic (fn, count, sources, targets, scalars) -> the sum, or the maximum, of each term."""
 
     @intrinsic
     def combined(context, fn, count, sources, targets, scalars):
-        plan = _Reduction(context, combine, fn, sources, scalars, outputs=len(targets.types))
+        plan = _Reduction(context, combine, fn, sources, scalars, len(targets.types), past)
         result = types.Tuple(plan.types)
 
         def codegen(cx, builder, sig, values):
@@ -624,6 +644,8 @@ def _map_and_combine(combine):
 
 # for i in range(count): (targets[0][i], ..., *terms) = fn(sources[0][i], ..., *scalars); -> the sum (maximum) of each term
 vector_map_sum, vector_map_max, vector_map_top = map(_map_and_combine, ("sum", "max", "top"))
+# `vector_map_sum` for one output that goes past the cache, as that of `stream_map`; the sums have the same bits
+stream_map_sum = _map_and_combine("sum", past=True)
 
 
 def reduce_stages(stages):
@@ -677,31 +699,24 @@ def stream_map(context, fn, count, sources, targets, scalars):
         prefer_512_bit(builder)
         count = values[1]
         from_, (target,), parameters = (cgutils.unpack_tuple(builder, v) for v in values[2:])
-        size = cx.get_abi_sizeof(target.type.pointee)
         space = stack(builder, target.type.pointee, BLOCK)
 
         def run(start, count, to):
             moved = [_moved(builder, p, start) for p in from_]
             element.loop(cx, builder, moved, parameters, [to], [dtype], count)
 
-        head = builder.and_(builder.neg(_past_line(builder, target, size)), _I64(LINE // size - 1))
-        head = builder.select(builder.icmp_signed("<", head, count), head, count)
+        head = _before_line(builder, target, count)
         run(_I64(0), head, target)
         blocks = builder.sdiv(builder.sub(count, head), _I64(BLOCK))
         with cgutils.for_range(builder, blocks, intp=_I64) as loop:
             start = builder.add(head, builder.mul(loop.index, _I64(BLOCK)))
             run(start, _I64(BLOCK), space)
-            _store_past_cache(builder, space, builder.gep(target, [start], inbounds=True), size)
+            _store_past_cache(builder, space, builder.gep(target, [start], inbounds=True))
         done = builder.add(head, builder.mul(blocks, _I64(BLOCK)))
         run(done, builder.sub(count, done), builder.gep(target, [done], inbounds=True))
         return cx.get_dummy_value()
 
     return types.void(fn, types.intp, sources, targets, scalars), codegen
-
-
-def _past_line(builder, pointer, size):
-    """Elements of *size* bytes between the last line of the cache that begins and a pointer."""
-    return builder.udiv(builder.and_(builder.ptrtoint(pointer, _I64), _I64(LINE - 1)), _I64(size))
 
 
 @intrinsic
@@ -710,14 +725,25 @@ def past_line(context, pointers):
 
     def codegen(cx, builder, sig, values):
         pointer = builder.extract_value(values[0], 0)
-        return _past_line(builder, pointer, cx.get_abi_sizeof(pointer.type.pointee))
+        return builder.udiv(builder.and_(builder.ptrtoint(pointer, _I64), _I64(LINE - 1)), _I64(_bytes(pointer)))
 
     return types.intp(pointers), codegen
 
 
-def _store_past_cache(builder, source, target, size):
-    """Copy a block of elements of *size* bytes with non-temporal stores; *target* is aligned to a line."""
-    lanes = LINE // size
+def _before_line(builder, target, count):
+    """How many of *count* elements lie before the first that begins a line."""
+    misaligned = builder.and_(builder.sub(_I64(0), builder.ptrtoint(target, _I64)), _I64(LINE - 1))
+    head = builder.udiv(misaligned, _I64(_bytes(target)))
+    return builder.select(builder.icmp_signed("<", head, count), head, count)
+
+
+def _bytes(pointer):
+    return 8 if pointer.type.pointee == ir.DoubleType() else 4
+
+
+def _store_past_cache(builder, source, target):
+    """Copy a block of elements with non-temporal stores; *target* is aligned to a line."""
+    lanes = LINE // _bytes(target)
     vector = ir.VectorType(source.type.pointee, lanes).as_pointer()
     hint = builder.module.add_metadata([ir.IntType(32)(1)])
     for k in range(0, BLOCK, lanes):
