@@ -341,12 +341,12 @@ class _Element:
             cast = cx.data_model_manager[dtype].as_data(builder, cx.cast(builder, value, of, dtype))
             mark(builder.store(cast, builder.gep(pointer, [i], inbounds=True)))
 
-    def loop(self, cx, builder, sources, scalars, targets, dtypes, count):
+    def loop(self, cx, builder, sources, scalars, targets, dtypes, count, interleaved=INTERLEAVED):
         def body(i, mark, carried):
             operands = self.load(cx, builder, sources, i, mark) + scalars
             self.store(cx, builder, self.call(cx, builder, operands), targets, dtypes, i, mark)
 
-        _independent_loop(builder, count, body, interleaved=INTERLEAVED)
+        _independent_loop(builder, count, body, interleaved=interleaved)
 
 
 @intrinsic
@@ -663,11 +663,13 @@ def reduce_stages(stages):
 
 @intrinsic
 def stream_map(context, fn, count, sources, targets, scalars):
-    """`vector_map` for one large output that should not displace the cache: whole blocks go past it.
+    """`vector_map` for one large output that should not displace the cache: whole lines go past it.
 
-    A block is computed into scratch on the stack (in L1) and stored with non-temporal 512-bit stores, because LLVM
-    does not widen non-temporal stores by itself. The elements before the first line boundary of the output and
-    after the last one take the plain loop; they have the same bits, since an element's value does not depend on others.
+    Some lines at a time are computed into scratch on the stack (in L1) and stored with non-temporal 512-bit stores, because LLVM
+    does not widen non-temporal stores by itself. The elements before the first line boundary of the output and after the last
+    one take the plain loop; they have the same bits, since an element's value does not depend on others. That loop must
+    not touch whole lines, not even with masked stores of nothing: rows of 1024 took twice as long where each stored four
+    lines plainly (the processor then fetches more of them, which are about to be written past the cache).
     Streaming stores are not ordered with others: the end of a task (`numbadl.kernels.cpu.pool`) waits for them.
     """
     element = _Element(context, fn, sources, scalars)
@@ -680,32 +682,36 @@ def stream_map(context, fn, count, sources, targets, scalars):
         size = cx.get_abi_sizeof(target.type.pointee)
         space = stack(builder, target.type.pointee, BLOCK)
 
-        def run(start, count, to):
+        def run(start, count, to, interleaved=1):
             moved = [_moved(builder, p, start) for p in from_]
-            element.loop(cx, builder, moved, parameters, [to], [dtype], count)
+            element.loop(cx, builder, moved, parameters, [to], [dtype], count, interleaved)
+
+        def past(first, size_of_block, interleaved):
+            """Whole blocks from *first* on -> where the next one would begin."""
+            blocks = builder.sdiv(builder.sub(count, first), _I64(size_of_block))
+            with cgutils.for_range(builder, blocks, intp=_I64) as loop:
+                start = builder.add(first, builder.mul(loop.index, _I64(size_of_block)))
+                run(start, _I64(size_of_block), space, interleaved)
+                _store_past_cache(builder, space, builder.gep(target, [start], inbounds=True), size_of_block, size)
+            return builder.add(first, builder.mul(blocks, _I64(size_of_block)))
 
         misaligned = builder.and_(builder.sub(_I64(0), builder.ptrtoint(target, _I64)), _I64(LINE - 1))
         head = builder.udiv(misaligned, _I64(size))
         head = builder.select(builder.icmp_signed("<", head, count), head, count)
         run(_I64(0), head, target)
-        blocks = builder.sdiv(builder.sub(count, head), _I64(BLOCK))
-        with cgutils.for_range(builder, blocks, intp=_I64) as loop:
-            start = builder.add(head, builder.mul(loop.index, _I64(BLOCK)))
-            run(start, _I64(BLOCK), space)
-            _store_past_cache(builder, space, builder.gep(target, [start], inbounds=True), size)
-        done = builder.add(head, builder.mul(blocks, _I64(BLOCK)))
+        done = past(past(head, BLOCK, INTERLEAVED), LINE // size, 1)
         run(done, builder.sub(count, done), builder.gep(target, [done], inbounds=True))
         return cx.get_dummy_value()
 
     return types.void(fn, types.intp, sources, targets, scalars), codegen
 
 
-def _store_past_cache(builder, source, target, size):
-    """Copy a block of elements of *size* bytes with non-temporal stores; *target* is aligned to a line."""
+def _store_past_cache(builder, source, target, count, size):
+    """Copy *count* elements of *size* bytes with non-temporal stores; *target* is aligned to a line."""
     lanes = LINE // size
     vector = ir.VectorType(source.type.pointee, lanes).as_pointer()
     hint = builder.module.add_metadata([ir.IntType(32)(1)])
-    for k in range(0, BLOCK, lanes):
+    for k in range(0, count, lanes):
         value = builder.load(builder.bitcast(builder.gep(source, [_I64(k)]), vector), align=LINE)
         store = builder.store(value, builder.bitcast(builder.gep(target, [_I64(k)]), vector), align=LINE)
         store.set_metadata("nontemporal", hint)
