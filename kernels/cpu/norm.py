@@ -13,7 +13,7 @@ from numba import float64
 
 from ..scalar.language import scalar
 from ..shapes import some_of
-from .compile import building, function, kernel
+from .compile import building, function, inlined, kernel
 from .map_by_channel import store_sums
 from .pool import parallel
 from .stores import past_cache_pays, storing_pieces
@@ -22,7 +22,7 @@ from .vector import BLOCK, at, elements, end_stream, pick, pointers, scratch, sp
 TASK = 1 << 13  # elements, in whole rows
 ROWS = 64  # rows that are added to each other, at most, times those that take turns
 PIECE = 1 << 13  # elements of a vector loop, at most; the pieces of a row are added in float64
-LONG = 64  # elements of rows that are stored past the cache where that pays
+LONG = 1 << 8  # elements of rows that are stored past the cache where that pays; rows of 64 took 1.4 times as long
 AHEAD = 1 << 11  # elements, at least, between those that are stored past the cache and those that are fetched for later
 SHORT = 64  # elements of a segment: with fewer, a vector loop for each costs more than reading written-out operands
 
@@ -55,7 +55,7 @@ def layout_of(segment):
 
 @scalar
 def mean_of(total, count):
-    return total / count
+    return total * (1 / count)
 
 
 def _first_pass(spec, layout):
@@ -161,7 +161,7 @@ def _row(spec, layout):
     index_of, as_sources, as_values, add = _layout(spec, layout)
     inputs, outputs, affine, row_inputs, row_outputs, scalars, _ = _parts(spec)
 
-    @function
+    @inlined
     def statistics(r, n, segments, length, first, operands, totals):
         found_sums = spread(scratch(all_sums, float64), all_sums, 1)
         results = spread(scratch(size, inputs(operands)[0]), size, 1)
@@ -185,10 +185,9 @@ def _row(spec, layout):
                 row_outputs(operands)[k][r] = results[k][0]
         return known + elements(computed(results))
 
-    @function
-    def write(r, n, segments, length, first, past, operands, known, line, begun):
+    @inlined
+    def write(r, n, segments, length, first, past, ahead, operands, known, line, begun):
         start, own = r * n, at(affine(operands), first)
-        ahead = (AHEAD + n - 1) // n * n if n <= PIECE else 0
         for segment in range(segments):
             for offset in range(0, length, PIECE):
                 place, q = start + segment * length + offset, index_of(segment, offset)
@@ -211,13 +210,15 @@ def _build_layout(spec, layout):
     (inputs, outputs, *_), arrays = _parts(spec), len(spec.inputs) + 1
 
     @parallel
-    def some_rows(rows, n, segments, length, columns, per_row, per_task, partial, past, operands, index):
+    def some_rows(rows, n, segments, length, columns, per_row, per_task, partial, past, ahead, operands, index):
         line, begun, end = scratch(BLOCK, inputs(operands)[0]), False, min((index + 1) * per_task, rows)
-        for r in range(index * per_task, end):
-            first = r * per_row % columns
+        begin = index * per_task
+        first = begin * per_row % columns
+        for r in range(begin, end):
             totals = at(spread(pointers((partial,)), sums, columns), index * sums * columns + first)
             known = statistics(r, n, segments, length, first, operands, totals)
-            begun = write(r, n, segments, length, first, past, operands, known, line, begun)
+            begun = write(r, n, segments, length, first, past, ahead, operands, known, line, begun)
+            first = first + per_row if first + per_row < columns else 0
         end_stream(at(outputs(operands), end * n), line, begun)
 
     @kernel(spec, "." + layout)
@@ -233,7 +234,8 @@ def _build_layout(spec, layout):
         partial = np.zeros((tasks * has_sums, sums, columns), arguments[0].dtype)
         operands = pointers(arguments)
         past = n >= LONG and past_cache_pays(arrays * arguments[0].nbytes, inputs(operands), outputs(operands))
-        some_rows(tasks, (rows, n, segments, length, columns, per_row, per_task, partial, past, operands))
+        ahead = (AHEAD + n - 1) // n * n if n <= PIECE else 0
+        some_rows(tasks, (rows, n, segments, length, columns, per_row, per_task, partial, past, ahead, operands))
         if has_sums:
             total = np.zeros((sums, columns))
             for task in range(tasks):

@@ -70,6 +70,8 @@ def _independent_loop(builder, count, body, initial=(), interleaved=0):
     if interleaved:
         name = ir.MetaDataString(module, "llvm.loop.interleave.count")
         hints.append(module.add_metadata([name, ir.IntType(32)(interleaved)]))
+    if interleaved == 1:  # a loop of 16 elements would be unrolled before it could become a vector
+        hints.append(module.add_metadata([ir.MetaDataString(module, "llvm.loop.unroll.disable")]))
     latch.set_metadata("llvm.loop", _DistinctNode(module, hints, itself=True))
     builder.position_at_end(after)
     results = [builder.phi(value.type) for value in initial]
@@ -707,6 +709,7 @@ def end_stream(context, targets, line, begun):
     """Store what `stream_on` has left in *line*: what lies in front of *targets*, one pointer, if *begun*."""
 
     def codegen(cx, builder, sig, values):
+        prefer_512_bit(builder)
         (target,), (space,) = (cgutils.unpack_tuple(builder, v) for v in values[:2])
         _end_stream(cx, builder, target, space, values[2])
         return cx.get_dummy_value()
