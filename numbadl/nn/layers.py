@@ -11,8 +11,9 @@ from .. import _arguments as arguments
 from .. import normalization
 from ..arrays import to_host
 from ..elementwise import elementwise
-from ..linear import Product, column_sums, matmul
+from ..linear import column_sums, matmul, prepared_column_sums, prepared_matmul
 from ..regularizers import checked
+from ..repeated import MISSING
 from . import initializers
 from .layer import Layer
 
@@ -35,15 +36,7 @@ class Linear(Layer):
         self.in_features = arguments.integer("in_features", in_features)
         self.out_features = arguments.integer("out_features", out_features)
         self.bias, self.regularizer = bool(bias), checked(regularizer)
-        self._forget()
         super().__init__()
-
-    def _forget(self):
-        self._out, self._dweight, self._dx = Product(transpose_b=True), Product(transpose_a=True), Product()
-
-    def bind(self, *buffers):
-        super().bind(*buffers)
-        self._forget()
 
     def shapes(self):
         weight = {"weight": (self.out_features, self.in_features)}
@@ -67,18 +60,48 @@ class Linear(Layer):
             self._kept = x
         values = self.parameters()
         out = self._work("out", (x.shape[0], self.out_features), training)
-        if training:
-            return self._out(x, values["weight"], out, values.get("bias"))
         return matmul(x, values["weight"], out, transpose_b=True, bias=values.get("bias"))
 
     def backward(self, grad, input_gradient=True):
         gradients, x = self.gradients(), self._from_forward()
-        self._dweight(grad, x, gradients["weight"])
+        matmul(grad, x, gradients["weight"], transpose_a=True)
         if self.bias:
             column_sums(grad, gradients["bias"])
         if not input_gradient:
             return None
-        return self._dx(grad, self.parameters()["weight"], self._work("dx", x.shape))
+        return matmul(grad, self.parameters()["weight"], self._work("dx", x.shape))
+
+    def repeat_forward(self, x, y):
+        values = self.parameters()
+        run = prepared_matmul(x, values["weight"], y, transpose_b=True, bias=values.get("bias"))
+        if run is None:
+            return None
+
+        def again():
+            self._kept = x
+            run()
+            return y
+
+        return again
+
+    def repeat_backward(self, grad, dx, input_gradient):
+        gradients, x = self.gradients(), self._from_forward()
+        runs = [prepared_matmul(grad, x, gradients["weight"], transpose_a=True)]
+        if self.bias:
+            runs.append(prepared_column_sums(grad, gradients["bias"]))
+        if input_gradient:
+            runs.append(prepared_matmul(grad, self.parameters()["weight"], dx))
+        if None in runs:
+            return None
+
+        def again():
+            if self._kept is not x:
+                return MISSING
+            for run in runs:
+                run()
+            return dx
+
+        return again
 
     def output_shape(self, shape):
         if shape != self.input_shape():
@@ -155,29 +178,79 @@ class BatchNorm(Layer):
             )  # fmt: skip
         return dx
 
+    def repeat_forward(self, x, y):
+        numbers, kept, tracked = (self.momentum, self.eps), self._kept, self._buffers["num_batches_tracked"]
+        prepared = self._scratch[0].prepared(numbers, x, out=y)
+        if prepared is None:
+            return None
+        run, _ = prepared
+
+        def again():
+            if (self.momentum, self.eps) != numbers:
+                return MISSING
+            run()
+            np.add(tracked, 1, tracked)
+            self._kept = kept
+            return y
+
+        return again
+
+    def repeat_backward(self, grad, dx, input_gradient):
+        kept = self._kept
+        prepared = self._scratch[1].prepared((), grad, kept[0], out=dx)
+        if prepared is None:
+            return None
+        run, _ = prepared
+
+        def again():
+            if self._kept is not kept:
+                return MISSING
+            run()
+            return dx
+
+        return again
+
     def output_shape(self, shape):
         if shape[:1] != (self.num_features,):
             raise ValueError(f"takes {self.num_features} features")
         return shape
 
 
-class Flatten(Layer):
-    """(N, ...) to (N, features)."""
+class _Reshaped(Layer):
+    """A layer whose output is a view of its input, the same one in every step."""
 
     def forward(self, x, training=False):
         self._check_input(x)
+        try:
+            shape = self.output_shape(x.shape[1:])
+        except ValueError as error:
+            raise ValueError(f"x: got shape {x.shape}, but {self!r} {error}") from None
         if training:
             self._kept = x.shape
-        return x.reshape(x.shape[0], math.prod(x.shape[1:]))
+        return x.reshape(x.shape[0], *shape)
 
     def backward(self, grad, input_gradient=True):
         return grad.reshape(self._from_forward())
+
+    def repeat_forward(self, x, y):
+        def again():
+            self._kept = x.shape
+            return y
+
+        return again
+
+    def repeat_backward(self, grad, dx, input_gradient):
+        return lambda: dx if self._kept == dx.shape else MISSING
+
+
+class Flatten(_Reshaped):
+    """(N, ...) to (N, features)."""
 
     def output_shape(self, shape):
         return (math.prod(shape),)
 
 
-class Reshape(Layer):
+class Reshape(_Reshaped):
     """(N, ...) to (N, *shape), such as rows of 64 pixels to images: ``Reshape((1, 8, 8))``. One of *shape* may be -1.
 
     Examples
@@ -197,19 +270,6 @@ class Reshape(Layer):
 
     def config(self):
         return {"shape": list(self.shape)}
-
-    def forward(self, x, training=False):
-        self._check_input(x)
-        try:
-            shape = self.output_shape(x.shape[1:])
-        except ValueError as error:
-            raise ValueError(f"x: got shape {x.shape}, but {self!r} {error}") from None
-        if training:
-            self._kept = x.shape
-        return x.reshape(x.shape[0], *shape)
-
-    def backward(self, grad, input_gradient=True):
-        return grad.reshape(self._from_forward())
 
     def output_shape(self, shape):
         size, known = math.prod(shape), math.prod(n for n in self.shape if n != -1)

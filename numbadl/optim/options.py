@@ -61,10 +61,12 @@ def check_whole(h):
 
 def now(group, t):
     """A group's hyperparameters for its update number *t*: with a number for the learning rate."""
-    if not callable(group["lr"]):
-        arguments.number("lr", group["lr"])
+    lr = group["lr"]
+    if not callable(lr):
+        if not (type(lr) is float and 0 <= lr < math.inf):  # in every step: the message is looked for elsewhere
+            arguments.number("lr", lr)
         return group
-    lr = group["lr"](t - 1)
+    lr = lr(t - 1)
     if not (isinstance(lr, (int, float, np.floating)) and 0 <= lr < math.inf):
         raise ValueError(f"lr: the schedule gave {lr!r} for step {t - 1}, accepted are numbers from 0 on")
     return {**group, "lr": lr}

@@ -22,6 +22,7 @@ from .. import _arguments as arguments
 from ..kernels.atomic import atomic_path
 from ..optim.averages import WeightAverage
 from ..optim.schedules import ReduceOnPlateau as _ReduceOnPlateau
+from ..repeated import Repeats
 from .history import History
 from .state import copies, put_back
 
@@ -49,6 +50,7 @@ class Training:
     epoch: int = 0
     step: int = 0
     loss_of_step: float = field(default=math.nan)
+    repeats: Repeats = field(default_factory=Repeats, repr=False)  # of the loss, its gradient included
 
     def tell(self, event):
         """Call that method of all callbacks, in their order."""
