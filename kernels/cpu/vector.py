@@ -781,7 +781,9 @@ def _end_stream(cx, builder, target, line, begun):
 @intrinsic
 def past_line(context, pointers):
     """How many elements lie between the last line of the cache that begins and the first of *pointers*."""
-    return types.intp(pointers), lambda cx, builder, sig, args: _place_in_line(builder, builder.extract_value(args[0], 0))
+    return types.intp(pointers), lambda cx, builder, sig, args: _place_in_line(
+        builder, builder.extract_value(args[0], 0)
+    )
 
 
 def _place_in_line(builder, pointer):
