@@ -4,9 +4,6 @@ from .compile import function
 from .pool import cache_bytes
 from .vector import any_equal, stream_map, stream_on, vector_map
 
-# Elements of a row that is read several times: shorter ones took up to twice as long with stores past the cache.
-LONG = 1 << 12
-
 
 @function
 def past_cache_pays(size, sources, targets):
