@@ -5,7 +5,7 @@ import inspect
 import numpy as np
 
 from .arrays import DEVICES, DTYPES, device_of
-from .elementwise import Channels, by_channel, channel_axis, elementwise, like_parameter, run_any
+from .elementwise import Channels, by_channel, channel_axis, elementwise, like_parameter, run_any, typed
 from .interop.arrays import check_call, takes_any_array
 from .kernels.cpu.map import DONE
 from .kernels.scalar.holder import ScalarHolder
@@ -118,6 +118,13 @@ class ActivationFunction:
             return found
         return elementwise(self._of_result.kernel, out, grad=grad, result=result)
 
+    def kernels(self, dtype, **options):
+        """(kernel, kernel of backward, numbers) for flat arrays of *dtype*: f is ``kernel(x, out, *numbers)``.
+
+        None for an activation with operands beside x and numbers: parameters of channels, random ones.
+        """
+        return *(DEVICES["cpu"].kernel(quick.kernel) for quick in (self._kernel, self._backward)), ()
+
     def _quick(self, what):
         name = f"{self._label}{what}"
         return _Quick(self._declared.get(name, name))
@@ -185,6 +192,11 @@ class ParametricFunction(ActivationFunction):
             raise ValueError(problem)
         return values
 
+    def kernels(self, dtype, **options):
+        if self.record.learnable or self.record.random or self.record.alternating:
+            return None
+        return *super().kernels(dtype)[:2], typed(self.check(**options).values(), dtype)
+
     def _kernels_of_numbers(self):
         """Kernel -> the one that takes the parameters as numbers: itself, or for learnable ones one without gradients."""
         if self.record.random or self.record.alternating:
@@ -245,6 +257,9 @@ class VariantsFunction(ActivationFunction):
     def backward(self, grad=_MISSING, x=None, *chosen, out=None, **option):
         """grad * f'(x) in one pass."""
         return self._chosen(chosen, option).backward(grad, x, out)
+
+    def kernels(self, dtype, **option):
+        return self._chosen((), option).kernels(dtype)
 
     def check(self, *chosen, **option):
         """Name -> value of the option, if it is an accepted one."""

@@ -1,8 +1,18 @@
 """The layers of dropout and its kin: active in training, the identity in evaluation."""
 
 from .. import _arguments as arguments
-from ..dropout import alpha_dropout, dropout, feature_dropout, gaussian_dropout, relu_dropout, relu_dropout_backward
-from ..streams import threshold_of
+from ..dropout import (
+    alpha_dropout,
+    dropout,
+    feature_dropout,
+    gaussian_dropout,
+    prepared,
+    prepared_backward,
+    relu_dropout,
+    relu_dropout_backward,
+)
+from ..repeated import MISSING
+from ..streams import stream_of, threshold_of
 from .activations import ACTIVATION_LAYERS
 from .layer import Layer
 
@@ -63,6 +73,42 @@ class Dropout(Layer):
             return relu_dropout_backward(grad, y, self.p, self._work("dx", y.shape))
         out = self._work("dx", self._from_forward())
         return self.function.backward(grad, self.p, out=out, **self.draw())
+
+    def repeat_forward(self, x, y):
+        p, kept, rectifier = self.p, self._kept, self.rectifier
+        if self.function is not dropout:
+            return None
+        run = prepared(x, y, p, fused=rectifier is not None)
+        if run is None:
+            return None
+
+        def again():
+            if self.p != p:
+                return MISSING
+            self.steps += 1
+            self._kept, self.rectifier = kept, rectifier
+            run(*stream_of(**self.draw()))
+            if rectifier is not None:
+                rectifier.keep(y)
+            return y
+
+        return again
+
+    def repeat_backward(self, grad, dx, input_gradient):
+        p, kept, rectifier = self.p, self._kept, self.rectifier
+        if self.function is not dropout:
+            return None
+        run = prepared(grad, dx, p) if rectifier is None else prepared_backward(grad, kept, dx, p)
+        if run is None:
+            return None
+
+        def again():
+            if self.p != p or self._kept is not kept or self.rectifier is not rectifier:
+                return MISSING
+            run(*(stream_of(**self.draw()) if rectifier is None else ()))
+            return dx
+
+        return again
 
     def output_shape(self, shape):
         return shape

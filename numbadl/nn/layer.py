@@ -6,6 +6,7 @@ import numpy as np
 
 from ..arrays import DEVICES, check, device_of, to_host
 from ..regularizers import L1L2
+from ..repeated import Repeats
 from . import initializers
 
 LAYERS = {}  # class name -> class, for loading a saved model
@@ -39,11 +40,15 @@ class Layer:
                 f"class {cls.__name__}: numbadl.nn has a layer of that name, by which files know it; rename"
             )
         LAYERS[cls.__name__] = cls
+        for name in ("forward", "backward"):  # what repeats another class's is not its own
+            if name in vars(cls) and f"repeat_{name}" not in vars(cls):
+                setattr(cls, f"repeat_{name}", getattr(Layer, f"repeat_{name}"))
 
     def __init__(self):
         self.device, self.dtype = DEVICES["cpu"], np.dtype(np.float32)
         self.seed, self.stream, self.steps = 0, 0, 0
         self._workspace, self._values, self._gradients = {}, None, None
+        self.repeats = Repeats(), Repeats()  # of forward and backward in training
         self._buffers = {name: np.array(value) for name, value in self.buffers().items()}
 
     # -- to be defined by a layer --------------------------------------------------------------------------------
@@ -69,6 +74,17 @@ class Layer:
     def backward(self, grad, input_gradient=True):
         """Fill the parameters' gradients and return that of the input (None if it is not asked for)."""
         raise NotImplementedError
+
+    def repeat_forward(self, x, y):
+        """After ``forward(x, training=True)`` gave y: a function that does that again with what x holds then, or None.
+
+        See `numbadl.repeated.Repeats`. A subclass with a forward of its own has to have one of these, too, if any.
+        """
+        return
+
+    def repeat_backward(self, grad, dx, input_gradient):
+        """The same for ``backward(grad, input_gradient)``, which gave dx."""
+        return
 
     def output_shape(self, shape):
         """The shape of the output for an input of *shape*, both without the batch axis; None if it is not known.
@@ -108,7 +124,7 @@ class Layer:
     def bind(self, values, gradients, device, dtype):
         """Use these arrays from now on; buffers move along to the device and dtype."""
         self._values, self._gradients, self.device, self.dtype = values, gradients, device, dtype
-        self._workspace, self._kept = {}, None
+        self._workspace, self._kept, self.repeats = {}, None, (Repeats(), Repeats())
         for name, value in self._buffers.items():
             self._buffers[name] = device.from_host(np.ascontiguousarray(to_host(value), dtype))
 
@@ -165,7 +181,12 @@ class Layer:
         held = self._workspace.get(name)
         if held is None or held.shape[1:] != tuple(shape[1:]) or held.shape[0] < shape[0]:
             held = self._workspace[name] = self.device.workspace(shape, dtype)
-        return held if held.shape[0] == shape[0] else held[: shape[0]]
+        if held.shape[0] == shape[0]:
+            return held
+        part = self._workspace.get((name, shape[0]))
+        if part is None or part[0] is not held:  # views are kept, too: see `numbadl.repeated.Repeats`
+            part = self._workspace[name, shape[0]] = held, held[: shape[0]]
+        return part[1]
 
     def draw(self):
         """The random stream of this training step: of the layer's seed, its stream (its place in the model) and `steps`."""

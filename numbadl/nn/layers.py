@@ -11,8 +11,9 @@ from .. import _arguments as arguments
 from .. import normalization
 from ..arrays import check_shape, rows_of, share_memory, to_host
 from ..elementwise import elementwise
-from ..linear import Product, column_sums, matmul
+from ..linear import column_sums, matmul, prepared_column_sums, prepared_matmul
 from ..regularizers import checked
+from ..repeated import MISSING
 from . import initializers
 from .layer import Layer
 
@@ -37,16 +38,7 @@ class Linear(Layer):
         self.in_features = arguments.integer("in_features", in_features)
         self.out_features = arguments.integer("out_features", out_features)
         self.bias, self.regularizer = bool(bias), checked(regularizer)
-        self._forget()
         super().__init__()
-
-    def _forget(self):
-        self._out, self._dweight, self._dx = Product(transpose_b=True), Product(transpose_a=True), Product()
-        self._matrices = {}
-
-    def bind(self, *buffers):
-        super().bind(*buffers)
-        self._forget()
 
     def shapes(self):
         weight = {"weight": (self.out_features, self.in_features)}
@@ -67,40 +59,60 @@ class Linear(Layer):
         if x.ndim < 2 or x.shape[x.ndim - 1] != self.in_features:
             raise ValueError(f"x: got shape {x.shape}, expected (N, ..., {self.in_features}) for {self!r}")
         values = self.parameters()
-        weight, bias = values["weight"], values.get("bias")
         out = self._work("out", (*tuple(x.shape)[:-1], self.out_features), training)
-        if not training:
-            matmul(_as_matrix(x), weight, _as_matrix(out), transpose_b=True, bias=bias)
-            return out
-        self._kept = x
-        self._out(self._matrix("x", x), weight, self._matrix("out", out), bias)
+        matmul(_as_matrix(x), values["weight"], _as_matrix(out), transpose_b=True, bias=values.get("bias"))
+        if training:
+            self._kept = x
         return out
 
     def backward(self, grad, input_gradient=True):
         gradients, x = self.gradients(), self._from_forward()
         if grad.ndim > 2:
             check_shape("grad", grad, (*tuple(x.shape)[:-1], self.out_features), "that of the output")
-        columns = self._matrix("grad", grad)
-        self._dweight(columns, self._matrix("x", x), gradients["weight"])
+        columns = _as_matrix(grad)
+        matmul(columns, _as_matrix(x), gradients["weight"], transpose_a=True)
         if self.bias:
             column_sums(columns, gradients["bias"])
         if not input_gradient:
             return None
         dx = self._work("dx", x.shape)
-        self._dx(columns, self.parameters()["weight"], self._matrix("dx", dx))
+        matmul(columns, self.parameters()["weight"], _as_matrix(dx))
         return dx
 
-    def _matrix(self, name, array):
-        """*array* with all axes but the last one as one: the same object for the same array, which `Product` knows again."""
-        if array.ndim == 2:
-            return array
-        last, matrix = self._matrices.get(name, (None, None))
-        if array is last and array.size == matrix.size:
-            return matrix
-        matrix = _as_matrix(array)
-        if share_memory(array, matrix):  # not a copy
-            self._matrices[name] = array, matrix
-        return matrix
+    def repeat_forward(self, x, y):
+        values, matrix = self.parameters(), _as_matrix(x)
+        run = prepared_matmul(matrix, values["weight"], _as_matrix(y), transpose_b=True, bias=values.get("bias"))
+        if run is None or not share_memory(x, matrix):
+            return None
+
+        def again():
+            self._kept = x
+            run()
+            return y
+
+        return again
+
+    def repeat_backward(self, grad, dx, input_gradient):
+        gradients, x = self.gradients(), self._from_forward()
+        columns, matrix = _as_matrix(grad), _as_matrix(x)
+        if not (share_memory(grad, columns) and share_memory(x, matrix)):
+            return None
+        runs = [prepared_matmul(columns, matrix, gradients["weight"], transpose_a=True)]
+        if self.bias:
+            runs.append(prepared_column_sums(columns, gradients["bias"]))
+        if input_gradient:
+            runs.append(prepared_matmul(columns, self.parameters()["weight"], _as_matrix(dx)))
+        if None in runs:
+            return None
+
+        def again():
+            if self._kept is not x:
+                return MISSING
+            for run in runs:
+                run()
+            return dx
+
+        return again
 
     def output_shape(self, shape):
         if shape[-1:] != (self.in_features,):
@@ -181,31 +193,81 @@ class BatchNorm(Layer):
             )  # fmt: skip
         return dx
 
+    def repeat_forward(self, x, y):
+        numbers, kept, tracked = (self.momentum, self.eps), self._kept, self._buffers["num_batches_tracked"]
+        prepared = self._scratch[0].prepared(numbers, x, out=y)
+        if prepared is None:
+            return None
+        run, _ = prepared
+
+        def again():
+            if (self.momentum, self.eps) != numbers:
+                return MISSING
+            run()
+            np.add(tracked, 1, tracked)
+            self._kept = kept
+            return y
+
+        return again
+
+    def repeat_backward(self, grad, dx, input_gradient):
+        kept = self._kept
+        prepared = self._scratch[1].prepared((), grad, kept[0], out=dx)
+        if prepared is None:
+            return None
+        run, _ = prepared
+
+        def again():
+            if self._kept is not kept:
+                return MISSING
+            run()
+            return dx
+
+        return again
+
     def output_shape(self, shape):
         if shape[:1] != (self.num_features,):
             raise ValueError(f"takes {self.num_features} features")
         return shape
 
 
-class Flatten(Layer):
-    """(N, ...) to (N, features)."""
+class _Reshaped(Layer):
+    """A layer whose output is a view of its input, the same one in every step."""
 
     any_axes = True
 
     def forward(self, x, training=False):
         self._check_input(x)
+        try:
+            shape = self.output_shape(x.shape[1:])
+        except ValueError as error:
+            raise ValueError(f"x: got shape {x.shape}, but {self!r} {error}") from None
         if training:
             self._kept = x.shape
-        return x.reshape(x.shape[0], math.prod(x.shape[1:]))
+        return x.reshape(x.shape[0], *shape)
 
     def backward(self, grad, input_gradient=True):
         return grad.reshape(self._from_forward())
+
+    def repeat_forward(self, x, y):
+        def again():
+            self._kept = x.shape
+            return y
+
+        return again
+
+    def repeat_backward(self, grad, dx, input_gradient):
+        return lambda: dx if self._kept == dx.shape else MISSING
+
+
+class Flatten(_Reshaped):
+    """(N, ...) to (N, features)."""
 
     def output_shape(self, shape):
         return None if ... in shape else (math.prod(shape),)
 
 
-class Reshape(Layer):
+class Reshape(_Reshaped):
     """(N, ...) to (N, *shape), such as rows of 64 pixels to images: ``Reshape((1, 8, 8))``. One of *shape* may be -1.
 
     Examples
@@ -227,19 +289,6 @@ class Reshape(Layer):
 
     def config(self):
         return {"shape": list(self.shape)}
-
-    def forward(self, x, training=False):
-        self._check_input(x)
-        try:
-            shape = self.output_shape(x.shape[1:])
-        except ValueError as error:
-            raise ValueError(f"x: got shape {x.shape}, but {self!r} {error}") from None
-        if training:
-            self._kept = x.shape
-        return x.reshape(x.shape[0], *shape)
-
-    def backward(self, grad, input_gradient=True):
-        return grad.reshape(self._from_forward())
 
     def output_shape(self, shape):
         if ... in shape:

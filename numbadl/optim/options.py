@@ -63,13 +63,19 @@ def check_whole(h):
 
 def now(group, t):
     """A group's hyperparameters for its update number *t*: with numbers for the learning rates."""
-    return {**group, **{name: _rate(name, group[name], t - 1) for name in RATES if name in group}}
+    scheduled = {}
+    for name in RATES:
+        given = group.get(name)
+        if callable(given):
+            scheduled[name] = _rate(name, given(t - 1), t - 1)
+        elif name in group and not (
+            type(given) is float and 0 <= given < math.inf
+        ):  # in every step: the message comes later
+            arguments.number(name, given)
+    return {**group, **scheduled} if scheduled else group
 
 
-def _rate(name, given, step):
-    if not callable(given):
-        return arguments.number(name, given)
-    rate = given(step)
+def _rate(name, rate, step):
     if not (isinstance(rate, (int, float, np.floating)) and 0 <= rate < math.inf):
         raise ValueError(f"{name}: the schedule gave {rate!r} for step {step}, accepted are numbers from 0 on")
     return rate

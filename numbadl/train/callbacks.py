@@ -23,6 +23,7 @@ from ..kernels.atomic import atomic_path
 from ..optim.averages import WeightAverage
 from ..optim.schedules import ReduceOnPlateau as _ReduceOnPlateau
 from ..optim.schedules import reference, set_rate
+from ..repeated import Repeats
 from .history import History
 from .state import copies, put_back
 
@@ -50,6 +51,7 @@ class Training:
     epoch: int = 0
     step: int = 0
     loss_of_step: float = field(default=math.nan)
+    repeats: Repeats = field(default_factory=Repeats, repr=False)  # of the loss, its gradient included
 
     def tell(self, event):
         """Call that method of all callbacks, in their order."""
