@@ -19,10 +19,8 @@ from .layer import Layer
 _ReLU = ACTIVATION_LAYERS["relu"]
 
 
-def _changed(layer):
-    """Whether somebody gave the layer, or its class, a forward, backward or function other than that it was made with."""
-    given = {"forward", "backward", "function"} & vars(layer).keys()
-    return bool(given) or (type(layer).forward, type(layer).backward) != _METHODS[type(layer)]
+def _is_changed(layer):
+    return "function" in vars(layer) or any(map(layer.is_changed, ("forward", "backward")))
 
 
 class Dropout(Layer):
@@ -52,7 +50,7 @@ class Dropout(Layer):
 
     def takes_over(self, layer):
         """Whether `forward_with` can do the part of the *layer* before this one."""
-        is_relu = type(self) is Dropout and type(layer) is _ReLU and not (_changed(self) or _changed(layer))
+        is_relu = type(self) is Dropout and type(layer) is _ReLU and not (_is_changed(self) or _is_changed(layer))
         return is_relu and threshold_of(self.p) is not None
 
     def forward_with(self, rectifier, x):
@@ -112,9 +110,6 @@ class Dropout(Layer):
 
     def output_shape(self, shape):
         return shape
-
-
-_METHODS = {kind: (kind.forward, kind.backward) for kind in (_ReLU, Dropout)}
 
 
 class FeatureDropout(Dropout):

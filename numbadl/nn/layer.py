@@ -40,7 +40,8 @@ class Layer:
                 f"class {cls.__name__}: numbadl.nn has a layer of that name, by which files know it; rename"
             )
         LAYERS[cls.__name__] = cls
-        for name in ("forward", "backward"):  # what repeats another class's is not its own
+        cls._made = {name: getattr(cls, name) for name in ("forward", "backward")}
+        for name in cls._made:  # what repeats another class's is not its own
             if name in vars(cls) and f"repeat_{name}" not in vars(cls):
                 setattr(cls, f"repeat_{name}", getattr(Layer, f"repeat_{name}"))
 
@@ -132,6 +133,10 @@ class Layer:
         """Pickles and copies are layers of their own: parameters, buffers and random stream, but nothing of a step."""
         state = {name: np.array(to_host(value)) for name, value in self.state().items()}
         return _restored, (self.description(), state, self.dtype, self.device.name, self.seed, self.stream, self.steps)
+
+    def is_changed(self, name):
+        """Whether somebody gave this layer, or its class, another "forward" or "backward" than it was made with."""
+        return name in vars(self) or getattr(type(self), name) is not self._made[name]
 
     # -- as a part of a model --------------------------------------------------------------------------------------
     def join(self, following):
