@@ -664,10 +664,9 @@ def reduce_stages(stages):
 
 
 # -- stores past the cache ---------------------------------------------------------------------------
-# An output that should not displace the cache is stored in whole lines, by non-temporal 512-bit stores; lines that two calls
-# share are collected on the stack. A plain store in each row, and be it masked and of nothing, costs more than its line: the
-# processor reads it, and those behind it, too. Rows of 1024 took 1.2 times as long where neighbours' lines were stored plainly
-# in two parts, and twice as long with three more lines.
+# An output that should not displace the cache is stored in whole lines, by non-temporal 512-bit stores. What else is stored
+# plainly, and be it by a mask of no element, costs more than its line: the processor reads that, and some behind it. Rows of 1024
+# took 1.2 times as long where a line that two of them share was stored plainly, and 2 times with three or four more.
 # Such stores are not ordered with others: the end of a task (`numbadl.kernels.cpu.pool`) waits for them.
 @intrinsic
 def stream_map(context, fn, count, sources, targets, scalars):
@@ -677,10 +676,13 @@ def stream_map(context, fn, count, sources, targets, scalars):
 
     def codegen(cx, builder, sig, values):
         prefer_512_bit(builder)
+        count = values[1]
         from_, (target,), parameters = (cgutils.unpack_tuple(builder, v) for v in values[2:])
-        line = stack(builder, target.type.pointee, BLOCK)
-        begun = _stream(cx, builder, element, values[1], from_, parameters, target, dtype, line, cgutils.false_bit)
-        _end_stream(cx, builder, builder.gep(target, [values[1]]), line, begun)
+        stream = _Stream(cx, builder, element, from_, parameters, target, dtype)
+        head, _ = stream.head(count)
+        stream.run(_I64(0), head, target)
+        done = stream.blocks(head, count, BLOCK, INTERLEAVED)
+        stream.run(done, builder.sub(count, done), builder.gep(target, [done], inbounds=True))
         return cx.get_dummy_value()
 
     return types.void(fn, types.intp, sources, targets, scalars), codegen
@@ -690,16 +692,29 @@ def stream_map(context, fn, count, sources, targets, scalars):
 def stream_on(context, fn, count, sources, targets, scalars, following, line, begun):
     """`stream_map` of one piece of an output after the other -> whether *line* was begun, which the next one is told.
 
-    *line* is scratch of BLOCK elements; what lies there at last is for `end_stream`. Behind each block of elements as many are
-    fetched into L2 from each pointer in *following*, to be read soon.
+    *line* is scratch of BLOCK elements; what lies there at last is for `end_stream`. Beside each line that is stored another
+    is fetched into L2 from each pointer in *following*, to be read soon.
     """
     element = _Element(context, fn, sources, scalars)
     (dtype,) = (p.dtype for p in targets.types)
 
     def codegen(cx, builder, sig, values):
         prefer_512_bit(builder)
-        from_, (target,), parameters, soon, (space,) = (cgutils.unpack_tuple(builder, v) for v in values[2:7])
-        return _stream(cx, builder, element, values[1], from_, parameters, target, dtype, space, values[7], soon)
+        count, begun = values[1], values[7]
+        from_, (target,), parameters, soon, (line,) = (cgutils.unpack_tuple(builder, v) for v in values[2:7])
+        stream = _Stream(cx, builder, element, from_, parameters, target, dtype)
+        head, place = stream.head(count)
+        stream.run(_I64(0), head, builder.gep(line, [place]))
+        full = builder.icmp_signed("==", builder.add(place, head), _I64(stream.lanes))
+        with builder.if_then(builder.icmp_signed(">", head, _I64(0))), builder.if_else(begun) as (then, otherwise):
+            with then, builder.if_then(full):
+                stream.store(line, builder.sub(_I64(0), place), stream.lanes)
+            with otherwise:
+                cgutils.raw_memcpy(builder, target, builder.gep(line, [place]), head, stream.size)
+        done = stream.blocks(stream.blocks(head, count, BLOCK, INTERLEAVED, soon), count, stream.lanes, 1, soon)
+        tail = builder.and_(builder.sub(count, done), _I64(stream.lanes - 1))
+        stream.run(done, tail, line)
+        return builder.or_(builder.icmp_signed(">", tail, _I64(0)), begun)
 
     return types.boolean(fn, types.intp, sources, targets, scalars, following, line, types.boolean), codegen
 
@@ -711,62 +726,60 @@ def end_stream(context, targets, line, begun):
     def codegen(cx, builder, sig, values):
         prefer_512_bit(builder)
         (target,), (space,) = (cgutils.unpack_tuple(builder, v) for v in values[:2])
-        _end_stream(cx, builder, target, space, values[2])
+        size = cx.get_abi_sizeof(target.type.pointee)
+        with builder.if_then(values[2]):
+            place = _place_in_line(builder, target, size)
+            cgutils.raw_memcpy(builder, builder.gep(target, [builder.sub(_I64(0), place)]), space, place, size)
         return cx.get_dummy_value()
 
     return types.void(targets, line, types.boolean), codegen
 
 
-def _stream(cx, builder, element, count, sources, scalars, target, dtype, line, begun, following=()):
-    """The code of `stream_on`. LLVM does not widen non-temporal stores, so blocks are computed on the stack, in L1."""
-    size, place = cx.get_abi_sizeof(target.type.pointee), _place_in_line(cx, builder, target)
-    lanes, space = LINE // size, stack(builder, target.type.pointee, BLOCK)
+class _Stream:
+    """The code of a map's parts. LLVM does not widen non-temporal stores, so blocks are computed on the stack, in L1."""
 
-    def run(first, count, to, interleaved=1):
-        moved = [_moved(builder, p, first) for p in sources]
-        element.loop(cx, builder, moved, scalars, [to], [dtype], count, interleaved)
+    def __init__(self, cx, builder, element, sources, scalars, target, dtype):
+        self.cx, self.builder, self.element, self.sources, self.scalars = cx, builder, element, sources, scalars
+        self.target, self.dtype, self.size = target, dtype, cx.get_abi_sizeof(target.type.pointee)
+        self.lanes, self.space = LINE // self.size, stack(builder, target.type.pointee, BLOCK)
 
-    def whole(first, block, interleaved):
-        """Blocks from *first* on -> where the next one would begin."""
-        blocks = builder.sdiv(builder.sub(count, first), _I64(block))
+    def head(self, count):
+        """How many elements there are up to the end of a line that the target begins in, and how many in front of them."""
+        builder, place = self.builder, _place_in_line(self.builder, self.target, self.size)
+        head = builder.and_(builder.sub(_I64(0), place), _I64(self.lanes - 1))
+        return builder.select(builder.icmp_signed("<", head, count), head, count), place
+
+    def run(self, first, count, to, interleaved=1):
+        moved = [_moved(self.builder, p, first) for p in self.sources]
+        self.element.loop(self.cx, self.builder, moved, self.scalars, [to], [self.dtype], count, interleaved)
+
+    def blocks(self, first, count, size, interleaved, following=()):
+        """Whole blocks of *size* elements from *first* on -> where the next one would begin."""
+        builder = self.builder
+        blocks = builder.sdiv(builder.sub(count, first), _I64(size))
         with cgutils.for_range(builder, blocks, intp=_I64) as loop:
-            start = builder.add(first, builder.mul(loop.index, _I64(block)))
-            run(start, _I64(block), space, interleaved)
-            _store_past_cache(builder, space, builder.gep(target, [start], inbounds=True), block, size)
+            start = builder.add(first, builder.mul(loop.index, _I64(size)))
+            self.run(start, _I64(size), self.space, interleaved)
+            self.store(self.space, start, size)
             for pointer in following:
-                for k in range(0, block, lanes):
+                for k in range(0, size, self.lanes):
                     _fetch(builder, builder.gep(pointer, [builder.add(start, _I64(k))]))
-        return builder.add(first, builder.mul(blocks, _I64(block)))
+        return builder.add(first, builder.mul(blocks, _I64(size)))
 
-    head = builder.and_(builder.sub(_I64(0), place), _I64(lanes - 1))
-    head = builder.select(builder.icmp_signed("<", head, count), head, count)
-    run(_I64(0), head, builder.gep(line, [place]))
-    with builder.if_then(builder.icmp_signed(">", head, _I64(0))), builder.if_else(begun) as (then, otherwise):
-        with then, builder.if_then(builder.icmp_signed("==", builder.add(place, head), _I64(lanes))):
-            _store_past_cache(builder, line, builder.gep(target, [builder.sub(_I64(0), place)]), lanes, size)
-        with otherwise:
-            _copy(builder, builder.gep(line, [place]), target, head)
-    done = whole(whole(head, BLOCK, INTERLEAVED), lanes, 1)
-    tail = builder.and_(builder.sub(count, done), _I64(lanes - 1))
-    run(done, tail, line)
-    return builder.or_(builder.icmp_signed(">", tail, _I64(0)), begun)
+    def store(self, source, place, count):
+        """Copy *count* elements to that *place* of the target with non-temporal stores: whole lines."""
+        builder, target = self.builder, self.builder.gep(self.target, [place])
+        vector = ir.VectorType(source.type.pointee, self.lanes).as_pointer()
+        hint = builder.module.add_metadata([ir.IntType(32)(1)])
+        for k in range(0, count, self.lanes):
+            value = builder.load(builder.bitcast(builder.gep(source, [_I64(k)]), vector), align=LINE)
+            stored = builder.store(value, builder.bitcast(builder.gep(target, [_I64(k)]), vector), align=LINE)
+            stored.set_metadata("nontemporal", hint)
 
 
-def _end_stream(cx, builder, target, line, begun):
-    with builder.if_then(begun):
-        place = _place_in_line(cx, builder, target)
-        _copy(builder, line, builder.gep(target, [builder.sub(_I64(0), place)]), place)
-
-
-def _place_in_line(cx, builder, pointer):
-    """How many elements of a line lie in front of the one that *pointer* points to."""
-    address = builder.and_(builder.ptrtoint(pointer, _I64), _I64(LINE - 1))
-    return builder.udiv(address, _I64(cx.get_abi_sizeof(pointer.type.pointee)))
-
-
-def _copy(builder, source, target, count):
-    with cgutils.for_range(builder, count, intp=_I64) as loop:
-        builder.store(builder.load(builder.gep(source, [loop.index])), builder.gep(target, [loop.index]))
+def _place_in_line(builder, pointer, size):
+    """How many elements of a line, of *size* bytes, lie in front of the one that *pointer* points to."""
+    return builder.udiv(builder.and_(builder.ptrtoint(pointer, _I64), _I64(LINE - 1)), _I64(size))
 
 
 def _fetch(builder, pointer):
@@ -775,14 +788,3 @@ def _fetch(builder, pointer):
     signature = ir.FunctionType(ir.VoidType(), [address, number, number, number])
     fetch = builder.module.declare_intrinsic("llvm.prefetch", [address], signature)
     builder.call(fetch, [builder.bitcast(pointer, address), number(0), number(2), number(1)])
-
-
-def _store_past_cache(builder, source, target, count, size):
-    """Copy *count* elements of *size* bytes with non-temporal stores; *target* is aligned to a line."""
-    lanes = LINE // size
-    vector = ir.VectorType(source.type.pointee, lanes).as_pointer()
-    hint = builder.module.add_metadata([ir.IntType(32)(1)])
-    for k in range(0, count, lanes):
-        value = builder.load(builder.bitcast(builder.gep(source, [_I64(k)]), vector), align=LINE)
-        store = builder.store(value, builder.bitcast(builder.gep(target, [_I64(k)]), vector), align=LINE)
-        store.set_metadata("nontemporal", hint)
