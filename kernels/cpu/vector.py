@@ -17,10 +17,11 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 
 _I64 = ir.IntType(64)
-BLOCK = 64  # elements per streamed block: whole cache lines for every dtype
 LINE = 64  # bytes
 INTERLEAVED = 4  # vectors of a map whose steps alternate, so that none waits for the one before it
-LANES = 64  # sums that are added to side by side
+LANES = BLOCK = (
+    64  # sums that are added to side by side; elements of a block that is stored past the cache: whole lines
+)
 SUM_BLOCK = 1 << 12  # elements whose terms are added to each other before they are added to the rest
 
 
@@ -487,8 +488,9 @@ class _Reduction:
     "top" takes half its instructions, and compares floats by their bits, as integers: a NaN wins or loses, by its sign.
     """
 
-    def __init__(self, context, combine, fn, sources, scalars, outputs=0):
+    def __init__(self, context, combine, fn, sources, scalars, outputs=0, past=False):
         self.element, self.combine, self.outputs = _Element(context, fn, sources, scalars), combine, outputs
+        self.past = past  # whether the one output of a sum is stored past the cache
         self.types = self.element.results[outputs:]
 
     def emit(self, cx, builder, count, sources, scalars, kept=(), kept_types=()):
@@ -538,33 +540,44 @@ class _Reduction:
         return _independent_loop(builder, count, body, initial)
 
     def _sums(self, cx, builder, count, sources, scalars, kept, kept_types, initial):
-        lanes = [stack(builder, zero.type, LANES) for zero in initial]
+        lanes, head = [stack(builder, zero.type, 2 * LANES) for zero in initial], _I64(0)
 
         def clear(i, mark, carried):
             for lane, zero in zip(lanes, initial, strict=True):
                 mark(builder.store(zero, builder.gep(lane, [i], inbounds=True)))
 
-        def add(first, size):
-            moved, targets = ([_moved(builder, p, first) for p in pointers] for pointers in (sources, kept))
+        def add(first, size, targets, lane=None):
+            moved, totals = (
+                [_moved(builder, p, by) for p in ps] for ps, by in ((sources, first), (lanes, lane or _I64(0)))
+            )
 
             def body(i, mark, carried):
                 found = self.element.call(cx, builder, self.element.load(cx, builder, moved, i, mark) + scalars)
                 self.element.store(cx, builder, found[: len(kept)], targets, kept_types, i, mark)
-                for lane, value in zip(lanes, found[self.outputs :], strict=True):
-                    place = builder.gep(lane, [i], inbounds=True)
+                for total, value in zip(totals, found[self.outputs :], strict=True):
+                    place = builder.gep(total, [i], inbounds=True)
                     before = builder.load(place)
                     mark(before)
                     mark(builder.store(builder.fadd(before, value), place))
 
-            _independent_loop(builder, size, body)
+            _independent_loop(builder, size, body, interleaved=INTERLEAVED)
 
         _independent_loop(builder, _I64(LANES), clear)
-        whole = builder.sdiv(count, _I64(LANES))
+        if (
+            self.past
+        ):  # element e > head is added to the place of lane e - head: so each lane has its own terms, in order
+            head, space = _before_line(builder, kept[0], count), stack(builder, kept[0].type.pointee, LANES)
+            add(_I64(0), head, kept, builder.sub(_I64(LANES), head))
+        whole = builder.sdiv(builder.sub(count, head), _I64(LANES))
         with cgutils.for_range(builder, whole, intp=_I64) as loop:
-            add(builder.mul(loop.index, _I64(LANES)), _I64(LANES))
-        done = builder.mul(whole, _I64(LANES))
-        add(done, builder.sub(count, done))
-        return [_folded(builder, lane) for lane in lanes]
+            first = builder.add(head, builder.mul(loop.index, _I64(LANES)))
+            targets = [_moved(builder, p, first) for p in kept]
+            add(first, _I64(LANES), [space] if self.past else targets)
+            if self.past:
+                _store_past_cache(builder, space, *targets)
+        done = builder.add(head, builder.mul(whole, _I64(LANES)))
+        add(done, builder.sub(count, done), [_moved(builder, p, done) for p in kept])
+        return [_folded(builder, lane, head if self.past else None) for lane in lanes]
 
     def _keyed(self, builder, value):
         """What *value* is combined as: itself, or an integer."""
@@ -580,10 +593,17 @@ class _Reduction:
         return builder.select(builder.icmp_signed(">", value, total), value, total)
 
 
-def _folded(builder, lanes):
-    """The sum of *lanes*, added two by two: the first half to the second, until one is left."""
-    space = ir.VectorType(lanes.type.pointee, LANES)
-    value, width = builder.load(builder.bitcast(lanes, space.as_pointer()), align=LINE), LANES // 2
+def _folded(builder, lanes, head=None):
+    """The sum of *lanes*, added two by two: the first half to the second, until one is left.
+
+    They have room for twice as many. If lane k lies at place k - head, or LANES more if that is none, they are turned.
+    """
+    space = ir.VectorType(lanes.type.pointee, LANES).as_pointer()
+    value, width = builder.load(builder.bitcast(lanes, space), align=LINE), LANES // 2
+    if head is not None:
+        builder.store(value, builder.bitcast(_moved(builder, lanes, _I64(LANES)), space), align=LINE)
+        first = builder.and_(builder.sub(_I64(0), head), _I64(LANES - 1))
+        value = builder.load(builder.bitcast(_moved(builder, lanes, first), space), align=4)
     while width:
         halves = (
             builder.shuffle_vector(
@@ -605,12 +625,12 @@ def _ordered(builder, bits):
     return builder.xor(bits, all_but_sign)
 
 
-def _map_and_combine(combine):
+def _map_and_combine(combine, past=False):
     """The intrinsic (fn, count, sources, targets, scalars) -> the sum, or the maximum, of each term."""
 
     @intrinsic
     def combined(context, fn, count, sources, targets, scalars):
-        plan = _Reduction(context, combine, fn, sources, scalars, outputs=len(targets.types))
+        plan = _Reduction(context, combine, fn, sources, scalars, len(targets.types), past)
         result = types.Tuple(plan.types)
 
         def codegen(cx, builder, sig, values):
@@ -625,7 +645,9 @@ def _map_and_combine(combine):
 
 
 # for i in range(count): (targets[0][i], ..., *terms) = fn(sources[0][i], ..., *scalars); -> the sum (maximum) of each term
-vector_map_sum, vector_map_max = _map_and_combine("sum"), _map_and_combine("max")
+vector_map_sum, vector_map_max, vector_map_top = map(_map_and_combine, ("sum", "max", "top"))
+# `vector_map_sum` for one output that goes past the cache, as that of `stream_map`; the sums have the same bits
+stream_map_sum = _map_and_combine("sum", past=True)
 
 
 def reduce_stages(stages):
@@ -664,9 +686,10 @@ def reduce_stages(stages):
 
 
 # -- stores past the cache ---------------------------------------------------------------------------
-# An output that should not displace the cache is stored in whole lines, by non-temporal 512-bit stores. What else is stored
-# plainly, and be it by a mask of no element, costs more than its line: the processor reads that, and some behind it. Rows of 1024
-# took 1.2 times as long where a line that two of them share was stored plainly, and 2 times with three or four more.
+# An output that should not displace the cache is stored in whole lines, by non-temporal 512-bit stores; lines that two calls
+# share are collected on the stack. A plain store in each row, and be it masked and of nothing, costs more than its line: the
+# processor reads it, and those behind it, too. Rows of 1024 took 1.2 times as long where neighbours' lines were stored plainly
+# in two parts, and twice as long with three more lines.
 # Such stores are not ordered with others: the end of a task (`numbadl.kernels.cpu.pool`) waits for them.
 @intrinsic
 def stream_map(context, fn, count, sources, targets, scalars):
@@ -676,13 +699,10 @@ def stream_map(context, fn, count, sources, targets, scalars):
 
     def codegen(cx, builder, sig, values):
         prefer_512_bit(builder)
-        count = values[1]
         from_, (target,), parameters = (cgutils.unpack_tuple(builder, v) for v in values[2:])
-        stream = _Stream(cx, builder, element, from_, parameters, target, dtype)
-        head, _ = stream.head(count)
-        stream.run(_I64(0), head, target)
-        done = stream.blocks(head, count, BLOCK, INTERLEAVED)
-        stream.run(done, builder.sub(count, done), builder.gep(target, [done], inbounds=True))
+        line = stack(builder, target.type.pointee, BLOCK)
+        begun = _stream(cx, builder, element, values[1], from_, parameters, target, dtype, line, cgutils.false_bit)
+        _end_stream(cx, builder, builder.gep(target, [values[1]]), line, begun)
         return cx.get_dummy_value()
 
     return types.void(fn, types.intp, sources, targets, scalars), codegen
@@ -692,29 +712,16 @@ def stream_map(context, fn, count, sources, targets, scalars):
 def stream_on(context, fn, count, sources, targets, scalars, following, line, begun):
     """`stream_map` of one piece of an output after the other -> whether *line* was begun, which the next one is told.
 
-    *line* is scratch of BLOCK elements; what lies there at last is for `end_stream`. Beside each line that is stored another
-    is fetched into L2 from each pointer in *following*, to be read soon.
+    *line* is scratch of BLOCK elements; what lies there at last is for `end_stream`. Behind each block of elements as many are
+    fetched into L2 from each pointer in *following*, to be read soon.
     """
     element = _Element(context, fn, sources, scalars)
     (dtype,) = (p.dtype for p in targets.types)
 
     def codegen(cx, builder, sig, values):
         prefer_512_bit(builder)
-        count, begun = values[1], values[7]
-        from_, (target,), parameters, soon, (line,) = (cgutils.unpack_tuple(builder, v) for v in values[2:7])
-        stream = _Stream(cx, builder, element, from_, parameters, target, dtype)
-        head, place = stream.head(count)
-        stream.run(_I64(0), head, builder.gep(line, [place]))
-        full = builder.icmp_signed("==", builder.add(place, head), _I64(stream.lanes))
-        with builder.if_then(builder.icmp_signed(">", head, _I64(0))), builder.if_else(begun) as (then, otherwise):
-            with then, builder.if_then(full):
-                stream.store(line, builder.sub(_I64(0), place), stream.lanes)
-            with otherwise:
-                cgutils.raw_memcpy(builder, target, builder.gep(line, [place]), head, stream.size)
-        done = stream.blocks(stream.blocks(head, count, BLOCK, INTERLEAVED, soon), count, stream.lanes, 1, soon)
-        tail = builder.and_(builder.sub(count, done), _I64(stream.lanes - 1))
-        stream.run(done, tail, line)
-        return builder.or_(builder.icmp_signed(">", tail, _I64(0)), begun)
+        from_, (target,), parameters, soon, (space,) = (cgutils.unpack_tuple(builder, v) for v in values[2:7])
+        return _stream(cx, builder, element, values[1], from_, parameters, target, dtype, space, values[7], soon)
 
     return types.boolean(fn, types.intp, sources, targets, scalars, following, line, types.boolean), codegen
 
@@ -726,60 +733,73 @@ def end_stream(context, targets, line, begun):
     def codegen(cx, builder, sig, values):
         prefer_512_bit(builder)
         (target,), (space,) = (cgutils.unpack_tuple(builder, v) for v in values[:2])
-        size = cx.get_abi_sizeof(target.type.pointee)
-        with builder.if_then(values[2]):
-            place = _place_in_line(builder, target, size)
-            cgutils.raw_memcpy(builder, builder.gep(target, [builder.sub(_I64(0), place)]), space, place, size)
+        _end_stream(cx, builder, target, space, values[2])
         return cx.get_dummy_value()
 
     return types.void(targets, line, types.boolean), codegen
 
 
-class _Stream:
-    """The code of a map's parts. LLVM does not widen non-temporal stores, so blocks are computed on the stack, in L1."""
+def _stream(cx, builder, element, count, sources, scalars, target, dtype, line, begun, following=()):
+    """The code of `stream_on`. LLVM does not widen non-temporal stores, so blocks are computed on the stack, in L1."""
+    lanes, space = LINE // _bytes(target), stack(builder, target.type.pointee, BLOCK)
+    place, head = _place_in_line(builder, target), _before_line(builder, target, count)
 
-    def __init__(self, cx, builder, element, sources, scalars, target, dtype):
-        self.cx, self.builder, self.element, self.sources, self.scalars = cx, builder, element, sources, scalars
-        self.target, self.dtype, self.size = target, dtype, cx.get_abi_sizeof(target.type.pointee)
-        self.lanes, self.space = LINE // self.size, stack(builder, target.type.pointee, BLOCK)
+    def run(first, count, to, interleaved=1):
+        moved = [_moved(builder, p, first) for p in sources]
+        element.loop(cx, builder, moved, scalars, [to], [dtype], count, interleaved)
 
-    def head(self, count):
-        """How many elements there are up to the end of a line that the target begins in, and how many in front of them."""
-        builder, place = self.builder, _place_in_line(self.builder, self.target, self.size)
-        head = builder.and_(builder.sub(_I64(0), place), _I64(self.lanes - 1))
-        return builder.select(builder.icmp_signed("<", head, count), head, count), place
-
-    def run(self, first, count, to, interleaved=1):
-        moved = [_moved(self.builder, p, first) for p in self.sources]
-        self.element.loop(self.cx, self.builder, moved, self.scalars, [to], [self.dtype], count, interleaved)
-
-    def blocks(self, first, count, size, interleaved, following=()):
-        """Whole blocks of *size* elements from *first* on -> where the next one would begin."""
-        builder = self.builder
-        blocks = builder.sdiv(builder.sub(count, first), _I64(size))
+    def whole(first, block, interleaved):
+        """Blocks from *first* on -> where the next one would begin."""
+        blocks = builder.sdiv(builder.sub(count, first), _I64(block))
         with cgutils.for_range(builder, blocks, intp=_I64) as loop:
-            start = builder.add(first, builder.mul(loop.index, _I64(size)))
-            self.run(start, _I64(size), self.space, interleaved)
-            self.store(self.space, start, size)
+            start = builder.add(first, builder.mul(loop.index, _I64(block)))
+            run(start, _I64(block), space, interleaved)
+            _store_past_cache(builder, space, builder.gep(target, [start], inbounds=True), block)
             for pointer in following:
-                for k in range(0, size, self.lanes):
+                for k in range(0, block, lanes):
                     _fetch(builder, builder.gep(pointer, [builder.add(start, _I64(k))]))
-        return builder.add(first, builder.mul(blocks, _I64(size)))
+        return builder.add(first, builder.mul(blocks, _I64(block)))
 
-    def store(self, source, place, count):
-        """Copy *count* elements to that *place* of the target with non-temporal stores: whole lines."""
-        builder, target = self.builder, self.builder.gep(self.target, [place])
-        vector = ir.VectorType(source.type.pointee, self.lanes).as_pointer()
-        hint = builder.module.add_metadata([ir.IntType(32)(1)])
-        for k in range(0, count, self.lanes):
-            value = builder.load(builder.bitcast(builder.gep(source, [_I64(k)]), vector), align=LINE)
-            stored = builder.store(value, builder.bitcast(builder.gep(target, [_I64(k)]), vector), align=LINE)
-            stored.set_metadata("nontemporal", hint)
+    run(_I64(0), head, builder.gep(line, [place]))
+    with builder.if_then(builder.icmp_signed(">", head, _I64(0))), builder.if_else(begun) as (then, otherwise):
+        with then, builder.if_then(builder.icmp_signed("==", builder.add(place, head), _I64(lanes))):
+            _store_past_cache(builder, line, builder.gep(target, [builder.sub(_I64(0), place)]), lanes)
+        with otherwise:
+            cgutils.raw_memcpy(builder, target, builder.gep(line, [place]), head, _bytes(target))
+    done = whole(whole(head, BLOCK, INTERLEAVED), lanes, 1)
+    tail = builder.and_(builder.sub(count, done), _I64(lanes - 1))
+    run(done, tail, line)
+    return builder.or_(builder.icmp_signed(">", tail, _I64(0)), begun)
 
 
-def _place_in_line(builder, pointer, size):
-    """How many elements of a line, of *size* bytes, lie in front of the one that *pointer* points to."""
-    return builder.udiv(builder.and_(builder.ptrtoint(pointer, _I64), _I64(LINE - 1)), _I64(size))
+def _end_stream(cx, builder, target, line, begun):
+    with builder.if_then(begun):
+        place = _place_in_line(builder, target)
+        cgutils.raw_memcpy(builder, builder.gep(target, [builder.neg(place)]), line, place, _bytes(target))
+
+
+@intrinsic
+def past_line(context, pointers):
+    """How many elements lie between the last line of the cache that begins and the first of *pointers*."""
+    return types.intp(pointers), lambda cx, builder, sig, args: _place_in_line(
+        builder, builder.extract_value(args[0], 0)
+    )
+
+
+def _place_in_line(builder, pointer):
+    """How many elements of a line lie in front of the one that *pointer* points to."""
+    address = builder.and_(builder.ptrtoint(pointer, _I64), _I64(LINE - 1))
+    return builder.udiv(address, _I64(_bytes(pointer)))
+
+
+def _before_line(builder, target, count):
+    """How many of *count* elements lie before the first that begins a line."""
+    head = builder.and_(builder.neg(_place_in_line(builder, target)), _I64(LINE // _bytes(target) - 1))
+    return builder.select(builder.icmp_signed("<", head, count), head, count)
+
+
+def _bytes(pointer):
+    return 8 if pointer.type.pointee == ir.DoubleType() else 4
 
 
 def _fetch(builder, pointer):
@@ -788,3 +808,14 @@ def _fetch(builder, pointer):
     signature = ir.FunctionType(ir.VoidType(), [address, number, number, number])
     fetch = builder.module.declare_intrinsic("llvm.prefetch", [address], signature)
     builder.call(fetch, [builder.bitcast(pointer, address), number(0), number(2), number(1)])
+
+
+def _store_past_cache(builder, source, target, count=BLOCK):
+    """Copy *count* elements with non-temporal stores; *target* is aligned to a line, and they fill whole ones."""
+    lanes = LINE // _bytes(target)
+    vector = ir.VectorType(source.type.pointee, lanes).as_pointer()
+    hint = builder.module.add_metadata([ir.IntType(32)(1)])
+    for k in range(0, count, lanes):
+        value = builder.load(builder.bitcast(builder.gep(source, [_I64(k)]), vector), align=LINE)
+        store = builder.store(value, builder.bitcast(builder.gep(target, [_I64(k)]), vector), align=LINE)
+        store.set_metadata("nontemporal", hint)
