@@ -17,7 +17,18 @@ from .compile import building, function, inlined, kernel
 from .map_by_channel import store_sums
 from .pool import parallel
 from .stores import past_cache_pays, storing_pieces
-from .vector import BLOCK, at, elements, end_stream, pick, pointers, scratch, spread, vector_map, vector_map_sum
+from .vector import (
+    BLOCK,
+    at,
+    elements,
+    end_stream,
+    pick,
+    pointers,
+    scratch,
+    spread,
+    vector_map,
+    vector_map_sum,
+)
 
 TASK = 1 << 13  # elements, in whole rows
 ROWS = 64  # rows that are added to each other, at most, times those that take turns

@@ -765,7 +765,7 @@ def _stream(cx, builder, element, count, sources, scalars, target, dtype, line, 
         with then, builder.if_then(builder.icmp_signed("==", builder.add(place, head), _I64(lanes))):
             _store_past_cache(builder, line, builder.gep(target, [builder.sub(_I64(0), place)]), lanes)
         with otherwise:
-            _copy(builder, builder.gep(line, [place]), target, head)
+            cgutils.raw_memcpy(builder, target, builder.gep(line, [place]), head, _bytes(target))
     done = whole(whole(head, BLOCK, INTERLEAVED), lanes, 1)
     tail = builder.and_(builder.sub(count, done), _I64(lanes - 1))
     run(done, tail, line)
@@ -775,7 +775,7 @@ def _stream(cx, builder, element, count, sources, scalars, target, dtype, line, 
 def _end_stream(cx, builder, target, line, begun):
     with builder.if_then(begun):
         place = _place_in_line(builder, target)
-        _copy(builder, line, builder.gep(target, [builder.sub(_I64(0), place)]), place)
+        cgutils.raw_memcpy(builder, builder.gep(target, [builder.neg(place)]), line, place, _bytes(target))
 
 
 @intrinsic
@@ -800,11 +800,6 @@ def _before_line(builder, target, count):
 
 def _bytes(pointer):
     return 8 if pointer.type.pointee == ir.DoubleType() else 4
-
-
-def _copy(builder, source, target, count):
-    with cgutils.for_range(builder, count, intp=_I64) as loop:
-        builder.store(builder.load(builder.gep(source, [loop.index])), builder.gep(target, [loop.index]))
 
 
 def _fetch(builder, pointer):
