@@ -4,8 +4,8 @@ import numpy as np
 from numba import carray, uint32
 
 from ..scalar.language import scalar
-from ..scalar.math import near
-from ..scalar.quadrant import NEAR
+from ..scalar.math.quadrant import NEAR
+from ..scalar.math.trigonometric import near
 from ..scalar.random import BLOCK as RANDOM_BLOCK
 from ..scalar.random import RUN, random_words
 from .compile import function, kernel
@@ -15,18 +15,21 @@ from .vector import (
     at,
     equal_sizes,
     overlap,
+    past_line,
     pick,
     pointers,
     scratch,
     stream_map,
     vector_map,
-    vector_map_sum,
+    vector_map_top,
 )
 
 CHUNK = 1 << 13  # elements of a task; every chunk starts at a multiple of RANDOM_BLOCK
 LARGE_CHUNK = 1 << 15
 
-ANGLES = 1 << 10  # elements whose angles are looked at before their sines are taken
+# Elements whose angles are looked at before their sines are taken. Reading ahead of the arithmetic, as blocks of 1024 do, takes
+# time where arrays lie in memory: 0.34 to 0.38 ns an element of 16M instead of 0.29, and 0.24 if no angle is looked at.
+ANGLES = 1 << 8
 DONE, REFUSED = 0, 1
 
 
@@ -85,13 +88,14 @@ def _build_plain(spec):
 def _loops(spec):
     """Two compiled functions (count, sources, targets, scalars): the vector loop, and the one that stores past the cache.
 
-    Where sines are needed, blocks of small angles take a version of the function that is right for them only.
+    Where sines are needed, blocks of small angles take a version of the function that is right for them only. Blocks end with
+    the lines of the output: what is left of a line is not stored past the cache, and not by vectors.
     """
     loops = _loop(spec.function, vector_map), _loop(spec.function, stream_map)
     if spec.angle is None:
         return loops
-    near_fn, is_far = near(spec.function), far_angle(spec.angle)
-    return tuple(_guarded(is_far, _loop(near_fn, loop), loops[0]) for loop in (vector_map, stream_map))
+    near_fn, angle = near(spec.function), size_of(spec.angle)
+    return tuple(_guarded(angle, _loop(near_fn, way), loops[0]) for way in (vector_map, stream_map))
 
 
 def _loop(fn, loop):
@@ -102,12 +106,13 @@ def _loop(fn, loop):
     return run
 
 
-def _guarded(is_far, near_loop, loop):
+def _guarded(angle, near_loop, loop):
     @function
     def run(count, sources, targets, scalars):
-        for start in range(0, count, ANGLES):
-            size, given = min(ANGLES, count - start), at(sources, start)
-            if vector_map_sum(is_far, size, given, (), scalars)[0] == 0:
+        for end in range(ANGLES - past_line(targets), count + ANGLES, ANGLES):
+            start = max(end - ANGLES, 0)
+            size, given = min(end, count) - start, at(sources, start)
+            if vector_map_top(angle, size, given, (), scalars)[0] <= NEAR:
                 near_loop(size, given, at(targets, start), scalars)
             else:
                 loop(size, given, at(targets, start), scalars)
@@ -115,14 +120,14 @@ def _guarded(is_far, near_loop, loop):
     return run
 
 
-def far_angle(angle):
-    """The scalar function (*arguments) -> 0 if their angle is small, else 1 (of NaN, too)."""
+def size_of(angle):
+    """The scalar function (*arguments) -> the size of their angle (NaN, the largest, of NaN)."""
 
     @scalar
-    def is_far(x, *rest):
-        return 0 if abs(angle(x, *rest)) <= NEAR else 1
+    def size_of_angle(x, *rest):
+        return abs(angle(x, *rest))
 
-    return is_far
+    return size_of_angle
 
 
 def _build_random(spec):

@@ -17,7 +17,6 @@ import numpy as np
 from numba import uint32
 
 from ..scalar.random import BLOCK as RANDOM_BLOCK
-from ..scalar.rows import itself
 from .compile import building, function, kernel
 from .map import DONE, PARALLEL_FROM, REFUSED, fill_random
 from .pool import cache_size, parallel
@@ -214,12 +213,13 @@ def _build_elements(spec, part, streamed):
         """One period element by element, and then copies of all that there is."""
         for k in range(count):
             for c in range(across):
-                for i in range(inner):
-                    written[k, c * inner + i] = channels(operands)[k][c]
-            row, done = at(pointers((written,)), k * width), inner * across
-            while done < width:
+                for j in range(c * inner, (c + 1) * inner):
+                    written[k, j] = channels(operands)[k][c]
+            done = inner * across
+            while done < width:  # twice as much each time, in vectors
                 some = min(done, width - done)
-                vector_map(itself, some, row, at(row, done), ())
+                for j in range(some):
+                    written[k, done + j] = written[k, j]
                 done += some
 
     @function

@@ -71,6 +71,8 @@ def _independent_loop(builder, count, body, initial=(), interleaved=0):
     if interleaved:
         name = ir.MetaDataString(module, "llvm.loop.interleave.count")
         hints.append(module.add_metadata([name, ir.IntType(32)(interleaved)]))
+    if interleaved == 1:  # a loop of 16 elements would be unrolled before it could become a vector
+        hints.append(module.add_metadata([ir.MetaDataString(module, "llvm.loop.unroll.disable")]))
     latch.set_metadata("llvm.loop", _DistinctNode(module, hints, itself=True))
     builder.position_at_end(after)
     results = [builder.phi(value.type) for value in initial]
@@ -342,12 +344,12 @@ class _Element:
             cast = cx.data_model_manager[dtype].as_data(builder, cx.cast(builder, value, of, dtype))
             mark(builder.store(cast, builder.gep(pointer, [i], inbounds=True)))
 
-    def loop(self, cx, builder, sources, scalars, targets, dtypes, count):
+    def loop(self, cx, builder, sources, scalars, targets, dtypes, count, interleaved=INTERLEAVED):
         def body(i, mark, carried):
             operands = self.load(cx, builder, sources, i, mark) + scalars
             self.store(cx, builder, self.call(cx, builder, operands), targets, dtypes, i, mark)
 
-        _independent_loop(builder, count, body, interleaved=INTERLEAVED)
+        _independent_loop(builder, count, body, interleaved=interleaved)
 
 
 @intrinsic
@@ -643,7 +645,7 @@ def _map_and_combine(combine, past=False):
 
 
 # for i in range(count): (targets[0][i], ..., *terms) = fn(sources[0][i], ..., *scalars); -> the sum (maximum) of each term
-vector_map_sum, vector_map_max = _map_and_combine("sum"), _map_and_combine("max")
+vector_map_sum, vector_map_max, vector_map_top = map(_map_and_combine, ("sum", "max", "top"))
 # `vector_map_sum` for one output that goes past the cache, as that of `stream_map`; the sums have the same bits
 stream_map_sum = _map_and_combine("sum", past=True)
 
@@ -683,46 +685,116 @@ def reduce_stages(stages):
     return run
 
 
+# -- stores past the cache ---------------------------------------------------------------------------
+# An output that should not displace the cache is stored in whole lines, by non-temporal 512-bit stores; lines that two calls
+# share are collected on the stack. A plain store in each row, and be it masked and of nothing, costs more than its line: the
+# processor reads it, and those behind it, too. Rows of 1024 took 1.2 times as long where neighbours' lines were stored plainly
+# in two parts, and twice as long with three more lines.
+# Such stores are not ordered with others: the end of a task (`numbadl.kernels.cpu.pool`) waits for them.
 @intrinsic
 def stream_map(context, fn, count, sources, targets, scalars):
-    """`vector_map` for one large output that should not displace the cache: whole blocks go past it.
+    """`vector_map` for one large output, past the cache; an element's value depends on no other, so the bits are the same."""
+    element = _Element(context, fn, sources, scalars)
+    (dtype,) = (p.dtype for p in targets.types)
 
-    A block is computed into scratch on the stack (in L1) and stored with non-temporal 512-bit stores, because LLVM
-    does not widen non-temporal stores by itself. The elements before the first line boundary of the output and
-    after the last one take the plain loop; they have the same bits, since an element's value does not depend on others.
-    Streaming stores are not ordered with others: the end of a task (`numbadl.kernels.cpu.pool`) waits for them.
+    def codegen(cx, builder, sig, values):
+        prefer_512_bit(builder)
+        from_, (target,), parameters = (cgutils.unpack_tuple(builder, v) for v in values[2:])
+        line = stack(builder, target.type.pointee, BLOCK)
+        begun = _stream(cx, builder, element, values[1], from_, parameters, target, dtype, line, cgutils.false_bit)
+        _end_stream(cx, builder, builder.gep(target, [values[1]]), line, begun)
+        return cx.get_dummy_value()
+
+    return types.void(fn, types.intp, sources, targets, scalars), codegen
+
+
+@intrinsic
+def stream_on(context, fn, count, sources, targets, scalars, following, line, begun):
+    """`stream_map` of one piece of an output after the other -> whether *line* was begun, which the next one is told.
+
+    *line* is scratch of BLOCK elements; what lies there at last is for `end_stream`. Behind each block of elements as many are
+    fetched into L2 from each pointer in *following*, to be read soon.
     """
     element = _Element(context, fn, sources, scalars)
     (dtype,) = (p.dtype for p in targets.types)
 
     def codegen(cx, builder, sig, values):
         prefer_512_bit(builder)
-        count = values[1]
-        from_, (target,), parameters = (cgutils.unpack_tuple(builder, v) for v in values[2:])
-        space = stack(builder, target.type.pointee, BLOCK)
+        from_, (target,), parameters, soon, (space,) = (cgutils.unpack_tuple(builder, v) for v in values[2:7])
+        return _stream(cx, builder, element, values[1], from_, parameters, target, dtype, space, values[7], soon)
 
-        def run(start, count, to):
-            moved = [_moved(builder, p, start) for p in from_]
-            element.loop(cx, builder, moved, parameters, [to], [dtype], count)
+    return types.boolean(fn, types.intp, sources, targets, scalars, following, line, types.boolean), codegen
 
-        head = _before_line(builder, target, count)
-        run(_I64(0), head, target)
-        blocks = builder.sdiv(builder.sub(count, head), _I64(BLOCK))
-        with cgutils.for_range(builder, blocks, intp=_I64) as loop:
-            start = builder.add(head, builder.mul(loop.index, _I64(BLOCK)))
-            run(start, _I64(BLOCK), space)
-            _store_past_cache(builder, space, builder.gep(target, [start], inbounds=True))
-        done = builder.add(head, builder.mul(blocks, _I64(BLOCK)))
-        run(done, builder.sub(count, done), builder.gep(target, [done], inbounds=True))
+
+@intrinsic
+def end_stream(context, targets, line, begun):
+    """Store what `stream_on` has left in *line*: what lies in front of *targets*, one pointer, if *begun*."""
+
+    def codegen(cx, builder, sig, values):
+        prefer_512_bit(builder)
+        (target,), (space,) = (cgutils.unpack_tuple(builder, v) for v in values[:2])
+        _end_stream(cx, builder, target, space, values[2])
         return cx.get_dummy_value()
 
-    return types.void(fn, types.intp, sources, targets, scalars), codegen
+    return types.void(targets, line, types.boolean), codegen
+
+
+def _stream(cx, builder, element, count, sources, scalars, target, dtype, line, begun, following=()):
+    """The code of `stream_on`. LLVM does not widen non-temporal stores, so blocks are computed on the stack, in L1."""
+    lanes, space = LINE // _bytes(target), stack(builder, target.type.pointee, BLOCK)
+    place, head = _place_in_line(builder, target), _before_line(builder, target, count)
+
+    def run(first, count, to, interleaved=1):
+        moved = [_moved(builder, p, first) for p in sources]
+        element.loop(cx, builder, moved, scalars, [to], [dtype], count, interleaved)
+
+    def whole(first, block, interleaved):
+        """Blocks from *first* on -> where the next one would begin."""
+        blocks = builder.sdiv(builder.sub(count, first), _I64(block))
+        with cgutils.for_range(builder, blocks, intp=_I64) as loop:
+            start = builder.add(first, builder.mul(loop.index, _I64(block)))
+            run(start, _I64(block), space, interleaved)
+            _store_past_cache(builder, space, builder.gep(target, [start], inbounds=True), block)
+            for pointer in following:
+                for k in range(0, block, lanes):
+                    _fetch(builder, builder.gep(pointer, [builder.add(start, _I64(k))]))
+        return builder.add(first, builder.mul(blocks, _I64(block)))
+
+    run(_I64(0), head, builder.gep(line, [place]))
+    with builder.if_then(builder.icmp_signed(">", head, _I64(0))), builder.if_else(begun) as (then, otherwise):
+        with then, builder.if_then(builder.icmp_signed("==", builder.add(place, head), _I64(lanes))):
+            _store_past_cache(builder, line, builder.gep(target, [builder.sub(_I64(0), place)]), lanes)
+        with otherwise:
+            _copy(builder, builder.gep(line, [place]), target, head)
+    done = whole(whole(head, BLOCK, INTERLEAVED), lanes, 1)
+    tail = builder.and_(builder.sub(count, done), _I64(lanes - 1))
+    run(done, tail, line)
+    return builder.or_(builder.icmp_signed(">", tail, _I64(0)), begun)
+
+
+def _end_stream(cx, builder, target, line, begun):
+    with builder.if_then(begun):
+        place = _place_in_line(builder, target)
+        _copy(builder, line, builder.gep(target, [builder.sub(_I64(0), place)]), place)
+
+
+@intrinsic
+def past_line(context, pointers):
+    """How many elements lie between the last line of the cache that begins and the first of *pointers*."""
+    return types.intp(pointers), lambda cx, builder, sig, args: _place_in_line(
+        builder, builder.extract_value(args[0], 0)
+    )
+
+
+def _place_in_line(builder, pointer):
+    """How many elements of a line lie in front of the one that *pointer* points to."""
+    address = builder.and_(builder.ptrtoint(pointer, _I64), _I64(LINE - 1))
+    return builder.udiv(address, _I64(_bytes(pointer)))
 
 
 def _before_line(builder, target, count):
     """How many of *count* elements lie before the first that begins a line."""
-    misaligned = builder.and_(builder.sub(_I64(0), builder.ptrtoint(target, _I64)), _I64(LINE - 1))
-    head = builder.udiv(misaligned, _I64(_bytes(target)))
+    head = builder.and_(builder.neg(_place_in_line(builder, target)), _I64(LINE // _bytes(target) - 1))
     return builder.select(builder.icmp_signed("<", head, count), head, count)
 
 
@@ -730,12 +802,25 @@ def _bytes(pointer):
     return 8 if pointer.type.pointee == ir.DoubleType() else 4
 
 
-def _store_past_cache(builder, source, target):
-    """Copy a block of elements with non-temporal stores; *target* is aligned to a line."""
+def _copy(builder, source, target, count):
+    with cgutils.for_range(builder, count, intp=_I64) as loop:
+        builder.store(builder.load(builder.gep(source, [loop.index])), builder.gep(target, [loop.index]))
+
+
+def _fetch(builder, pointer):
+    """Have a line read into L2."""
+    address, number = ir.IntType(8).as_pointer(), ir.IntType(32)
+    signature = ir.FunctionType(ir.VoidType(), [address, number, number, number])
+    fetch = builder.module.declare_intrinsic("llvm.prefetch", [address], signature)
+    builder.call(fetch, [builder.bitcast(pointer, address), number(0), number(2), number(1)])
+
+
+def _store_past_cache(builder, source, target, count=BLOCK):
+    """Copy *count* elements with non-temporal stores; *target* is aligned to a line, and they fill whole ones."""
     lanes = LINE // _bytes(target)
     vector = ir.VectorType(source.type.pointee, lanes).as_pointer()
     hint = builder.module.add_metadata([ir.IntType(32)(1)])
-    for k in range(0, BLOCK, lanes):
+    for k in range(0, count, lanes):
         value = builder.load(builder.bitcast(builder.gep(source, [_I64(k)]), vector), align=LINE)
         store = builder.store(value, builder.bitcast(builder.gep(target, [_I64(k)]), vector), align=LINE)
         store.set_metadata("nontemporal", hint)

@@ -14,7 +14,8 @@ from ..shapes import Row, Stage
 from .coefficients import LOG1P_TO_1_TAIL
 from .intrinsics import fma
 from .language import scalar
-from .math import exp, exp_to_1, log
+from .math.exponential import exp, exp_to_1
+from .math.logarithm import log
 from .records import Parameter, finite_above_0, finite_from_0
 
 

@@ -4,7 +4,8 @@ from math import inf
 
 from ..shapes import Row, Stage, Threshold
 from .language import scalar
-from .math import exp, exp_to_1, log
+from .math.exponential import exp, exp_to_1
+from .math.logarithm import log
 
 
 @scalar
