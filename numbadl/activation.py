@@ -1,5 +1,6 @@
 """Activations over arrays, made from their records: checks, parameters, one kernel call."""
 
+import functools
 import inspect
 
 import numpy as np
@@ -289,9 +290,15 @@ def _check_parameter(parameter, value):
 def _signs(x, axis):
     """1 on even channels, -1 on odd ones."""
     axis = channel_axis(x, axis)
-    signs = np.ones(x.shape[axis], x.dtype)
-    signs[1::2] = -1
+    signs = _host_signs(x.shape[axis], x.dtype)
     return Channels(axis, signs.size, (device_of(x).from_host(signs),))
+
+
+@functools.lru_cache(maxsize=16)
+def _host_signs(count, dtype):
+    signs = np.ones(count, dtype)
+    signs[1::2] = -1
+    return signs
 
 
 def _signature(arrays, options):

@@ -7,8 +7,8 @@ Element e of the flat arrays belongs to channel ``(e // inner) % C``. Two layout
 - *elements*: a channel's elements are few, or single. Channel values are written out, once for each call, for a *row* of
   some thousand elements, that is a whole number of periods; then rows are vector loops with one more source.
 
-Sums: a piece of a run gives one number; rows are added to each other element by element, in fixed groups. Both are
-combined in float64 in the order of the array, so the result does not depend on threads.
+Sums: a piece of a run gives one number; rows are added to each other element by element, in fixed groups, and then the
+periods of a group in float64. Both are combined in float64 in the order of the array, so the result does not depend on threads.
 """
 
 import itertools
@@ -210,6 +210,7 @@ def _build_elements(spec, part, streamed):
 
     @function
     def write_values(written, operands, width, inner, across):
+        """One period element by element, and then copies of all that there is."""
         for k in range(count):
             for c in range(across):
                 for j in range(c * inner, (c + 1) * inner):
@@ -227,8 +228,16 @@ def _build_elements(spec, part, streamed):
 
     write_out = write_values if count else write_nothing
 
+    @function
+    def fold(totals, size, found):
+        """Add each of *size* totals to its place in the period, in float64."""
+        for k in range(sums):
+            for j in range(0, size, found.shape[1]):
+                for e in range(min(found.shape[1], size - j)):
+                    found[k, e] += totals[k][j + e]
+
     @parallel
-    def some_rows(n, width, group, pieces, per_task, written, partial, operands, index):
+    def some_rows(n, width, group, pieces, per_task, written, partial, folded, operands, index):
         rows = (n + width - 1) // width
         for task in range(index * per_task, min((index + 1) * per_task, (rows + group - 1) // group * pieces)):
             g, first = task // pieces, task % pieces * PIECE
@@ -239,6 +248,8 @@ def _build_elements(spec, part, streamed):
                 size = min(PIECE, width - first, n - begin)
                 if size > 0:
                     span(begin, size, operands, sources, totals, ())
+            if sums:
+                fold(totals, min(PIECE, width - first), folded[g, :, first:])
 
     @kernel(spec, part)
     def run(*arguments):
@@ -253,17 +264,16 @@ def _build_elements(spec, part, streamed):
         groups = (rows + group - 1) // group
         written = np.empty((count, width), arguments[0].dtype)
         write_out(written, operands, width, inner, across)
-        partial = np.zeros((groups, sums, width), arguments[0].dtype)
+        partial, folded = np.zeros((groups, sums, width), arguments[0].dtype), np.zeros((groups, sums, period))
         per_task = groups * pieces if n < PARALLEL_FROM else 1
         tasks = (groups * pieces + per_task - 1) // per_task
-        some_rows(tasks, (n, width, group, pieces, per_task, written, partial, operands))
+        some_rows(tasks, (n, width, group, pieces, per_task, written, partial, folded, operands))
         if sums:
-            total = np.zeros((sums, period))
-            for g in range(groups):
+            total = folded[0]
+            for g in range(1, groups):
                 for k in range(sums):
-                    for j in range(0, width, period):
-                        for e in range(period):
-                            total[k, e] += partial[g, k, j + e]
+                    for e in range(period):
+                        total[k, e] += folded[g, k, e]
             store_sums(arguments[at_sums], total, inner)
         return DONE
 
