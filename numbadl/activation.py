@@ -5,14 +5,15 @@ import inspect
 import numpy as np
 
 from .arrays import DEVICES, DTYPES, device_of
-from .elementwise import Channels, by_channel, channel_axis, elementwise, like_parameter, run_any
-from .interop.arrays import takes_any_array
+from .elementwise import Channels, by_channel, channel_axis, elementwise, like_parameter, run_any, typed
+from .interop.arrays import check_call, takes_any_array
 from .kernels.cpu.map import DONE
 from .kernels.scalar.holder import ScalarHolder
 from .streams import stream_of
 
 _FLOAT32, _FLOAT64 = DTYPES
 _PLAIN = inspect.signature(lambda x, out=None: None)
+_MISSING = object()  # the first argument, where there is none
 
 
 class _Quick:
@@ -45,6 +46,21 @@ class _Quick:
         return self.run(*arguments)
 
 
+def _taking(parameters):
+    """Declare the parameters of a method that takes any, and looks for wrong ones where it does not cost small arrays time."""
+
+    def decorate(method):
+        method.__signature__ = inspect.signature(parameters)
+        return method
+
+    return decorate
+
+
+def _check_call(method, owner, given, more, unknown):
+    if more or unknown or given[0] is _MISSING:
+        check_call(method, (owner, *(() if given[0] is _MISSING else given), *more), unknown)
+
+
 class ActivationFunction:
     """An activation over arrays: ``f(x)``, ``f.derivative(x)``, ``f.backward(grad, x)``; ``f.scalar`` for kernels.
 
@@ -62,29 +78,33 @@ class ActivationFunction:
         self._kernel, self._derivative, self._backward = map(self._quick, ("", ".derivative", ".backward"))
         self._of_result = self._quick(".backward.of_result") if record.of_result else None
 
-    def __call__(self, x, out=None, **unknown):
-        if unknown:
-            raise TypeError(f"{self.__name__}: unknown argument {next(iter(unknown))!r}, accepted are x, out")
-        if (result := self._kernel(x, out)) is not None:
+    @_taking(lambda self, x, out=None: None)
+    def __call__(self, x=_MISSING, out=None, *more, **unknown):
+        if not (more or unknown) and (result := self._kernel(x, out)) is not None:
             return result
+        _check_call(ActivationFunction.__call__, self, (x, out), more, unknown)
         return elementwise(self._kernel.kernel, out, x=x)
 
-    def derivative(self, x, out=None):
+    @_taking(lambda self, x, out=None: None)
+    def derivative(self, x=_MISSING, out=None, *more, **unknown):
         """f'(x), element by element; at a kink the value that the record states."""
-        if (result := self._derivative(x, out)) is not None:
+        if not (more or unknown) and (result := self._derivative(x, out)) is not None:
             return result
+        _check_call(ActivationFunction.derivative, self, (x, out), more, unknown)
         return elementwise(self._derivative.kernel, out, x=x)
 
-    def backward(self, grad, x=None, out=None, *, result=None):
+    @_taking(lambda self, grad, x=None, out=None, *, result=None: None)
+    def backward(self, grad=_MISSING, x=None, out=None, *more, result=None, **unknown):
         """grad * f'(x) in one pass: the gradient with respect to x, given the gradient with respect to f(x).
 
         sigmoid, tanh and exponential take ``result=f(x)`` in place of x, too, and are then as fast as a copy; but f'(x) is then
         as exact as the rounded f(x) allows: 0 where a sigmoid or tanh is 1.
         """
+        if result is None and not (more or unknown) and (found := self._backward(x, out, (grad,))) is not None:
+            return found
+        _check_call(ActivationFunction.backward, self, (grad, x, out), more, unknown)
         if result is not None:
             return self._backward_of_result(grad, x, result, out)
-        if (result := self._backward(x, out, (grad,))) is not None:
-            return result
         return elementwise(self._backward.kernel, out, grad=grad, x=x)
 
     def _backward_of_result(self, grad, x, result, out):
@@ -97,6 +117,13 @@ class ActivationFunction:
         if (found := self._of_result(result, out, (grad,))) is not None:
             return found
         return elementwise(self._of_result.kernel, out, grad=grad, result=result)
+
+    def kernels(self, dtype, **options):
+        """(kernel, kernel of backward, numbers) for flat arrays of *dtype*: f is ``kernel(x, out, *numbers)``.
+
+        None for an activation with operands beside x and numbers: parameters of channels, random ones.
+        """
+        return *(DEVICES["cpu"].kernel(quick.kernel) for quick in (self._kernel, self._backward)), ()
 
     def _quick(self, what):
         name = f"{self._label}{what}"
@@ -165,6 +192,11 @@ class ParametricFunction(ActivationFunction):
             raise ValueError(problem)
         return values
 
+    def kernels(self, dtype, **options):
+        if self.record.learnable or self.record.random or self.record.alternating:
+            return None
+        return *super().kernels(dtype)[:2], typed(self.check(**options).values(), dtype)
+
     def _kernels_of_numbers(self):
         """Kernel -> the one that takes the parameters as numbers: itself, or for learnable ones one without gradients."""
         if self.record.random or self.record.alternating:
@@ -215,16 +247,19 @@ class VariantsFunction(ActivationFunction):
         super().__init__(record)
         self.__signature__ = _signature(("x",), self.options)
 
-    def __call__(self, x, *chosen, out=None, **option):
+    def __call__(self, x=_MISSING, *chosen, out=None, **option):
         return self._chosen(chosen, option)(x, out)
 
-    def derivative(self, x, *chosen, out=None, **option):
+    def derivative(self, x=_MISSING, *chosen, out=None, **option):
         """f'(x), element by element."""
         return self._chosen(chosen, option).derivative(x, out)
 
-    def backward(self, grad, x, *chosen, out=None, **option):
+    def backward(self, grad=_MISSING, x=None, *chosen, out=None, **option):
         """grad * f'(x) in one pass."""
         return self._chosen(chosen, option).backward(grad, x, out)
+
+    def kernels(self, dtype, **option):
+        return self._chosen((), option).kernels(dtype)
 
     def check(self, *chosen, **option):
         """Name -> value of the option, if it is an accepted one."""

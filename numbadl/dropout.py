@@ -1,12 +1,13 @@
 """Dropout and its kin: what is dropped follows from (seed, offset) and an element's position, so backward draws it again."""
 
+import functools
 import math
 
 import numpy as np
 
 from . import _arguments as arguments
-from .arrays import check, device_of
-from .elementwise import Channels, elementwise, run_any
+from .arrays import DEVICES, check, device_of, is_plain
+from .elementwise import Channels, elementwise, run_any, typed
 from .interop.arrays import takes_any_array
 from .streams import stream_of, threshold_of
 
@@ -48,6 +49,7 @@ class Dropout:
         """The gradient with respect to x: the same mask and scale, applied to *grad*."""
         return _dropped({"grad": grad}, p, stream_of(seed, offset, start), out, _kept_scale)
 
+    @takes_any_array
     def mask(self, shape, p=0.5, seed=0, offset=0, out=None, *, start=0):
         """The mask as a bool array, a new one or *out*: True = kept."""
         threshold, stream = threshold_of(p), stream_of(seed, offset, start)
@@ -182,6 +184,26 @@ def relu_dropout(x, p, seed, offset, out):
 def relu_dropout_backward(grad, y, p, out):
     """The gradient with respect to x of `relu_dropout`, given its result y."""
     return elementwise("dropout.relu.backward", out, _kept_scale(p), grad=grad, y=y)
+
+
+def prepared(x, out, p, fused=False):
+    """`dropout` of x, or if *fused* of its `relu`, as a function of a stream (`numbadl.streams.stream_of`).
+
+    None where a call has to look at the arrays, or copies them.
+    """
+    threshold = threshold_of(p)
+    if threshold is None or not is_plain(x, out):
+        return None
+    kernel = DEVICES["cpu"].kernel("dropout.relu" if fused else "dropout")
+    return functools.partial(kernel, x.reshape(-1), out.reshape(-1), threshold, *typed(_kept_scale(p), x.dtype))
+
+
+def prepared_backward(grad, y, out, p):
+    """`relu_dropout_backward` as a function without arguments; or None."""
+    if not is_plain(grad, y, out):
+        return None
+    flat, kernel = [a.reshape(-1) for a in (grad, y, out)], DEVICES["cpu"].kernel("dropout.relu.backward")
+    return functools.partial(kernel, *flat, *typed(_kept_scale(p), grad.dtype))
 
 
 def _dropped(inputs, p, stream, out, scalars, name="dropout"):

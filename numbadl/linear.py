@@ -1,5 +1,6 @@
 """Matrix products over arrays, and the parts of a linear layer that are made of them."""
 
+import functools
 import itertools
 
 import numpy as np
@@ -73,21 +74,12 @@ _NAMES = {
 }
 
 
-class Product:
-    """`matmul` for a layer, whose arrays are the same objects in every step: those are checked once, which takes half a call."""
-
-    def __init__(self, **flags):
-        self._flags, self._arrays, self._shapes = flags, (None,) * 4, None
-
-    def __call__(self, a, b, out, bias=None):
-        arrays, last = (a, b, out, bias), self._arrays
-        same = a is last[0] and b is last[1] and out is last[2] and bias is last[3]
-        if same and (a.shape, b.shape, out.shape) == self._shapes:
-            return multiply(a, b, out, bias=bias, **self._flags)
-        result = matmul(a, b, out, bias=bias, **self._flags)
-        if _fit_as_they_are(*arrays[:3], self._flags.get("transpose_a"), self._flags.get("transpose_b"), bias):
-            self._arrays, self._shapes = arrays, (a.shape, b.shape, out.shape)
-        return result
+def prepared_matmul(a, b, out, *, transpose_a=False, transpose_b=False, bias=None):
+    """`matmul` of these arrays as a function without arguments; None where a call has to look at them or to copy them."""
+    if not _fit_as_they_are(a, b, out, transpose_a, transpose_b, bias):
+        return None
+    kernel = DEVICES["cpu"].kernel(_NAMES[bool(transpose_a), bool(transpose_b), bias is not None])
+    return functools.partial(kernel, a, b, *([] if bias is None else [bias]), out)
 
 
 def _fit_as_they_are(a, b, out, transpose_a, transpose_b, bias):
@@ -119,12 +111,9 @@ def _check_apart(out, **inputs):
 
 def column_sums(grad, out=None):
     """The sums of (N, C) or (N, C, *spatial) over all axes but that of the channels, (C,): the gradient of a bias."""
-    quick = (
-        type(out) is np.ndarray and is_plain(grad) and grad.ndim == 2 and grad.size
-    )  # as in every step of a training
-    if quick and out.dtype is grad.dtype and out.shape == grad.shape[1:] and out.flags.carray:
+    if (run := prepared_column_sums(grad, out)) is not None:
         DEVICES["cpu"].prepare(grad.size)
-        DEVICES["cpu"].kernel("channel_sum")(grad.reshape(*grad.shape, 1), out)
+        run()
         return out
     check(grad=grad)
     if grad.ndim < 2:
@@ -141,3 +130,12 @@ def column_sums(grad, out=None):
     device.prepare(grad.size)
     device.kernel("channel_sum")(dense(grad).reshape(*grad.shape[:2], -1), out)
     return out
+
+
+def prepared_column_sums(grad, out):
+    """`column_sums` of (N, C) as a function without arguments; None where a call has to look at the arrays."""
+    if type(out) is not np.ndarray or not is_plain(grad) or grad.ndim != 2 or grad.size == 0:
+        return None
+    if out.dtype is not grad.dtype or out.shape != grad.shape[1:] or not out.flags.carray:
+        return None
+    return functools.partial(DEVICES["cpu"].kernel("channel_sum"), grad.reshape(*grad.shape, 1), out)

@@ -45,8 +45,10 @@ from .arrays import (
 )
 from .elementwise import Channels, elementwise, reduced, run_any, run_map, typed
 from .interop.arrays import takes_any_array
+from .kernels.cpu.map import REFUSED
 from .kernels.scalar.losses import LOSSES as RECORDS
 from .kernels.scalar.losses import ElementLoss, is_bool
+from .repeated import MISSING
 
 _INT64 = np.dtype(np.int64)
 
@@ -93,6 +95,14 @@ class Loss:
         """(the sum of the terms, what a mean divides it by, the gradient of that mean), in one pass."""
         total, slope, count = self._sums(prediction, target, self._merged(options), out)
         return total, count, slope
+
+    def prepared(self, prediction, target, /, out):
+        """`sum_count_and_grad` for these arrays as a function without arguments, to be called as their contents change.
+
+        It gives MISSING where a label is none, or is ignored. Targets that are no labels have been looked at before. None
+        where a call has to look at the arrays, or the loss has options that take more than the shortest way.
+        """
+        raise NotImplementedError
 
     def _run(self, prediction, target, options, out=None, grad=None, value=True, gradient=True):
         options = self._merged(options)
@@ -143,38 +153,70 @@ class ElementwiseLoss(Loss):
 
     def check_target(self, target, name="target", options=None, start=0):
         """Raise ValueError for a value of a NumPy array that this loss does not take; its rows count from *start*."""
-        kind = self.record.targets
-        if kind == "probabilities" and not (options or self.options).get("log_target"):
+        kind = self.record.variant(options or self.options).targets
+        if kind == "numbers" or reduced(f"{kind}.refused", target) == 0:
+            return
+        if kind == "probabilities":
             arguments.within(name, target, 0, 1, start=start)
-        elif kind == "signs":
+        else:
             arguments.among(name, target, (-1, 1), start)
+
+    def prepared(self, prediction, target, /, out):
+        options = self.options
+        if options["reduction"] == "none" or not (prediction.size and is_plain(prediction, target, out)):
+            return None
+        if out is prediction or out is target or plain_out(out, prediction, target) is None:
+            return None
+        factors, count = self._weights(prediction, options)
+        target, factors, given = self._operands(prediction, target, factors, options)
+        if factors is not None:
+            return None
+        cpu, flat, total = (
+            DEVICES["cpu"],
+            [a.reshape(-1) for a in (prediction, target, out)],
+            np.zeros((1, 1), out.dtype),
+        )
+        cpu.prepare(out.size)
+        scalars = typed((1 / count, *self.record.scalars(*given)), out.dtype)
+        kernel = cpu.kernel(f"{self.record.kernels}.value_and_grad")
+        run = functools.partial(kernel, *flat, total, *scalars, np.int64(out.size))
+
+        def sum_count_and_grad():
+            total[0, 0] = 0
+            return MISSING if run() == REFUSED else (float(total[0, 0]), count, out)
+
+        return sum_count_and_grad
 
     def _sums(self, prediction, target, options, out=None, grad=None, value=True, gradient=True):
         """(the sum of the terms or an array of them, gradient, what a mean divides by)."""
         check(prediction=prediction, target=target)
         check_shape("target", target, prediction.shape, "that of the prediction")
-        if isinstance(target, np.ndarray):  # one on a GPU would have to be copied to be looked at
+        plain = options["reduction"] != "none" and _has_one_weight(options)
+        told = plain and value and out is None  # the value tells of wrong targets, in time
+        if not told and isinstance(target, np.ndarray):  # one on a GPU would have to be copied to be looked at
             self.check_target(target, options=options)
         factors, count = self._weights(prediction, options)
         number, upstream = _upstream(grad, prediction, prediction.shape, options)
         target, factors, given = self._operands(prediction, target, factors, options)
-        scalars, as_array = (
-            (number / count if count else 0.0, *self.record.scalars(*given)),
-            options["reduction"] == "none",
-        )
-        if factors is None and not as_array:
-            return *self._plain(prediction, target, scalars, out, value, gradient), count
+        name = self.record.variant(options).kernels
+        scalars = (number / count if count else 0.0, *self.record.scalars(*given))
+        if plain:
+            found, slope = self._plain(name, prediction, target, scalars, out, value, gradient)
+            if told and math.isnan(found):
+                self.check_target(to_host(target), options=options)
+            return found, slope, count
         found = slope = None
         if value or upstream is None:
-            slope, found = self._weighted(prediction, target, scalars, out if upstream is None else None, factors)
+            slope, found = self._weighted(name, prediction, target, scalars, out if upstream is None else None, factors)
         if upstream is not None:
             factors = upstream if factors is None else factors * to_host(upstream)
-            slope, _ = self._weighted(prediction, target, scalars, out, factors)
-        return (found if as_array else reduced("sum", found)), slope, count
+            slope, _ = self._weighted(name, prediction, target, scalars, out, factors)
+        return (found if options["reduction"] == "none" else reduced("sum", found)), slope, count
 
-    def _plain(self, prediction, target, scalars, out, value, gradient):
-        """(value, gradient) without weights, of what is wanted."""
-        inputs, name = {"prediction": prediction, "target": target}, self.record.kernels
+    @staticmethod
+    def _plain(name, prediction, target, scalars, out, value, gradient):
+        """(value, gradient) without weights, of what is wanted, by the kernels *name*."""
+        inputs = {"prediction": prediction, "target": target}
         if not gradient:
             return reduced(f"{name}.value", prediction, target, scalars=scalars[1:]), None
         if not value:
@@ -190,7 +232,8 @@ class ElementwiseLoss(Loss):
         (slope,), sums = run_any(f"{name}.value_and_grad", inputs, (out,), scalars, channel, ordered=True)
         return float(to_host(sums)[0, 0]), slope
 
-    def _weighted(self, prediction, target, scalars, out, factors):
+    @staticmethod
+    def _weighted(name, prediction, target, scalars, out, factors):
         """(gradient, array of values), each times the element's factor."""
         device = device_of(prediction)
         if factors is None:
@@ -198,7 +241,7 @@ class ElementwiseLoss(Loss):
         if isinstance(factors, np.ndarray):
             factors = device.from_host(factors.astype(prediction.dtype, copy=False))
         inputs = {"prediction": prediction, "target": target, "weight": factors}
-        return run_any(f"{self.record.kernels}.weighted", inputs, (out, None), scalars, ordered=True)[0]
+        return run_any(f"{name}.weighted", inputs, (out, None), scalars, ordered=True)[0]
 
     def _operands(self, prediction, target, factors, options):
         """Target, factors and the values of the parameters.
@@ -207,7 +250,7 @@ class ElementwiseLoss(Loss):
         of the target p t / w without p.
         """
         given = [options[p.name] for p in self.record.parameters]
-        if isinstance(options.get("pos_weight", 1.0), numbers.Real):
+        if _has_one_pos_weight(options):
             return target, factors, [float(value) for value in given]
         shape = tuple(prediction.shape)
         positive = arguments.weights("pos_weight", _host("pos_weight", given[0]), shape)
@@ -232,6 +275,15 @@ class ElementwiseLoss(Loss):
         if options["reduction"] == "mean":
             return factors, prediction.size if counted is None else float(counted.sum())
         return factors, shape[0] if options["reduction"] == "batchmean" and shape else 1
+
+
+def _has_one_weight(options):
+    """Whether all terms count as much."""
+    return options["weight"] is None and options["sample_weight"] is None and _has_one_pos_weight(options)
+
+
+def _has_one_pos_weight(options):
+    return isinstance(options.get("pos_weight", 1.0), numbers.Real)
 
 
 class LogitsLoss(Loss):
@@ -273,8 +325,11 @@ class LogitsLoss(Loss):
 
     def _sums(self, logits, labels, options, out=None, grad=None, value=True, gradient=True):
         """(the sum of the terms or an array of them, gradient, what a mean divides by)."""
-        if value and grad is None and (found := self._quick(logits, labels, options, out, gradient)) is not None:
-            return found
+        if value and grad is None and (run := self._prepared(logits, labels, options, out, gradient)) is not None:
+            DEVICES["cpu"].prepare(logits.size)
+            if (found := run()) is not MISSING:
+                total, count, slope = found
+                return total, slope, count
         name = self.record.input
         check(**{name: logits})
         if logits.ndim < 2:
@@ -307,10 +362,13 @@ class LogitsLoss(Loss):
             return values.reshape(positions), out, count
         return (reduced("sum", values) if value else 0.0), out, count
 
-    def _quick(self, logits, labels, options, out, gradient):
-        """What `_sums` gives for dense matrices and labels without options, as in every step of a training; else None.
+    def prepared(self, logits, labels, /, out):
+        return self._prepared(logits, labels, self.options, out)
 
-        It takes 5 us beside the kernels, where all that is done otherwise takes 35.
+    def _prepared(self, logits, labels, options, out, gradient=True):
+        """`prepared`, for dense matrices and labels without options, as in every step of a training; else None.
+
+        With its call it takes 5 us beside the kernels, where all that is done otherwise takes 35.
         """
         if not self.record.plain or any(options[name] is not value for name, value in self._plain_options.items()):
             return None
@@ -319,17 +377,24 @@ class LogitsLoss(Loss):
         if type(labels) is not np.ndarray or labels.dtype is not _INT64 or not labels.flags.carray:
             return None
         count, classes = logits.shape
-        if labels.shape != (count,) or not _are_classes(labels, classes):
+        if labels.shape != (count,):
             return None
         slope = None
         if gradient:
             slope = np.empty_like(logits) if out is None else out
             if not is_plain(logits, slope) or np.may_share_memory(logits, slope):
                 return None
-        cpu, values = DEVICES["cpu"], np.empty(count, logits.dtype)
-        cpu.prepare(logits.size)
-        self._plain(logits, labels, slope, values, 1 / count)
-        return float(cpu.kernel("sum")(values)), slope, count
+        cpu, values, unsigned = DEVICES["cpu"], np.empty(count, logits.dtype), labels.view(np.uint64)
+        operands = (slope, values, logits.dtype.type(1 / count)) if gradient else (values,)
+        kernel, add_up = cpu.kernel(self.record.plain[gradient].name), cpu.kernel("sum")
+
+        def sum_count_and_grad():
+            if np.maximum.reduce(unsigned) >= classes:  # one pass: as unsigned numbers, negative ones are larger
+                return MISSING
+            kernel(logits, labels, *operands)
+            return add_up(values), count, slope
+
+        return sum_count_and_grad
 
     def _targets(self, labels, logits, positions, options):
         """(labels on the host, and which are not ignored), or (the probabilities as they are, None)."""

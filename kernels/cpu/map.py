@@ -4,8 +4,8 @@ import numpy as np
 from numba import carray, uint32
 
 from ..scalar.language import scalar
-from ..scalar.math import near
-from ..scalar.quadrant import NEAR
+from ..scalar.math.quadrant import NEAR
+from ..scalar.math.trigonometric import near
 from ..scalar.random import BLOCK as RANDOM_BLOCK
 from ..scalar.random import RUN, random_words
 from .compile import function, kernel

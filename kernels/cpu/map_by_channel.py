@@ -29,6 +29,7 @@ from .vector import (
     scratch,
     spread,
     stream_map,
+    stream_map_sum,
     vector_map,
     vector_map_accumulate,
     vector_map_sum,
@@ -44,7 +45,7 @@ def build(spec):
     first_out, first_channel = len(spec.inputs), len(spec.inputs) + len(spec.outputs)
     parts = {}
     for layout, build_layout in (("runs", _build_runs), ("elements", _build_elements)):
-        for streamed in (False, True)[: 2 - _cannot_stream(spec)]:
+        for streamed in (False, True)[: 1 + _can_stream(spec, layout)]:
             part = f".{layout}" + ".streamed" * streamed
             with building(spec, part):
                 parts[layout, streamed] = build_layout(spec, part, streamed)
@@ -61,7 +62,7 @@ def build(spec):
         if channels == 1:
             inner = n
         layout = layout_of(channels, inner)
-        streamed = not _cannot_stream(spec) and 4 * n * arrays[0].itemsize * first_channel > 3 * cache_size()
+        streamed = _can_stream(spec, layout) and 4 * n * arrays[0].itemsize * first_channel > 3 * cache_size()
         streamed = streamed and all(a is not arrays[first_out] for a in arrays[:first_out])
         return parts[layout, streamed](*arguments[:-1], inner)
 
@@ -88,8 +89,8 @@ def store_sums(sums, total, folded):
             sums[k, c] = found
 
 
-def _cannot_stream(spec):
-    return len(spec.outputs) != 1 or spec.sums > 0
+def _can_stream(spec, layout):
+    return len(spec.outputs) == 1 and (layout == "runs" or not spec.sums)
 
 
 def _parts(spec):
@@ -118,11 +119,19 @@ def _loop(spec, layout, streamed):
             totals[k][0] += found[k]
 
     @function
+    def past_cache_with_single_sums(count, sources, targets, totals, scalars):
+        found = stream_map_sum(fn, count, sources, targets, scalars)
+        for k in range(sums):
+            totals[k][0] += found[k]
+
+    @function
     def with_row_sums(count, sources, targets, totals, scalars):
         vector_map_accumulate(fn, count, sources, targets, totals, scalars)
 
+    if sums and layout == "elements":
+        return with_row_sums
     if sums:
-        return with_single_sums if layout == "runs" else with_row_sums
+        return past_cache_with_single_sums if streamed else with_single_sums
     return past_cache if streamed else plain
 
 

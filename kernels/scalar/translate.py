@@ -20,7 +20,10 @@ import numpy as np
 from ..digest import digest
 from .equivalents import equivalent, larger, log_to_base, maximum, minimum, smaller
 from .language import ByType, Polynomial, scalar
-from .math import exp, exp2, log, log1p, pow, sigmoid, softplus, sqrt
+from .math.exponential import exp, exp2
+from .math.logarithm import log, log1p
+from .math.logistic import sigmoid, softplus
+from .math.power import pow, sqrt
 from .records import Activation
 from .source import file_of, scope_of, tree_of
 

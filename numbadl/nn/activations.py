@@ -1,5 +1,6 @@
 """A layer for each activation, made from its record: constructor, learnable parameters, forward and backward."""
 
+import functools
 import inspect
 from difflib import get_close_matches
 
@@ -7,7 +8,10 @@ import numpy as np
 
 from .. import _arguments as checked
 from ..activation import ActivationFunction
+from ..arrays import is_plain
 from ..functional import FUNCTIONS
+from ..kernels.cpu.map import DONE
+from ..repeated import MISSING
 from ..user_activation import DECLARED
 from .layer import Layer
 
@@ -18,6 +22,7 @@ class ActivationLayer(Layer):
     Learnable parameters are those of the layer, *num_parameters* of each: 1, or one for each channel along *axis*.
     """
 
+    any_axes = True
     function = None
     arguments = None  # the constructor's, with their defaults
 
@@ -78,6 +83,37 @@ class ActivationLayer(Layer):
         for gradient, kept in zip(gradients, self.gradients().values(), strict=True):
             self.device.copy(kept, gradient)
         return dx
+
+    def repeat_forward(self, x, y):
+        run = self._prepared(0, x, y)
+        if run is None:
+            return None
+
+        def again():
+            if run() != DONE:
+                return MISSING
+            self.keep(x)
+            return y
+
+        return again
+
+    def repeat_backward(self, grad, dx, input_gradient):
+        x = self._from_forward()
+        run = self._prepared(1, grad, x, dx)
+        if run is None:
+            return None
+
+        def again():
+            return MISSING if self._kept is not x or run() != DONE else dx
+
+        return again
+
+    def _prepared(self, which, *arrays):
+        """The kernel of forward (0) or backward (1) on these arrays, where they are all that it takes beside numbers."""
+        if not is_plain(*arrays) or "num_parameters" in self._config:
+            return None
+        kernels = self.function.kernels(arrays[0].dtype, **self.options())
+        return kernels and functools.partial(kernels[which], *(a.reshape(-1) for a in arrays), *kernels[2])
 
     def output_shape(self, shape):
         return shape

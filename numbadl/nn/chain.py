@@ -1,10 +1,13 @@
 """Layers one after the other: what a model and a residual block do with theirs."""
 
+import functools
+
 from .._arguments import shown
 from ..activation import ActivationFunction
+from ..repeated import MISSING
 from .activations import ActivationLayer
 from .dropout import Dropout
-from .layer import Layer, axes_text
+from .layer import Layer, axes_text, known_axes
 from .layers import BatchNorm
 from .norms import NORMS
 from .spatial import Pool
@@ -45,6 +48,8 @@ def output_shapes(layers, shape=None):
     maker, shapes = "the input", []
     for position, layer in enumerate(layers):
         before = layer.input_shape() if shape is None else shape
+        if before is not None and not layer.any_axes:
+            before = known_axes(before)
         try:
             shape = None if before is None else layer.output_shape(before)
         except ValueError as error:
@@ -73,18 +78,24 @@ def collect(layers, what):
 def forward_through(layers, x, training):
     """The output of the last layer; an error names the layer that it comes from.
 
-    In training, a ReLU and the Dropout behind it are one pass over the array.
+    In training, a ReLU and the Dropout behind it are one pass over the array, and a layer's call for the same arrays as in
+    the steps before is only run (`numbadl.repeated.Repeats`).
     """
     rectifier = None
     for position, (layer, behind) in enumerate(zip(layers, [*layers[1:], None], strict=True)):
         if training and isinstance(behind, Dropout) and behind.takes_over(layer):
             rectifier = layer
             continue
-        try:
-            x = layer.forward(x, training) if rectifier is None else layer.forward_with(rectifier, x)
-            rectifier = None
-        except ValueError as error:
-            raise ValueError(f"layer {position}, {layer!r}: {error}") from None
+        repeats = layer.repeats[0]
+        y = repeats.again(x, rectifier) if training else MISSING
+        if y is MISSING:
+            try:
+                y = layer.forward(x, training) if rectifier is None else layer.forward_with(rectifier, x)
+            except ValueError as error:
+                raise ValueError(f"layer {position}, {layer!r}: {error}") from None
+            if training and "forward" not in vars(layer):
+                repeats.seen(functools.partial(layer.repeat_forward, x, y), x, rectifier)
+        x, rectifier = y, None
     return x
 
 
@@ -92,7 +103,13 @@ def backward_through(layers, grad, input_gradient):
     """The gradient of the first layer's input, if it is asked for."""
     done = None  # the layer whose part the one behind it has done
     for position, layer in reversed(list(enumerate(layers))):
-        if layer is not done:
-            grad = layer.backward(grad, input_gradient or position > 0)
-            done = getattr(layer, "rectifier", None)
+        if layer is done:
+            continue
+        repeats, wanted = layer.repeats[1], input_gradient or position > 0
+        dx = repeats.again(grad, wanted)
+        if dx is MISSING:
+            dx = layer.backward(grad, wanted)
+            if "backward" not in vars(layer):
+                repeats.seen(functools.partial(layer.repeat_backward, grad, dx, wanted), grad, wanted)
+        grad, done = dx, getattr(layer, "rectifier", None)
     return grad

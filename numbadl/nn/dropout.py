@@ -1,10 +1,28 @@
 """The layers of dropout and its kin: active in training, the identity in evaluation."""
 
 from .. import _arguments as arguments
-from ..dropout import alpha_dropout, dropout, feature_dropout, gaussian_dropout, relu_dropout, relu_dropout_backward
-from ..streams import threshold_of
+from ..dropout import (
+    alpha_dropout,
+    dropout,
+    feature_dropout,
+    gaussian_dropout,
+    prepared,
+    prepared_backward,
+    relu_dropout,
+    relu_dropout_backward,
+)
+from ..repeated import MISSING
+from ..streams import stream_of, threshold_of
 from .activations import ACTIVATION_LAYERS
 from .layer import Layer
+
+_ReLU = ACTIVATION_LAYERS["relu"]
+
+
+def _changed(layer):
+    """Whether somebody gave the layer, or its class, a forward, backward or function other than that it was made with."""
+    given = {"forward", "backward", "function"} & vars(layer).keys()
+    return bool(given) or (type(layer).forward, type(layer).backward) != _METHODS[type(layer)]
 
 
 class Dropout(Layer):
@@ -13,6 +31,7 @@ class Dropout(Layer):
     The mask follows from `Layer.draw`.
     """
 
+    any_axes = True
     function = dropout
     rectifier = None  # the ReLU before it, where the last forward in training did both
 
@@ -33,7 +52,7 @@ class Dropout(Layer):
 
     def takes_over(self, layer):
         """Whether `forward_with` can do the part of the *layer* before this one."""
-        is_relu = type(self) is Dropout and type(layer) is ACTIVATION_LAYERS["relu"]
+        is_relu = type(self) is Dropout and type(layer) is _ReLU and not (_changed(self) or _changed(layer))
         return is_relu and threshold_of(self.p) is not None
 
     def forward_with(self, rectifier, x):
@@ -55,8 +74,47 @@ class Dropout(Layer):
         out = self._work("dx", self._from_forward())
         return self.function.backward(grad, self.p, out=out, **self.draw())
 
+    def repeat_forward(self, x, y):
+        p, kept, rectifier = self.p, self._kept, self.rectifier
+        if self.function is not dropout:
+            return None
+        run = prepared(x, y, p, fused=rectifier is not None)
+        if run is None:
+            return None
+
+        def again():
+            if self.p != p:
+                return MISSING
+            self.steps += 1
+            self._kept, self.rectifier = kept, rectifier
+            run(*stream_of(**self.draw()))
+            if rectifier is not None:
+                rectifier.keep(y)
+            return y
+
+        return again
+
+    def repeat_backward(self, grad, dx, input_gradient):
+        p, kept, rectifier = self.p, self._kept, self.rectifier
+        if self.function is not dropout:
+            return None
+        run = prepared(grad, dx, p) if rectifier is None else prepared_backward(grad, kept, dx, p)
+        if run is None:
+            return None
+
+        def again():
+            if self.p != p or self._kept is not kept or self.rectifier is not rectifier:
+                return MISSING
+            run(*(stream_of(**self.draw()) if rectifier is None else ()))
+            return dx
+
+        return again
+
     def output_shape(self, shape):
         return shape
+
+
+_METHODS = {kind: (kind.forward, kind.backward) for kind in (_ReLU, Dropout)}
 
 
 class FeatureDropout(Dropout):

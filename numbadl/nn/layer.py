@@ -6,6 +6,7 @@ import numpy as np
 
 from ..arrays import DEVICES, check, device_of, to_host
 from ..regularizers import L1L2
+from ..repeated import Repeats
 from . import initializers
 
 LAYERS = {}  # class name -> class, for loading a saved model
@@ -24,6 +25,7 @@ class Layer:
     """
 
     is_model = False  # whether it is a whole model, which cannot be a part of another
+    any_axes = False  # whether it takes an input (N, ..., n) of any axes in between, as `output_shape` a shape (..., n)
     takes_numbers = False  # whether its input are whole numbers: of an integer type, or of the layer's dtype
     model = None  # whether it is part of a model, whose flat buffers hold its parameters
     regularizer = None  # one of `numbadl.regularizers` for this layer's weights, instead of that of `fit`
@@ -38,11 +40,15 @@ class Layer:
                 f"class {cls.__name__}: numbadl.nn has a layer of that name, by which files know it; rename"
             )
         LAYERS[cls.__name__] = cls
+        for name in ("forward", "backward"):  # what repeats another class's is not its own
+            if name in vars(cls) and f"repeat_{name}" not in vars(cls):
+                setattr(cls, f"repeat_{name}", getattr(Layer, f"repeat_{name}"))
 
     def __init__(self):
         self.device, self.dtype = DEVICES["cpu"], np.dtype(np.float32)
         self.seed, self.stream, self.steps = 0, 0, 0
         self._workspace, self._values, self._gradients = {}, None, None
+        self.repeats = Repeats(), Repeats()  # of forward and backward in training
         self._buffers = {name: np.array(value) for name, value in self.buffers().items()}
 
     # -- to be defined by a layer --------------------------------------------------------------------------------
@@ -69,6 +75,17 @@ class Layer:
         """Fill the parameters' gradients and return that of the input (None if it is not asked for)."""
         raise NotImplementedError
 
+    def repeat_forward(self, x, y):
+        """After ``forward(x, training=True)`` gave y: a function that does that again with what x holds then, or None.
+
+        See `numbadl.repeated.Repeats`. A subclass with a forward of its own has to have one of these, too, if any.
+        """
+        return
+
+    def repeat_backward(self, grad, dx, input_gradient):
+        """The same for ``backward(grad, input_gradient)``, which gave dx."""
+        return
+
     def output_shape(self, shape):
         """The shape of the output for an input of *shape*, both without the batch axis; None if it is not known.
 
@@ -77,7 +94,7 @@ class Layer:
         return
 
     def input_shape(self):
-        """The shape of the input without the batch axis, if it is always the same; else None."""
+        """The shape of the input without the batch axis, if it is always the same; (..., n) or None if it is not."""
         return
 
     # -- parameters ----------------------------------------------------------------------------------------------
@@ -107,7 +124,7 @@ class Layer:
     def bind(self, values, gradients, device, dtype):
         """Use these arrays from now on; buffers move along to the device and dtype."""
         self._values, self._gradients, self.device, self.dtype = values, gradients, device, dtype
-        self._workspace, self._kept = {}, None
+        self._workspace, self._kept, self.repeats = {}, None, (Repeats(), Repeats())
         for name, value in self._buffers.items():
             self._buffers[name] = device.from_host(np.ascontiguousarray(to_host(value), dtype))
 
@@ -164,7 +181,12 @@ class Layer:
         held = self._workspace.get(name)
         if held is None or held.shape[1:] != tuple(shape[1:]) or held.shape[0] < shape[0]:
             held = self._workspace[name] = self.device.workspace(shape, dtype)
-        return held if held.shape[0] == shape[0] else held[: shape[0]]
+        if held.shape[0] == shape[0]:
+            return held
+        part = self._workspace.get((name, shape[0]))
+        if part is None or part[0] is not held:  # views are kept, too: see `numbadl.repeated.Repeats`
+            part = self._workspace[name, shape[0]] = held, held[: shape[0]]
+        return part[1]
 
     def draw(self):
         """The random stream of this training step: of the layer's seed, its stream (its place in the model) and `steps`."""
@@ -183,7 +205,12 @@ class Layer:
 
 def axes_text(shape):
     """A shape, as messages and the summary show it."""
-    return ", ".join(map(str, shape))
+    return ", ".join(map(str, known_axes(shape)))
+
+
+def known_axes(shape):
+    """*shape* without the axes that (..., n) leaves open."""
+    return tuple(n for n in shape if n is not ...)
 
 
 def described(description):

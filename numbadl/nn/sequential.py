@@ -128,7 +128,7 @@ class Sequential(Layer):
     def backward(self, grad, input_gradient=False):
         """Fill all gradients, given that of the output; the input's gradient is computed only if asked for."""
         shape = self._from_forward()
-        arrays.check(grad=grad)
+        self._check_input(grad, "grad")
         arrays.check_shape("grad", grad, shape, "that of the output of the last forward in training")
         return backward_through(self.layers, grad, input_gradient)
 

@@ -13,6 +13,7 @@ from ..kernels.scalar.updates import UPDATES
 from ..linear import matmul
 from .launch import Launch
 from .optimizer import Optimizer
+from .schedules import reference
 from .tensors import Tensors
 
 
@@ -163,7 +164,9 @@ class Muon(Optimizer):
 
     State: 4 bytes for each float32 parameter of a matrix, 8 for others. Defaults are PyTorch's, whose iteration runs in
     bfloat16 and refuses all but matrices; here those take AdamW's rule with adam_lr, adam_betas and adam_eps, and the
-    same weight_decay. Source: K. Jordan et al., "Muon", 2024, kellerjordan.github.io/posts/muon.
+    same weight_decay. adam_lr is a function of the number of updates, as lr may be, or a number, which is the rate while lr
+    is what it was given as (of a schedule: its ``lr``) and changes in proportion to it; beside a function of your own as lr
+    it stays. Source: K. Jordan et al., "Muon", 2024, kellerjordan.github.io/posts/muon.
 
     The built-in digits train with lr=0.02.
 
@@ -185,9 +188,15 @@ class Muon(Optimizer):
     def rule_of(self, group, param):
         return UPDATES["muon" if len(param.shape) == 2 else "adamw"]
 
+    def _group(self, group):
+        found = super()._group(group)
+        return {**found, "initial_lr": reference(found["lr"])}
+
     def _check(self, h):
         super()._check(h)
         arguments.number("momentum", h["momentum"], high=1)
+        if h.get("initial_lr") is not None:
+            arguments.number("initial_lr", h["initial_lr"])
         arguments.integer("ns_steps", h["ns_steps"])
         arguments.one_of("adjust_lr_fn", h["adjust_lr_fn"], (None, "original", "match_rms_adamw"))
         if not (isinstance(h["ns_coefficients"], (tuple, list)) and len(h["ns_coefficients"]) == 3):
@@ -198,4 +207,7 @@ class Muon(Optimizer):
     def _of_rule(self, launch, h):
         if launch.record.name == "muon":
             return h
-        return {**h, "lr": h["adam_lr"], "betas": h["adam_betas"], "eps": h["adam_eps"]}
+        rate, first = h["adam_lr"], h["initial_lr"]
+        if first and not callable(self.param_groups[launch.group]["adam_lr"]):
+            rate *= h["lr"] / first
+        return {**h, "lr": rate, "betas": h["adam_betas"], "eps": h["adam_eps"]}

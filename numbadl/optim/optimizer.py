@@ -124,7 +124,7 @@ class Optimizer:
             self._flat, self._own = model.flat_parameters, own
         self.param_groups, self._state, self._memory = checked, buffers, [{"step": 0} for _ in checked]
         self._names = names or [f"params[{k}]" for k in range(len(arrays))]
-        self._arrays, self._bounds, self._last = arrays, bounds, None
+        self._arrays, self._bounds, self._last, self._owned = arrays, bounds, None, False
         self._launches = list(self._make_launches())
 
     def _group(self, group):
@@ -315,8 +315,10 @@ class Optimizer:
 
     def _take(self, grads):
         """Check the gradients and give them to the launches; nothing is to be done for those of the step before."""
-        given = arguments.array_list("grads", grads)
         last = self._last
+        if grads is self._own and last is not None and self._owned:
+            return
+        given = arguments.array_list("grads", grads)
         if last is not None and len(given) == len(last) and all(a is b for a, b in zip(given, last, strict=True)):
             return
         frozen = {k for launch in self._launches for k in launch.places if self.param_groups[launch.group]["frozen"]}
@@ -325,6 +327,7 @@ class Optimizer:
             if not self.param_groups[launch.group]["frozen"]:
                 launch.set_gradients([taken[k] for k in launch.places], [addresses[k] for k in launch.places])
         self._last = given if not frozen and all(a is b for a, b in zip(given, taken, strict=True)) else None
+        self._owned = grads is self._own
 
     def learning_rate(self, param):
         """That of the next update of *param*, one of the parameters or a part of one."""

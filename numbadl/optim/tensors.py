@@ -23,7 +23,7 @@ class Tensors:
         self._pieces, self._bounds = (self.device.from_host(a) for a in (pieces, bounds))
         self._rows = [list(row) for row in rows]  # kept alive: kernels know their addresses only
         self._table = np.array([[address(a) for a in row] for row in rows], np.int64)
-        self._tables, self._rooms, self._kernels = {}, {}, {}
+        self._tables, self._kernels, self._specs = {}, {}, []
 
     def set_row(self, k, arrays, addresses=None):
         """Take other arrays of the same sizes as operand k."""
@@ -37,22 +37,29 @@ class Tensors:
     def run(self, spec, values=None, scalars=(), rows=slice(None)):
         """Run a `Segments` kernel over some rows; returns the terms' sums, (tensors, terms) in float64."""
         key = (rows.start, rows.stop)
-        if key not in self._tables:
-            self._tables[key] = self.device.from_host(np.ascontiguousarray(self._table[rows]))
-        if spec not in self._kernels:
-            self.device.prepare(self.size)
-            rooms = np.empty((self.count, spec.terms)), np.empty((self.sizes.size, spec.terms))
-            numbers = np.empty((self.sizes.size, spec.values), self.dtype), np.empty(spec.scalars, self.dtype)
-            self._kernels[spec] = self.device.kernel(spec), *numbers, *map(self.device.from_host, rooms)
-        kernel, of_tensors, of_all, partial, totals = self._kernels[spec]
+        table = self._tables.get(key)
+        if table is None:
+            table = self._tables[key] = self.device.from_host(np.ascontiguousarray(self._table[rows]))
+        kernel, of_tensors, of_all, partial, totals = self._kernels.get(id(spec)) or self._prepared(spec)
         if values is not None:
             of_tensors[...] = values
         of_all[...] = scalars
-        given = of_tensors, of_all
-        if self.device.name != "cpu":
-            given = map(self.device.from_host, given)
-        kernel(self._tables[key], self._pieces, self._bounds, *given, partial, totals)
+        if self.device.name == "cpu":
+            kernel(table, self._pieces, self._bounds, of_tensors, of_all, partial, totals)
+            return totals
+        given = map(self.device.from_host, (of_tensors, of_all))
+        kernel(table, self._pieces, self._bounds, *given, partial, totals)
         return to_host(totals)
+
+    def _prepared(self, spec):
+        """The kernel of *spec*, arrays for what it takes beside the table, and for what it gives."""
+        self.device.prepare(self.size)
+        rooms = np.empty((self.count, spec.terms)), np.empty((self.sizes.size, spec.terms))
+        numbers = np.empty((self.sizes.size, spec.values), self.dtype), np.empty(spec.scalars, self.dtype)
+        found = self.device.kernel(spec), *numbers, *map(self.device.from_host, rooms)
+        self._kernels[id(spec)] = found
+        self._specs.append(spec)  # as long as it lives, no other has its id; to hash it would take longer than the call
+        return found
 
 
 def address(array):

@@ -1,5 +1,6 @@
 """fit, evaluate, predict: batches of rows through a model."""
 
+import functools
 import math
 
 import numpy as np
@@ -10,6 +11,7 @@ from ..arrays import to_host
 from ..losses import loss as find_loss
 from ..optim import Optimizer
 from ..regularizers import checked as check_regularizer
+from ..repeated import MISSING
 from . import state
 from .callbacks import Callback, Training
 from .divergence import TrainingDiverged
@@ -176,7 +178,7 @@ def fit(
 def _epoch(training, source, weights, metrics, penalties, augmentation, shape, bar):
     """One pass over the data; the metrics of its batches, each before its update."""
     model, optimizer, loss = training.model, training.optimizer, training.loss
-    total, counted, penalty, metrics = 0.0, 0.0, 0.0, metrics_for(loss, metrics, shape)
+    total, counted, penalty, metrics, repeats = 0.0, 0.0, 0.0, metrics_for(loss, metrics, shape), training.repeats
     for step, batch in enumerate(source.epoch(training.epoch), 1):
         training.step, host_y = step, batch.y
         weight = together(batch.weight, weights and weights.of(host_y))
@@ -185,9 +187,13 @@ def _epoch(training, source, weights, metrics, penalties, augmentation, shape, b
             x, host_y = augmentation(x, host_y, seed=[training.seed, training.epoch, step])
         x, y = model.device.from_host(x), _on_device(model, host_y)
         outputs = model.forward(x, training=True)
-        some, among, grad = loss.sum_count_and_grad(
-            outputs, y, out=model._work("loss gradient", outputs.shape), sample_weight=weight
-        )
+        found = repeats.again(outputs, y) if weight is None else MISSING
+        if found is MISSING:
+            room = model._work("loss gradient", outputs.shape)
+            found = loss.sum_count_and_grad(outputs, y, out=room, sample_weight=weight)
+            if weight is None:
+                repeats.seen(functools.partial(loss.prepared, outputs, y, room), outputs, y)
+        some, among, grad = found
         training.loss_of_step = some / among if among else 0.0
         if not math.isfinite(some):
             raise TrainingDiverged(training, x)

@@ -68,7 +68,7 @@ class Rows:
         """The rows in the array's own dtype."""
         if isinstance(rows, slice) or not self.array.flags.c_contiguous:  # np.take would copy the whole array first
             return self.array[rows]
-        return np.take(self.array, rows, axis=0, out=self._buffer("rows", len(rows), self.array.dtype), mode="clip")
+        return self.array.take(rows, axis=0, out=self._buffer("rows", len(rows), self.array.dtype), mode="clip")
 
     def _converted(self, given, view):
         """*given* in our dtype; a *view* of the user's array is C-contiguous as well."""
@@ -93,7 +93,12 @@ class Rows:
         held = self._held.get(name)
         if held is None or len(held) < count:
             held = self._held[name] = np.empty((count, *self.shape[1:]), dtype)
-        return held if len(held) == count else held[:count]
+        if len(held) == count:
+            return held
+        part = self._held.get((name, count))
+        if part is None or part.base is not held:  # views are kept, too: see `numbadl.repeated.Repeats`
+            part = self._held[name, count] = held[:count]
+        return part
 
     def _release(self, count):
         """Give the map's pages back if *count* more bytes are too many."""

@@ -1,11 +1,15 @@
 """Threads: concurrent callers, forked children, every threading layer; results never depend on them."""
 
+import ctypes
 import importlib.util
 import os
 import subprocess
 import sys
 
 import pytest
+from numba import njit, types
+from numba.extending import intrinsic
+from numbadl.kernels.cpu import pool
 
 COMMON = """
 import os, threading
@@ -230,3 +234,34 @@ def test_results_are_the_same_for_any_number_of_threads(code):
         assert done.returncode == 0, done.stderr
         digests.add(done.stdout)
     assert len(digests) == 1, digests
+
+
+@pytest.mark.skipif(not pool._CAN_MOVE or len(os.sched_getaffinity(0)) < 2, reason="needs Linux and two CPUs")
+def test_a_thread_leaves_the_cpu_of_the_one_that_woke_it():
+    """And may run on all of its CPUs again afterwards; the waking thread itself stays."""
+
+    @intrinsic
+    def leave(context, cpu, thread):
+        def codegen(cx, builder, sig, values):
+            pool._leave(builder, *values)
+            return cx.get_dummy_value()
+
+        return types.void(types.int64, types.int64), codegen
+
+    run, libc = njit(lambda cpu, thread: leave(cpu, thread)), ctypes.CDLL(None)
+    libc.pthread_self.restype = ctypes.c_int64
+    run(0, 0)
+    allowed = os.sched_getaffinity(0)
+
+    def moves(thread):
+        """In how many of twenty tries this thread was on another CPU afterwards; the system may move it, too."""
+        found = 0
+        for _ in range(20):
+            before = libc.sched_getcpu()
+            run(before, thread)
+            found += libc.sched_getcpu() != before
+        return found
+
+    assert moves(0) >= 15
+    assert moves(libc.pthread_self()) <= 5
+    assert os.sched_getaffinity(0) == allowed

@@ -28,6 +28,20 @@ def _shortened():
         batch_norm = functools.partial(ours.batch_norm, training=training)
         yield f"batch norm, {training}", lambda x, w, b, f=batch_norm: f(x, *stats(), w, b), [x(4, 6, 3), w(6), w(6)]
     yield "dropout", lambda x: ours.dropout(x, 0.3), [x(40, 6)]
+    slopes = lambda count: torch.full((count,), 0.3).requires_grad_()  # noqa: E731
+    yield "prelu", lambda x, a: ours.prelu(x, a), [x(4, 6), slopes(1)]
+    yield "prelu of channels", lambda x, a: ours.prelu(x, a), [x(4, 6, 3), slopes(6)]
+    yield "srelu", lambda x, *given: ours.srelu(x, *given), [x(4, 6), slopes(6), slopes(6), slopes(6), slopes(6)]
+    yield "softmax", lambda x: ours.softmax(x, -1), [x(4, 2, 6)]
+    yield "log softmax", lambda x: ours.log_softmax(x, 1), [x(4, 6)]
+    yield "glu", lambda x: ours.glu(x, 1), [x(4, 6, 3)]
+    yield "swiglu", lambda x, gate: ours.swiglu(x, gate), [x(4, 6), x(4, 6)]
+    share, many = torch.rand(4, 6), torch.randn(4, 6)
+    yield "mse", lambda x: ours.mse_loss(x, many), [x(4, 6)]
+    yield "huber", lambda x: ours.huber_loss(x, many, delta=0.5, reduction="sum"), [x(4, 6)]
+    yield "kl_div", lambda x: ours.kl_div(x, share, reduction="batchmean"), [x(4, 6)]
+    yield "kl_div of logs", lambda x: ours.kl_div(x, many, log_target=True), [x(4, 6)]
+    yield "binary cross entropy", lambda x: ours.binary_cross_entropy_with_logits(x, share), [x(4, 6)]
     yield "cross entropy", lambda x: ours.cross_entropy(x, labels), [x(4, 6)]
 
 
@@ -73,6 +87,12 @@ def test_the_short_way_refuses_as_the_long_one_does():
         (lambda: ours.batch_norm(x[:1], w.clone(), w.clone(), w, w, True), "at least 2 values"),
         (lambda: ours.batch_norm(x, w.clone(), w.clone(), w, w, True, momentum=2.0), "momentum"),
         (lambda: ours.elu(x, float("nan")), "alpha"),
+        (lambda: ours.prelu(x, torch.ones(5)), "weight|alpha"),
+        (lambda: ours.softmax(x, 2), "axis"),
+        (lambda: ours.glu(x[:, :5].contiguous()), "even"),
+        (lambda: ours.mse_loss(x, x[:3].contiguous()), "target"),
+        (lambda: ours.huber_loss(x, x, delta=-1.0), "delta"),
+        (lambda: ours.binary_cross_entropy_with_logits(x, x - 9), "target"),
         (lambda: ours.dropout(x, 1.5), "p: "),
     ):
         with pytest.raises(ValueError, match=message):

@@ -42,7 +42,9 @@ class _Activation:
         )  # fmt: skip
 
     def _shortcut(self):
-        return None if self.learnable or self.random or "axis" in self.options else shortcuts.Map(self.native)
+        if self.learnable:
+            return shortcuts.Learnable(self.native, len(self.learnable), tuple(self.options))
+        return None if self.random or "axis" in self.options else shortcuts.Map(self.native)
 
     def _forward(self, x, *given):
         return self.native(x, **self._named(given))

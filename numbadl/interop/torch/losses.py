@@ -60,7 +60,9 @@ class _Loss:
 
     def _shortcut(self):
         rows = getattr(self.native.record, "plain", None)
-        if not rows or isinstance(self.native, ElementwiseLoss):
+        if isinstance(self.native, ElementwiseLoss):
+            return shortcuts.Elements(self.native, 2 + len(self.tensors), len(self.tensors), tuple(self.options))
+        if not rows:
             return None
         return shortcuts.Labels(rows, 2 + len(self.tensors), self._defaults)
 

@@ -3,6 +3,7 @@
 import torch
 
 from ... import functional as native
+from . import shortcuts
 from .operation import Operation
 
 
@@ -16,8 +17,9 @@ class _Rows:
     def __init__(self, fn, second, transposed=None):
         self._second = second
         self.forward = Operation(
-            fn.__name__, "(Tensor x, int dim) -> Tensor", fn, self._gradient, lambda inputs, output: (output,), _dense
-        )
+            fn.__name__, "(Tensor x, int dim) -> Tensor", fn, self._gradient, lambda inputs, output: (output,), _dense,
+            short=shortcuts.Rows(fn.__name__),
+        )  # fmt: skip
         schema = "(Tensor grad, Tensor y, int dim) -> Tensor"
         self.backward = Operation(f"{fn.__name__}_backward", schema, fn.backward, self._again, shapes=_dense)
         self._transposed = transposed or self.backward
@@ -53,11 +55,11 @@ ROWS = {
 class _OfInputs:
     """A native function whose backward takes the inputs, and gives a gradient for each of them."""
 
-    def __init__(self, fn, name, tensors, options, result, gradients):
+    def __init__(self, fn, name, tensors, options, result, gradients, short=None):
         count = len(tensors)
         given = ", ".join([f"Tensor {t}" for t in tensors] + [f"int {option}" for option in options])
         results = "Tensor" if count == 1 else f"({', '.join(['Tensor'] * count)})"
-        self.forward = Operation(name, f"({given}) -> Tensor", fn, self._gradient, shapes=result)
+        self.forward = Operation(name, f"({given}) -> Tensor", fn, self._gradient, shapes=result, short=short)
         self.backward = Operation(
             f"{name}_backward", f"(Tensor grad, {given}) -> {results}", fn.backward, shapes=gradients, differentiable=count
         )  # fmt: skip
@@ -91,16 +93,9 @@ def _of_apl(grad, x, a, b, dim):
 
 
 GATED = {
-    name: _OfInputs(fn, name, ("x",), ("dim",), _half, _whole)
+    name: _OfInputs(fn, name, ("x",), ("dim",), _half, _whole, shortcuts.Split(name))
     if isinstance(fn, native.SplitFunction)
-    else _OfInputs(
-        fn,
-        name,
-        ("x", "gate"),
-        (),
-        torch.empty_like,
-        _pair,
-    )
+    else _OfInputs(fn, name, ("x", "gate"), (), torch.empty_like, _pair, shortcuts.Gated(name))
     for name, fn in native.GATED.items()
 }
 _maxout = _OfInputs(native.maxout, "maxout", ("x",), ("pieces", "dim"), _part, _whole)
@@ -110,7 +105,7 @@ _apl = _OfInputs(native.apl, "apl", ("x", "a", "b"), ("dim",), torch.empty_like,
 def _along(name):
     def function(input, dim=-1, dtype=None):
         input = input if dtype is None else input.to(dtype)
-        return ROWS[name].forward(input, dim)
+        return ROWS[name].forward.first(input, dim)
 
     return function
 
@@ -118,8 +113,8 @@ def _along(name):
 def _gated(name):
     operation = GATED[name].forward
     if operation.tensors == 1:
-        return lambda input, dim=-1: operation(input, dim)
-    return lambda input, gate: operation(input, gate)
+        return lambda input, dim=-1: operation.first(input, dim)
+    return lambda input, gate: operation.first(input, gate)
 
 
 def _named(name, function, text):

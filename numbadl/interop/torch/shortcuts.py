@@ -15,7 +15,7 @@ import torch
 
 from ... import _arguments as arguments
 from ... import normalization
-from ...arrays import DEVICES
+from ...arrays import DEVICES, check_axis
 from ...elementwise import typed
 from ...kernels.cpu.map import DONE
 from ...streams import threshold_of
@@ -87,13 +87,7 @@ class Map(Shortcut):
         self.native = native
 
     def make_plan(self, dtype, *given):
-        native = self.native
-        if hasattr(native, "_variants"):
-            native, given = native._chosen(given, {}), ()
-        elif given:
-            native.check(*given)
-        kernels = [_CPU.kernel(quick.kernel) for quick in (native._kernel, native._backward)]
-        return *kernels, typed(given, _NUMPY[dtype])
+        return self.native.kernels(_NUMPY[dtype], **dict(zip(self.native.options, given, strict=True) if given else {}))
 
     def forward(self, x, *given):
         kernel, _, scalars = self.plan(x.dtype, *given)
@@ -110,6 +104,139 @@ class Map(Shortcut):
         dx = np.empty_like(array)
         if kernel(_dense(grad).reshape(-1), array.reshape(-1), dx.reshape(-1), *scalars) != DONE:
             raise Unusual
+        return (_tensor(dx),)
+
+
+class Learnable(Shortcut):
+    """Of an activation with learnable parameters, all of one number or all of one for each channel."""
+
+    def __init__(self, native, learnable, options):
+        super().__init__()
+        self.native, self._count, self._names = native, learnable, options
+
+    def make_plan(self, dtype, shape, counts, *given):
+        options, size, count = dict(zip(self._names, given, strict=True)), math.prod(shape), math.prod(counts[0])
+        axis = options.pop("axis")
+        if size == 0 or any(of_one != (count,) for of_one in counts):
+            raise Unusual
+        inner = size
+        if count > 1:
+            axis = check_axis(axis, len(shape))
+            inner = math.prod(shape[axis + 1 :])
+            if shape[axis] != count:
+                raise Unusual
+        self.native.check(**options)
+        _CPU.prepare(size)
+        kernels = [_CPU.kernel(quick.kernel) for quick in (self.native._kernel, self.native._backward)]
+        return *kernels, (*typed(options.values(), _NUMPY[dtype]), inner)
+
+    def _plan_of(self, x, parameters, options):
+        return self.plan(x.dtype, x.shape, tuple([p.shape for p in parameters]), *options)
+
+    def forward(self, x, *given):
+        parameters, options = given[: self._count], given[self._count :]
+        kernel, _, numbers = self._plan_of(x, parameters, options)
+        array = array_of(x)
+        y = np.empty_like(array)
+        if kernel(array.reshape(-1), y.reshape(-1), *map(array_of, parameters), *numbers) != DONE:
+            raise Unusual
+        return _tensor(y), True, (x, *parameters)
+
+    def backward(self, saved, kept, options, grad):
+        x, *parameters = saved
+        _, kernel, numbers = self._plan_of(x, parameters, options)
+        array, values = array_of(x), [array_of(p) for p in parameters]
+        dx, sums = np.empty_like(array), np.empty((self._count, values[0].size), array.dtype)
+        if kernel(_dense(grad).reshape(-1), array.reshape(-1), dx.reshape(-1), *values, sums, *numbers) != DONE:
+            raise Unusual
+        return _tensor(dx), *map(_tensor, sums)
+
+
+class Gated(Shortcut):
+    """Of a gated unit of two tensors."""
+
+    def __init__(self, name):
+        super().__init__()
+        self._names = name, f"{name}.backward"
+
+    def make_plan(self):
+        return [_CPU.kernel(name) for name in self._names]
+
+    def forward(self, x, gate):
+        arrays = array_of(x), array_of(gate)
+        y = np.empty_like(arrays[0])
+        if x.shape != gate.shape or self.plan()[0](*(a.reshape(-1) for a in (*arrays, y))) != DONE:
+            raise Unusual
+        return _tensor(y), True, (x, gate)
+
+    def backward(self, saved, kept, options, grad):
+        x, gate = map(array_of, saved)
+        found = np.empty_like(x), np.empty_like(x)
+        if self.plan()[1](*(a.reshape(-1) for a in (_dense(grad), x, gate, *found))) != DONE:
+            raise Unusual
+        return tuple(map(_tensor, found))
+
+
+class Split(Gated):
+    """Of a gated unit of the halves of a tensor, which are copied where they lie apart."""
+
+    def make_plan(self, shape, dim):
+        axis = check_axis(dim, len(shape))
+        if shape[axis] % 2 or 0 in shape:
+            raise Unusual
+        halved = (*shape[:axis], shape[axis] // 2, *shape[axis + 1 :])
+        return *super().make_plan(), halved, (math.prod(shape[:axis]), 2, -1)
+
+    def forward(self, x, dim):
+        kernel, _, shape, halves = self.plan(x.shape, dim)
+        array = array_of(x)
+        y = np.empty(shape, array.dtype)
+        if kernel(*_parts(array, halves), y.reshape(-1)) != DONE:
+            raise Unusual
+        return _tensor(y), True, (x,)
+
+    def backward(self, saved, kept, options, grad):
+        (x,) = map(array_of, saved)
+        _, kernel, shape, halves = self.plan(saved[0].shape, *options)
+        dx, found = np.empty_like(x), np.empty((2, math.prod(shape)), x.dtype)
+        if kernel(_dense(grad).reshape(-1), *_parts(x, halves), *found) != DONE:
+            raise Unusual
+        np.copyto(dx.reshape(halves).transpose(1, 0, 2), found.reshape(2, halves[0], -1))
+        return (_tensor(dx),)
+
+
+def _parts(array, halves):
+    """Both halves, as flat arrays."""
+    three = array.reshape(halves)
+    return [np.ascontiguousarray(three[:, k]).reshape(-1) for k in range(2)]
+
+
+class Rows(Shortcut):
+    """Of softmax and its kin along the last axis."""
+
+    def __init__(self, name):
+        super().__init__()
+        self._names = name, f"{name}.backward"
+
+    def make_plan(self, shape, dim):
+        if check_axis(dim, len(shape)) != len(shape) - 1 or 0 in shape:
+            raise Unusual
+        _CPU.prepare(math.prod(shape))
+        return *map(_CPU.kernel, self._names), (-1, shape[-1])
+
+    def forward(self, x, dim):
+        kernel, _, matrix = self.plan(x.shape, dim)
+        array = array_of(x)
+        y = np.empty_like(array)
+        kernel(array.reshape(matrix), y.reshape(matrix))
+        y = _tensor(y)
+        return y, True, (y,)
+
+    def backward(self, saved, kept, options, grad):
+        _, kernel, matrix = self.plan(saved[0].shape, *options)
+        y = array_of(saved[0])
+        dx = np.empty_like(y)
+        kernel(*(a.reshape(matrix) for a in (_dense(grad), y, dx)))
         return (_tensor(dx),)
 
 
@@ -234,47 +361,31 @@ class Dropout(Shortcut):
 _OFFSET, _START = np.uint64(0), np.int64(0)
 
 
-class Labels(Shortcut):
-    """Of the mean of a loss of labels with the *defaults*: *rows* are those of its value, and of value and gradient."""
+class _Loss(Shortcut):
+    """Of a loss that is one number. What is kept are the options and, until it is taken, the gradient."""
 
-    def __init__(self, rows, tensors, defaults):
+    def __init__(self, tensors):
         super().__init__()
-        self._rows, self._tensors, self._defaults = rows, tensors, defaults
+        self._tensors = tensors
 
-    def make_plan(self, dtype, count, classes):
-        if count * classes == 0:
-            raise Unusual
-        _CPU.prepare(count * classes)
-        kernels = [_CPU.kernel(row.name) for row in self._rows]
-        return *kernels, _CPU.kernel("sum"), _NUMPY[dtype].type(1 / count)
+    def _value(self, x, target, options, gradient):
+        """The value; *gradient*, an array like x or None, is written to."""
+        raise NotImplementedError
 
-    def forward(self, x, labels, *given):
-        if given[:-1] != self._defaults or x.dim() != 2 or labels.dim() != 1 or labels.dtype is not torch.int64:
-            raise Unusual
-        count, classes = x.shape
-        value_of, both_of, total_of, scale = self.plan(x.dtype, count, classes)
-        rows, numbers = array_of(x), array_of(labels)
-        # Negative labels are large ones here.
-        if numbers.size != count or np.maximum.reduce(numbers.view(np.uint64)) >= classes:
-            raise Unusual
-        values, kept = np.empty(count, rows.dtype), []
-        if given[-1]:
-            gradient = np.empty_like(rows)
-            both_of(rows, numbers, gradient, values, scale)
-            kept.append(_tensor(gradient))
-        else:
-            value_of(rows, numbers, values)
-        return _tensor(np.array(total_of(values) / count, rows.dtype)), kept, (x, labels)
+    def forward(self, x, target, *given):
+        *options, wanted = given
+        array = array_of(x)
+        gradient = np.empty_like(array) if wanted else None
+        value = self._value(x, target, options, gradient)
+        kept = [options, _tensor(gradient)] if wanted else [options]
+        return _tensor(np.array(value, array.dtype)), kept, (x, target)
 
     def _gradient(self, saved, kept):
         """That of forward, once: who gets it may write to it. After that it is computed again."""
-        if kept:
+        if len(kept) > 1:
             return kept.pop()
-        x, labels = saved
-        _, both_of, _, scale = self.plan(x.dtype, *x.shape)
-        rows = array_of(x)
-        gradient = np.empty_like(rows)
-        both_of(rows, array_of(labels), gradient, np.empty(len(rows), rows.dtype), scale)
+        gradient = np.empty_like(array_of(saved[0]))
+        self._value(*saved, kept[0], gradient)
         return _tensor(gradient)
 
     def backward(self, saved, kept, options, grad):
@@ -284,3 +395,72 @@ class Labels(Shortcut):
 
     def saved(self, saved, kept):
         return saved[0], self._gradient(saved, kept)
+
+
+class Labels(_Loss):
+    """Of the mean of a loss of labels with the *defaults*: *rows* are those of its value, and of value and gradient."""
+
+    def __init__(self, rows, tensors, defaults):
+        super().__init__(tensors)
+        self._rows, self._defaults = rows, list(defaults)
+
+    def make_plan(self, dtype, count, classes):
+        if count * classes == 0:
+            raise Unusual
+        _CPU.prepare(count * classes)
+        kernels = [_CPU.kernel(row.name) for row in self._rows]
+        return *kernels, _CPU.kernel("sum"), _NUMPY[dtype].type(1 / count)
+
+    def _value(self, x, labels, options, gradient):
+        if options != self._defaults or x.dim() != 2 or labels.dim() != 1 or labels.dtype is not torch.int64:
+            raise Unusual
+        count, classes = x.shape
+        value_of, both_of, total_of, scale = self.plan(x.dtype, count, classes)
+        rows, numbers = array_of(x), array_of(labels)
+        # Negative labels are large ones here.
+        if numbers.size != count or np.maximum.reduce(numbers.view(np.uint64)) >= classes:
+            raise Unusual
+        values = np.empty(count, rows.dtype)
+        if gradient is None:
+            value_of(rows, numbers, values)
+        else:
+            both_of(rows, numbers, gradient, values, scale)
+        return total_of(values) / count
+
+
+class Elements(_Loss):
+    """Of a loss of elements without weights, such as the `numbadl.losses` one *native*, added up."""
+
+    def __init__(self, native, tensors, weights, names):
+        super().__init__(tensors)
+        self._native, self._weights, self._names = native, [None] * weights, names
+
+    def make_plan(self, dtype, shape, *given):
+        native, options = self._native, {**self._native.options, **dict(zip(self._names, given, strict=True))}
+        for name in self._names:
+            native._check_option(name, options[name])
+        count, record = math.prod(shape), native.record
+        if count == 0 or options["reduction"] == "none" or record.targets == "signs":
+            raise Unusual
+        _CPU.prepare(count)
+        divisor = {"mean": count, "batchmean": shape[0], "sum": 1}[options["reduction"]]
+        checked = record.targets == "probabilities" and not options.get("log_target")
+        scalars = typed(record.scalars(*(options[p.name] for p in record.parameters)), _NUMPY[dtype])
+        kernels = [_CPU.kernel(f"{record.kernels}.{name}") for name in ("value", "value_and_grad")]
+        return *kernels, scalars, _NUMPY[dtype].type(1 / divisor), divisor, checked
+
+    def _value(self, x, target, options, gradient):
+        if options[: len(self._weights)] != self._weights or target.shape != x.shape:
+            raise Unusual
+        value_of, both_of, scalars, scale, divisor, checked = self.plan(
+            x.dtype, x.shape, *options[len(self._weights) :]
+        )
+        flat = array_of(x).reshape(-1), array_of(target).reshape(-1)
+        if checked and not (np.minimum.reduce(flat[1]) >= 0 and np.maximum.reduce(flat[1]) <= 1):
+            raise Unusual
+        if gradient is None:
+            return value_of(*flat, *scalars) / divisor
+        total = np.empty((1, 1), gradient.dtype)
+        if both_of(*flat, gradient.reshape(-1), total, scale, *scalars, gradient.size) != DONE:
+            raise Unusual
+        return float(total[0, 0]) / divisor
