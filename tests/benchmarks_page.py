@@ -21,6 +21,7 @@ DOCS = Path(__file__).parents[1] / "docs"
 SPEED, SPEED_NOTES = DOCS / "benchmarks.json", DOCS / "benchmarks_template.md"
 UNEXPLAINED = 0.9  # ratios from here to 1 need no reason: they vary by a tenth
 MISSING = "not explained yet."
+IN_TURN = "call, loop and memory one after the other take about as long: loop and memory hardly overlap."
 _REASON = re.compile(r"^\{\{(why|rest) (.*)\}\}\n((?:.+\n)+)\n?", re.MULTILINE)
 
 PEER_NAMES = {
@@ -136,6 +137,11 @@ def _is_far(row):
     return row["share"] is not None and row["share"] < FAR
 
 
+def _in_turn(row):
+    """Whether a row's parts make up its time if none overlaps another."""
+    return bool(row.get("parts")) and sum(row["parts"].values()) >= (1 - REST) * row["ours"]
+
+
 def _rest(row):
     """The share of a row's time that its parts, or else the floor, leave."""
     return shares(row["ours"], row["parts"])["rest"] if row.get("parts") else 1 - row["share"]
@@ -144,35 +150,34 @@ def _rest(row):
 def _named(rows, reasons):
     """What is slower than a peer, and what is far from the floor for more than its parts say, with the template's reasons."""
     slow = [
-        (row["name"], f"{_place(row)} {found['ratio']:.2f} ({PEER_NAMES[peer]})", found["ratio"])
+        (row, f"{_place(row)} {found['ratio']:.2f} ({PEER_NAMES[peer]})", found["ratio"])
         for row in rows for peer, found in row["peers"].items() if found["ratio"] < SLOW
     ]  # fmt: skip
     near = ", ".join(entry for _, entry, ratio in slow if ratio >= UNEXPLAINED)
-    unexplained = [found[:2] for found in slow if found[2] < UNEXPLAINED]
+    unexplained = [(_reason(row, reasons["why"]), entry) for row, entry, ratio in slow if ratio < UNEXPLAINED]
     far = [row for row in rows if _is_far(row)]
-    left = [(row["name"], f"{_place(row)} {_rest(row):.0%}") for row in far if _rest(row) > REST]
+    left = [
+        (_reason(row, reasons["rest"], IN_TURN if _in_turn(row) else MISSING), f"{_place(row)} {_rest(row):.0%}")
+        for row in far if _rest(row) > REST
+    ]  # fmt: skip
     beyond = (
         f"; of {len(left)}, call, loop and memory leave more than {REST:.0%} of the time, or were not measured"
         * bool(left)
     )
     return [
         *_listed(
-            f"Below {SLOW:.1f}: {near or 'none' * (not unexplained)}{', and' * bool(near and unexplained)}",
-            unexplained,
-            reasons["why"],
+            f"Below {SLOW:.1f}: {near or 'none' * (not unexplained)}{', and' * bool(near and unexplained)}", unexplained
         ),
         "",
-        *_listed(
-            f"Below {FAR:.0%} of the floor: {len(far) or 'none'}{beyond}{':' * bool(left)}", left, reasons["rest"]
-        ),
+        *_listed(f"Below {FAR:.0%} of the floor: {len(far) or 'none'}{beyond}{':' * bool(left)}", left),
     ]
 
 
-def _listed(text, entries, reasons):
-    """The text, and in a list below it, with its reason, each (name of a row, entry)."""
+def _listed(text, entries):
+    """The text, and a list of (reason, entry) below it, by reason."""
     explained = {}
-    for name, entry in entries:
-        explained.setdefault(_reason(name, reasons), []).append(entry)
+    for reason, entry in entries:
+        explained.setdefault(reason, []).append(entry)
     items = [line for reason, found in explained.items() for line in _item(f"{', '.join(found)}: {reason}")]
     return [*paragraph(text.rstrip()), *items] if items else paragraph(f"{text}.")[:-1]
 
@@ -181,10 +186,9 @@ def _item(text):
     return ["- " + "\n  ".join(paragraph(text)[:-1])]
 
 
-def _reason(name, reasons):
+def _reason(row, reasons, otherwise=MISSING):
     """What the template says of a row, under its name or a pattern that fits it."""
-    found = [text for pattern, text in reasons.items() if fnmatch.fnmatchcase(name, pattern)]
-    return found[0] if found else MISSING
+    return next((text for pattern, text in reasons.items() if fnmatch.fnmatchcase(row["name"], pattern)), otherwise)
 
 
 def _place(row):

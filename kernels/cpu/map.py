@@ -18,6 +18,7 @@ from .vector import (
     past_line,
     pick,
     pointers,
+    prefetch,
     scratch,
     stream_map,
     vector_map,
@@ -30,6 +31,10 @@ LARGE_CHUNK = 1 << 15
 # Elements whose angles are looked at before their sines are taken. Reading ahead of the arithmetic, as blocks of 1024 do, takes
 # time where arrays lie in memory: 0.34 to 0.38 ns an element of 16M instead of 0.29, and 0.24 if no angle is looked at.
 ANGLES = 1 << 8
+PART, AHEAD = (
+    64,
+    256,
+)  # random words of each of the four that are made at a time, and of all: elements that are prefetched
 DONE, REFUSED = 0, 1
 
 
@@ -142,7 +147,7 @@ def _build_random(spec):
             begin = max(block * RANDOM_BLOCK, start)
             count = min((block + 1) * RANDOM_BLOCK, start + n) - begin
             if count > 0:
-                fill_random(bits[0], block, seed, offset)
+                fill_random(bits[0], block, seed, offset, at(inputs(operands), begin + RANDOM_BLOCK - start))
                 sources = at(inputs(operands), begin - start) + at(bits, begin - block * RANDOM_BLOCK)
                 vector_map(fn, count, sources, at(outputs(operands), begin - start), scalars(operands))
 
@@ -158,11 +163,17 @@ def _build_random(spec):
 
 
 @function
-def fill_random(pointer, block, seed, offset):
-    """Write the 1024 random words of block number *block* of a stream to *pointer*."""
+def fill_random(pointer, block, seed, offset, ahead):
+    """Write the 1024 random words of block number *block* of a stream to *pointer*, and prefetch what *ahead* points to.
+
+    It is a while in which nothing is read, so that the processor does not prefetch the next elements by itself: dropout, rrelu:
+    0.82 to 0.91 of the time with it. (Outputs prefetched, too: as long or a quarter longer; stores past the cache: longer.)
+    """
     bits = carray(pointer, RANDOM_BLOCK)
     w0, w1, w2, w3 = bits[:RUN], bits[RUN : 2 * RUN], bits[2 * RUN : 3 * RUN], bits[3 * RUN :]
     first = np.uint64(block) * np.uint64(RUN)
-    for i in range(RUN):
-        a, b, c, d = random_words(first + np.uint64(i), seed, offset)
-        w0[i], w1[i], w2[i], w3[i] = np.uint32(a), np.uint32(b), np.uint32(c), np.uint32(d)
+    for part in range(0, RUN, PART):
+        prefetch(ahead, 4 * part, AHEAD)
+        for i in range(part, part + PART):
+            a, b, c, d = random_words(first + np.uint64(i), seed, offset)
+            w0[i], w1[i], w2[i], w3[i] = np.uint32(a), np.uint32(b), np.uint32(c), np.uint32(d)

@@ -159,7 +159,7 @@ def _span(spec, layout, streamed):
             element = start + begin + done
             block, skipped = element // RANDOM_BLOCK, element % RANDOM_BLOCK
             part = min(count - done, RANDOM_BLOCK - skipped)
-            fill_random(bits[0], block, seed, offset)
+            fill_random(bits[0], block, seed, offset, at(inputs(operands), begin + done + part))
             sources = at(inputs(operands), begin + done) + at(bits, skipped) + at(written, done)
             moved = totals if single else at(totals, done)
             loop(part, sources, at(outputs(operands), begin + done), moved, values + scalars(operands))

@@ -119,6 +119,7 @@ def with_cache_size(nbytes):
 @contextlib.contextmanager
 def serially():
     """Kernels run as if there were no threads."""
+    ensure_started()  # inside, it would be taken back
     before = int(_state[_LAUNCHER])
     _state[_LAUNCHER] = 0
     try:

@@ -249,6 +249,27 @@ def elements(context, pointers):
     return result(pointers), codegen
 
 
+@intrinsic(prefer_literal=True)
+def prefetch(context, pointers, start, count):
+    """Ask for *count* (a constant) elements from element *start* of each pointer, which may lie behind the end of its array."""
+    if not isinstance(count, types.IntegerLiteral):
+        return None
+
+    def codegen(cx, builder, sig, values):
+        int32, byte = ir.IntType(32), ir.IntType(8).as_pointer()
+        fn = cgutils.get_or_insert_function(
+            builder.module, ir.FunctionType(ir.VoidType(), [byte] + [int32] * 3), "llvm.prefetch.p0i8"
+        )
+        for pointer in cgutils.unpack_tuple(builder, values[0]):
+            step = LINE // cx.get_abi_sizeof(pointer.type.pointee)
+            for k in range(0, count.literal_value, step):
+                place = builder.bitcast(builder.gep(pointer, [builder.add(values[1], _I64(k))]), byte)
+                builder.call(fn, [place, int32(0), int32(3), int32(1)])
+        return cx.get_dummy_value()
+
+    return types.void(pointers, types.intp, count), codegen
+
+
 @intrinsic
 def equal_sizes(context, arguments):
     """Whether all arrays among a kernel's arguments have the same number of elements."""
