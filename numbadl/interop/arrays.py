@@ -12,6 +12,8 @@ import inspect
 
 import numpy as np
 
+from . import dlpack
+
 PROTOCOLS = ("__cuda_array_interface__", "__dlpack__", "__array_interface__")
 WRAPPED = (
     "__call__", "derivative", "backward", "value_and_grad", "sum_and_count", "sum_count_and_grad",
@@ -34,10 +36,12 @@ class _Kind:
             return _cuda().as_device_array(value, wait=False)
         if hasattr(value, "__array_interface__"):
             return np.asarray(value)
-        if value.__dlpack_device__()[0] != _DLPACK_CPU:
+        device = int(value.__dlpack_device__()[0])
+        if device not in (_DLPACK_CPU, *dlpack.CUDA_DEVICES):
             raise Refused(f"is on the DLPack device {value.__dlpack_device__()}, accepted are the CPU and CUDA GPUs")
+        gpu = None if device == _DLPACK_CPU else _gpu()
         try:
-            return np.from_dlpack(value)
+            return np.from_dlpack(value) if gpu is None else gpu.as_device_array(dlpack.OnDevice(value))
         except (BufferError, RuntimeError, TypeError) as error:
             raise Refused(f"cannot be taken by DLPack: {error}") from None
 
@@ -50,16 +54,21 @@ class _Kind:
 
     @staticmethod
     def foreign(array, like):
-        """*array* as one of the library of *like*, of the same memory; NumPy's where that library cannot be asked."""
+        """*array* as one of the library of *like*, of the same memory; NumPy's or numba's where that cannot be asked."""
         if not hasattr(like, "__array_namespace__"):
             return array
         library = like.__array_namespace__()
-        return library.from_dlpack(array) if isinstance(array, np.ndarray) else library.asarray(array)
+        if isinstance(array, np.ndarray):
+            return library.from_dlpack(array)
+        return library.asarray(array) if hasattr(like, "__cuda_array_interface__") else array
 
     @staticmethod
     def stream(value):
-        """The CUDA stream on which *value* was made, as a pointer; None if it may be used on any."""
-        return value.__cuda_array_interface__.get("stream")
+        """The CUDA stream on which *value* was made, as a pointer; None if it may be used on any.
+
+        DLPack gives no stream: whoever gives an array by it has made sure that the default stream may use it.
+        """
+        return getattr(value, "__cuda_array_interface__", {}).get("stream")
 
 
 class _Kinds(dict):
@@ -186,6 +195,14 @@ def _cuda():
     from ..kernels import cuda
 
     return cuda
+
+
+def _gpu():
+    """`numbadl.kernels.cuda` where there is a GPU, not the simulator."""
+    with contextlib.suppress(ImportError):
+        if _cuda().is_available() and not _cuda().SIMULATOR:
+            return _cuda()
+    raise Refused("is in the memory of a GPU, which numba-cuda cannot use here (`numbadl info` says why)")
 
 
 def on_stream(pointer):

@@ -194,6 +194,36 @@ def test_arrays_are_taken_without_a_copy():
     assert nd.norm([x, x]) == pytest.approx(2**0.5)
 
 
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("mse_loss", {}), ("mse_loss", {"reduction": "none"}), ("l1_loss", {"reduction": "sum"}),
+        ("huber_loss", {"delta": 0.4}), ("smooth_l1_loss", {"beta": 0.3, "reduction": "none"}),
+        ("kl_div", {"reduction": "batchmean"}), ("kl_div", {"log_target": True, "reduction": "sum"}),
+        ("binary_cross_entropy_with_logits", {}),
+        ("binary_cross_entropy_with_logits", {"weight": torch.tensor([0.5, 2, 1]), "pos_weight": torch.tensor([3.0, 1, 0.2])}),
+        ("binary_cross_entropy_with_logits", {"weight": torch.tensor([0.5, 2, 1]), "reduction": "none"}),
+    ],
+)  # fmt: skip
+def test_gradients_by_the_target(name, options):
+    torch.manual_seed(1)
+    options = {key: value.double() if isinstance(value, torch.Tensor) else value for key, value in options.items()}
+    input, target = torch.randn(4, 3, dtype=torch.float64), torch.rand(4, 3, dtype=torch.float64) * 0.9 + 0.05
+    for wanted in ((True, True), (False, True)):
+        given = [t.clone().requires_grad_(w) for t, w in zip((input, target), wanted, strict=True)]
+        leaves, found = [t for t in given if t.requires_grad], []
+        for library in (ours, torch.nn.functional):
+            result = getattr(library, name)(*given, **options)
+            upstream = torch.linspace(1, 2, result.numel(), dtype=torch.float64).reshape(result.shape)
+            found.append([result, *torch.autograd.grad(result, leaves, upstream)])
+        for mine, theirs in zip(*found, strict=True):
+            torch.testing.assert_close(mine, theirs, rtol=1e-12, atol=1e-13)
+    result = getattr(ours, name)(*given, **options).sum()
+    with pytest.raises(NotImplementedError, match="no second derivative"):
+        (slope,) = torch.autograd.grad(result, given[1], create_graph=True)
+        torch.autograd.grad(slope.sum(), given[1])
+
+
 def test_what_is_refused():
     x = torch.ones(3)
     with pytest.raises(TypeError, match=r"^x: got dtype int64.*; x\.to\(torch\.float32\) converts it"):
@@ -213,7 +243,7 @@ def test_what_is_refused():
     with pytest.raises(TypeError, match=r"operands\[1\]: requires grad"):
         nd.fuse(nd.stage.bias, nd.stage.residual)(x[None], x, x[None].clone().requires_grad_())
     with pytest.raises(TypeError, match="target: requires grad"):
-        ours.mse_loss(x, x.clone().requires_grad_())
+        ours.cross_entropy(x[None], torch.ones_like(x[None]).requires_grad_())
 
 
 def net():

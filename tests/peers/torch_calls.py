@@ -36,6 +36,9 @@ def kernels(shape):
     return {
         "relu": lambda: cpu.kernel("relu")(*flat),
         "gelu": lambda: cpu.kernel("gelu")(*flat),
+        "prelu": lambda: cpu.kernel("prelu")(*flat, w[0, :1], a.size),
+        "softmax": lambda: cpu.kernel("softmax")(a, y),
+        "mse": lambda: cpu.kernel("mse.value")(*flat),
         "layer norm": lambda: cpu.kernel("layer_norm")(a, y, w[0], w[1], *rows, numbers[1], 1),
         "batch norm": batch_norm,
         "dropout": lambda: cpu.kernel("dropout")(*flat, *stream),
@@ -46,11 +49,15 @@ def kernels(shape):
 def operations(library, shape, trained):
     """Name -> (function, its tensor, the affine parameters, which are *trained* or not)."""
     w, b = (torch.ones(shape[1], requires_grad=trained) for _ in range(2))
+    slope, y = torch.full((1,), 0.25, requires_grad=trained), torch.randn(shape)
     statistics_of = torch.zeros(shape[1]), torch.ones(shape[1])
     x, logits, labels = torch.randn(shape), torch.randn(shape[0], CLASSES), torch.zeros(shape[0], dtype=torch.int64)
     return {
         "relu": (library.relu, x, ()),
         "gelu": (library.gelu, x, ()),
+        "prelu": (lambda x: library.prelu(x, slope), x, (slope,)),
+        "softmax": (lambda x: library.softmax(x, -1), x, ()),
+        "mse": (lambda x: library.mse_loss(x, y), x, ()),
         "layer norm": (lambda x: library.layer_norm(x, shape[1:], w, b), x, (w, b)),
         "batch norm": (lambda x: library.batch_norm(x, *statistics_of, w, b, True), x, (w, b)),
         "dropout": (lambda x: library.dropout(x, 0.25), x, ()),

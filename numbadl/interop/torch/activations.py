@@ -122,8 +122,8 @@ def _made(native):
         usual = tuple(default for _, default in parameters[:-1])
 
         def function(input, *given, **named):
-            if not given and not named and not learnable and not operations.random:
-                return operations.forward.first(input, *usual)
+            if not named and not operations.random and len(given) == learnable and _are_tensors(given):
+                return operations.forward.first(input, *given, *usual[learnable:])
             values = [*given, *[named.pop(name, default) for name, default in parameters[len(given) :]]]
             if named or len(values) > len(parameters):
                 accepted = ", ".join(name for name, _ in parameters)
@@ -166,6 +166,10 @@ def _inplace(operations, x, *rest):
     if torch.is_grad_enabled() and (x.requires_grad or any(getattr(t, "requires_grad", False) for t in rest)):
         return x.copy_(operations.forward(x.clone(), *rest))
     return x.copy_(operations.forward(x, *rest))
+
+
+def _are_tensors(values):
+    return all([isinstance(value, torch.Tensor) for value in values])
 
 
 def _as_tensor(value, like):

@@ -1,6 +1,7 @@
 """Every loss as a function with autograd, made from its record, with the names and arguments that torch has for it."""
 
 import inspect
+from types import SimpleNamespace
 
 import torch
 
@@ -42,13 +43,25 @@ class _Loss:
 
     def __call__(self, input, target, **options):
         """The value; *options* are the loss's."""
-        if getattr(target, "requires_grad", False) and torch.is_grad_enabled():
-            raise TypeError(
-                f"target: requires grad, but numbadl's {self.name} has a gradient of the input only; detach it"
-            )
         wanted = input.requires_grad and torch.is_grad_enabled()
         values = self._values(input, options) if options else self._defaults
+        if getattr(target, "requires_grad", False) and torch.is_grad_enabled():
+            if self.name not in _BY_TARGET:
+                raise TypeError(f"target: requires grad, but numbadl's {self.name} has no gradient of it; detach it")
+            fixed = target.detach()
+            value = only_first(self.operation.first(input, fixed, *values, wanted))
+            return _OfTarget.apply(self.name, value, target, self._by_target(input.detach(), fixed, values, options))
         return only_first(self.operation.first(input, target, *values, wanted))
+
+    def _by_target(self, input, target, values, options):
+        """The gradient of the value, or of each of them, with respect to the target."""
+        slope = _BY_TARGET[self.name]
+        if slope is None:
+            return -self.operation(input, target, *values, True)[1]
+        given = self.native._merged({name: value for name, value in options.items() if value is not None})
+        factors, count = self.native._weights(SimpleNamespace(shape=input.shape, size=input.numel()), given)
+        slope = slope(input, target, given) / count
+        return slope if factors is None else slope * torch.tensor(factors, dtype=input.dtype, device=input.device)
 
     def _values(self, input, options):
         """The operator's arguments for these options."""
@@ -99,6 +112,39 @@ class _Loss:
         eager = type(grad) is torch.Tensor and not torch.compiler.is_compiling() and not grad.requires_grad
         one = eager and grad.dim() == 0 and grad.device.type == "cpu" and float(grad) == 1  # usually: no further pass
         return gradient if one else gradient * grad, *[None] * (1 + len(self.tensors))
+
+
+def _kl_div_by_target(input, target, options):
+    if options["log_target"]:
+        return target.exp() * (target - input + 1)
+    return target.log() + 1 - input
+
+
+def _binary_cross_entropy_by_target(input, target, options):
+    logsigmoid, positive = torch.nn.functional.logsigmoid, options["pos_weight"]
+    return logsigmoid(-input) - positive * logsigmoid(input)
+
+
+_BY_TARGET = {  # f' with respect to the target; None where it is that with respect to the input, with the other sign
+    **dict.fromkeys(("mse", "mae", "huber", "smooth_l1")),
+    "kl_div": _kl_div_by_target,
+    "binary_cross_entropy": _binary_cross_entropy_by_target,
+}
+
+
+class _OfTarget(torch.autograd.Function):
+    """A loss's value, which gets its derivative by the target beside that by the input."""
+
+    @staticmethod
+    def forward(ctx, name, value, target, slope):
+        ctx.name = name
+        ctx.save_for_backward(target, slope)
+        return value.view_as(value)
+
+    @staticmethod
+    def backward(ctx, grad):
+        target, slope = ctx.saved_tensors
+        return None, grad, grad * once(ctx.name, slope, target), None
 
 
 def _function(loss):
