@@ -327,6 +327,16 @@ def test_losses_are_those_of_the_cpu(name, shape, dtype, rng):
                 np.testing.assert_allclose(mine, theirs, rtol=32 * np.finfo(dtype).eps, atol=8 * np.finfo(dtype).eps)
 
 
+@pytest.mark.parametrize(
+    ("name", "target"), [("hinge", [1, 0.5]), ("binary_cross_entropy", [1, 1.5]), ("kl_div", [1, -0.5])]
+)
+def test_a_wrong_target_is_found_with_the_value(name, target):
+    prediction, loss = cuda.to_device(np.zeros(2, np.float32)), nd.losses.LOSSES[name]
+    for call in (loss, loss.value_and_grad):
+        with pytest.raises(ValueError, match=rf"target\[1\]: got {target[1]}, accepted are"):
+            call(prediction, cuda.to_device(np.float32(target)))
+
+
 def test_a_loss_of_rows_across_memory_in_place_and_empty(rng):
     logits, labels = rng.normal(size=(2, 3, 4)).astype(np.float32), rng.integers(0, 3, (2, 4))
     wanted = nd.losses.cross_entropy.backward(logits, labels)
