@@ -330,7 +330,7 @@ class Norm:
     - ``finish(*sums, *row inputs, [mean], n, *scalars)`` gives *results* more values of the row;
     - ``output(*inputs, *affine, *row inputs, [mean], *results)`` gives the element of the output;
     - ``terms(*inputs, *affine, *row inputs)`` gives *affine_sums* terms, whose sums over each segment are wanted, over all
-      rows (None: there are none): the gradients of affine operands.
+      rows (None: there are none): the gradients of affine operands. A norm with terms has no prior.
 
     On the CPU `finish` computes in float64. Operands of the kernel: inputs and the output (rows, n), affine operands
     (G * k,), row inputs (rows,), the first *row_outputs* of the computed values (rows,), [sums (affine_sums, G * k)],
