@@ -7,7 +7,7 @@ from .scalar import dropout, fills, normalization, penalties, recurrent, row_nor
 from .scalar.activations import ACTIVATIONS
 from .scalar.gated import GATED
 from .scalar.language import scalar
-from .scalar.losses import LOSSES, ElementLoss
+from .scalar.losses import DOMAINS, LOSSES, ElementLoss
 from .scalar.parts import clipped
 from .scalar.stages import compose_backward, of_activation
 from .shapes import TAPS, WINDOWS, Channel, Gates, Map, Matmul, Norm, Reduce, Row, Sample, Segments, Take, Taps, Window
@@ -83,12 +83,24 @@ def _loss_kernels(record):
         return 0 if weight == 0 else scale * weight * slope, 0 if weight == 0 else weight * loss
 
     name, scalars = record.kernels, "x" * len(record.scalars(*(p.default for p in record.parameters)))
+    others = [kernel for _, variant in record.variants for kernel in _loss_kernels(variant)]
     return [
+        *others,
         Reduce(f"{name}.value", value, "xx", scalars),
         Map(f"{name}.gradient", scaled_gradient, "xx", scalars="x" + scalars),
         Map(f"{name}.value_and_grad", gradient_and_value, "xx", scalars="x" + scalars, sums=1),
         Map(f"{name}.weighted", weighted, "xxx", "xx", "x" + scalars),
     ]
+
+
+def _targets_refused(domain):
+    """The scalar function (target) -> 0 if *domain* has it, else 1."""
+
+    @scalar
+    def refused(target):
+        return 0 if domain(target) == target else 1
+
+    return refused
 
 
 @scalar
@@ -154,6 +166,7 @@ def catalog():
     found = [k for record in ACTIVATIONS.values() for k in activation_kernels(record)]
     found += [k for record in GATED.values() for k in _gated_kernels(record)]
     found += [k for record in LOSSES.values() for k in _loss_kernels(record)]
+    found += [Reduce(f"{kind}.refused", _targets_refused(domain)) for kind, domain in DOMAINS.items()]
     kinds = (Map, Reduce, Row, Channel, Norm, Sample, Gates)
     for module in (rows, dropout, fills, normalization, penalties, row_norms, recurrent):
         found += [value for value in vars(module).values() if isinstance(value, kinds)]

@@ -1,18 +1,20 @@
 """Activations over arrays, made from their records: checks, parameters, one kernel call."""
 
+import functools
 import inspect
 
 import numpy as np
 
 from .arrays import DEVICES, DTYPES, device_of
 from .elementwise import Channels, by_channel, channel_axis, elementwise, like_parameter, run_any, typed
-from .interop.arrays import takes_any_array
+from .interop.arrays import check_call, takes_any_array
 from .kernels.cpu.map import DONE
 from .kernels.scalar.holder import ScalarHolder
 from .streams import stream_of
 
 _FLOAT32, _FLOAT64 = DTYPES
 _PLAIN = inspect.signature(lambda x, out=None: None)
+_MISSING = object()  # the first argument, where there is none
 
 
 class _Quick:
@@ -45,6 +47,21 @@ class _Quick:
         return self.run(*arguments)
 
 
+def _taking(parameters):
+    """Declare the parameters of a method that takes any, and looks for wrong ones where it does not cost small arrays time."""
+
+    def decorate(method):
+        method.__signature__ = inspect.signature(parameters)
+        return method
+
+    return decorate
+
+
+def _check_call(method, owner, given, more, unknown):
+    if more or unknown or given[0] is _MISSING:
+        check_call(method, (owner, *(() if given[0] is _MISSING else given), *more), unknown)
+
+
 class ActivationFunction:
     """An activation over arrays: ``f(x)``, ``f.derivative(x)``, ``f.backward(grad, x)``; ``f.scalar`` for kernels.
 
@@ -62,29 +79,33 @@ class ActivationFunction:
         self._kernel, self._derivative, self._backward = map(self._quick, ("", ".derivative", ".backward"))
         self._of_result = self._quick(".backward.of_result") if record.of_result else None
 
-    def __call__(self, x, out=None, **unknown):
-        if unknown:
-            raise TypeError(f"{self.__name__}: unknown argument {next(iter(unknown))!r}, accepted are x, out")
-        if (result := self._kernel(x, out)) is not None:
+    @_taking(lambda self, x, out=None: None)
+    def __call__(self, x=_MISSING, out=None, *more, **unknown):
+        if not (more or unknown) and (result := self._kernel(x, out)) is not None:
             return result
+        _check_call(ActivationFunction.__call__, self, (x, out), more, unknown)
         return elementwise(self._kernel.kernel, out, x=x)
 
-    def derivative(self, x, out=None):
+    @_taking(lambda self, x, out=None: None)
+    def derivative(self, x=_MISSING, out=None, *more, **unknown):
         """f'(x), element by element; at a kink the value that the record states."""
-        if (result := self._derivative(x, out)) is not None:
+        if not (more or unknown) and (result := self._derivative(x, out)) is not None:
             return result
+        _check_call(ActivationFunction.derivative, self, (x, out), more, unknown)
         return elementwise(self._derivative.kernel, out, x=x)
 
-    def backward(self, grad, x=None, out=None, *, result=None):
+    @_taking(lambda self, grad, x=None, out=None, *, result=None: None)
+    def backward(self, grad=_MISSING, x=None, out=None, *more, result=None, **unknown):
         """grad * f'(x) in one pass: the gradient with respect to x, given the gradient with respect to f(x).
 
         sigmoid, tanh and exponential take ``result=f(x)`` in place of x, too, and are then as fast as a copy; but f'(x) is then
         as exact as the rounded f(x) allows: 0 where a sigmoid or tanh is 1.
         """
+        if result is None and not (more or unknown) and (found := self._backward(x, out, (grad,))) is not None:
+            return found
+        _check_call(ActivationFunction.backward, self, (grad, x, out), more, unknown)
         if result is not None:
             return self._backward_of_result(grad, x, result, out)
-        if (result := self._backward(x, out, (grad,))) is not None:
-            return result
         return elementwise(self._backward.kernel, out, grad=grad, x=x)
 
     def _backward_of_result(self, grad, x, result, out):
@@ -227,14 +248,14 @@ class VariantsFunction(ActivationFunction):
         super().__init__(record)
         self.__signature__ = _signature(("x",), self.options)
 
-    def __call__(self, x, *chosen, out=None, **option):
+    def __call__(self, x=_MISSING, *chosen, out=None, **option):
         return self._chosen(chosen, option)(x, out)
 
-    def derivative(self, x, *chosen, out=None, **option):
+    def derivative(self, x=_MISSING, *chosen, out=None, **option):
         """f'(x), element by element."""
         return self._chosen(chosen, option).derivative(x, out)
 
-    def backward(self, grad, x, *chosen, out=None, **option):
+    def backward(self, grad=_MISSING, x=None, *chosen, out=None, **option):
         """grad * f'(x) in one pass."""
         return self._chosen(chosen, option).backward(grad, x, out)
 
@@ -269,9 +290,15 @@ def _check_parameter(parameter, value):
 def _signs(x, axis):
     """1 on even channels, -1 on odd ones."""
     axis = channel_axis(x, axis)
-    signs = np.ones(x.shape[axis], x.dtype)
-    signs[1::2] = -1
+    signs = _host_signs(x.shape[axis], x.dtype)
     return Channels(axis, signs.size, (device_of(x).from_host(signs),))
+
+
+@functools.lru_cache(maxsize=16)
+def _host_signs(count, dtype):
+    signs = np.ones(count, dtype)
+    signs[1::2] = -1
+    return signs
 
 
 def _signature(arrays, options):

@@ -179,8 +179,12 @@ def memory_of(array):
     if isinstance(array, np.ndarray):
         return array
     given = getattr(array, "__cuda_array_interface__", None) or array.__array_interface__  # the simulator's arrays
-    kept = {key: given.get(key) for key in ("shape", "typestr", "data", "strides")}
-    return np.asarray(SimpleNamespace(__array_interface__={**kept, "version": 3}))
+    kept = {key: given.get(key) for key in ("shape", "typestr", "strides")}
+    data = (
+        given["data"][0] or 1,
+        given["data"][1],
+    )  # an empty array may lie at 0, which NumPy 2.0 takes for no address
+    return np.asarray(SimpleNamespace(__array_interface__={**kept, "data": data, "version": 3}))
 
 
 def _same_elements(a, b):

@@ -49,6 +49,7 @@ class Dropout:
         """The gradient with respect to x: the same mask and scale, applied to *grad*."""
         return _dropped({"grad": grad}, p, stream_of(seed, offset, start), out, _kept_scale)
 
+    @takes_any_array
     def mask(self, shape, p=0.5, seed=0, offset=0, out=None, *, start=0):
         """The mask as a bool array, a new one or *out*: True = kept."""
         threshold, stream = threshold_of(p), stream_of(seed, offset, start)

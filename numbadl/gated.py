@@ -1,11 +1,14 @@
 """Operations on two halves or on groups of channels: gated units and maxout."""
 
+import math
+
 import numpy as np
 
 from . import _arguments as arguments
-from .arrays import check, check_axis, check_out, check_shape, device_of, rows_of, to_host
+from .arrays import check, check_axis, check_out, check_shape, dense, device_of
 from .elementwise import run_any
 from .interop.arrays import takes_any_array
+from .windows import Windows, max_pool, max_pool_backward
 
 
 @takes_any_array
@@ -114,52 +117,49 @@ class Maxout:
     __name__ = "maxout"
 
     def __call__(self, x, pieces, axis=1, out=None):
-        groups, shape = self._grouped(x, pieces, axis)
-        device = device_of(x)
-        result = device.empty((rows_of(*groups).size // pieces,), x.dtype)
-        if x.size:
-            device.prepare(x.size)
-            device.kernel("maxout")(rows_of(*groups), result)
-        result = result.reshape(shape)
+        windows, images, shape = self._as_pooling(x, pieces, axis)
+        result = self._pooled(windows, images)[0].reshape(shape)
         if out is None:
             return result
         check(x=x, out=out)
         check_shape("out", out, shape, "x with one channel for each group")
-        device.copy(out, result)
+        device_of(x).copy(out, result)
         return out
 
     def backward(self, grad, x, pieces, axis=1, out=None):
         """The gradient of x."""
-        (grouped, along), shape = self._grouped(x, pieces, axis)
+        windows, images, shape = self._as_pooling(x, pieces, axis)
         check(grad=grad, x=x)
         check_shape("grad", grad, shape, "that of maxout's result")
         device = device_of(x)
         if out is not None:
             check_out(out, x, grad=grad, x=x)
-        rows = rows_of(grouped, along)
-        repeated = np.repeat(np.expand_dims(to_host(grad), along), pieces, axis=along)
-        upstream = rows_of(repeated if isinstance(x, np.ndarray) else device.from_host(repeated), along)
-        result = device.empty(rows.shape, x.dtype)
-        if x.size:
-            labels = device.zeros((rows.size // pieces,), np.int64)
-            device.prepare(x.size)
-            device.kernel("maxout.backward")(rows, upstream, labels, result)
-        if isinstance(x, np.ndarray):
-            moved = np.moveaxis(grouped, along, -1).shape
-            result = np.moveaxis(result.reshape(moved), -1, along).reshape(x.shape)
+        largest, places = self._pooled(windows, images)
+        result = device.empty(images.shape, x.dtype)
+        max_pool_backward(dense(grad).reshape(largest.shape), places, windows, result)
         result = result.reshape(x.shape)
         if out is None:
             return result
         device.copy(out, result)
         return out
 
-    def _grouped(self, x, pieces, axis):
-        """((x with an axis of its own for the pieces, that axis), the shape of the result)."""
+    def _as_pooling(self, x, pieces, axis):
+        """(windows of *pieces* channels, x as images of which they are the windows, the shape of the result)."""
         check(x=x)
         pieces, axis = arguments.integer("pieces", pieces), check_axis(axis, x.ndim)
         channels = x.shape[axis]
         if channels % pieces:
             raise ValueError(f"pieces: got {pieces}, accepted are divisors of the {channels} channels of x")
-        before, after = x.shape[:axis], x.shape[axis + 1 :]
-        shape = (*before, channels // pieces, *after)
-        return (x.reshape((*before, channels // pieces, pieces, *after)), axis + 1), shape
+        before, after = tuple(x.shape[:axis]), tuple(x.shape[axis + 1 :])
+        samples, inner = math.prod(before), math.prod(after)
+        extents, size = ((1, channels), (1, pieces)) if inner == 1 else ((channels, inner), (pieces, 1))
+        return Windows(size, size), dense(x).reshape(samples, 1, *extents), (*before, channels // pieces, *after)
+
+    @staticmethod
+    def _pooled(windows, images):
+        """(the largest of each window, where it is)."""
+        device, (height, width) = device_of(images), windows.size
+        shape = (*tuple(images.shape)[:2], images.shape[2] // height, images.shape[3] // width)
+        largest, places = device.empty(shape, images.dtype), device.empty(shape, np.int64)
+        max_pool(images, windows, largest, places)
+        return largest, places

@@ -5,6 +5,7 @@ import itertools
 
 import numpy as np
 
+from ._stack import check_stack
 from .arrays import DEVICES, DTYPES, check, check_out, check_shape, dense, device_of, is_plain, rows_of, share_memory
 from .interop.arrays import takes_any_array
 
@@ -59,6 +60,7 @@ def matmul(a, b, out=None, *, transpose_a=False, transpose_b=False, bias=None):
 def multiply(a, b, out, *, transpose_a=False, transpose_b=False, bias=None):
     """`matmul` of arrays that were checked, and are C-contiguous."""
     device = device_of(out)
+    check_stack()
     device.prepare(out.size * a.shape[0 if transpose_a else 1] // 64)
     kernel = device.kernel(_NAMES[bool(transpose_a), bool(transpose_b), bias is not None])
     if bias is None:

@@ -153,10 +153,12 @@ class ElementwiseLoss(Loss):
 
     def check_target(self, target, name="target", options=None, start=0):
         """Raise ValueError for a value of a NumPy array that this loss does not take; its rows count from *start*."""
-        kind = self.record.targets
-        if kind == "probabilities" and not (options or self.options).get("log_target"):
+        kind = self.record.variant(options or self.options).targets
+        if kind == "numbers" or reduced(f"{kind}.refused", target) == 0:
+            return
+        if kind == "probabilities":
             arguments.within(name, target, 0, 1, start=start)
-        elif kind == "signs":
+        else:
             arguments.among(name, target, (-1, 1), start)
 
     def prepared(self, prediction, target, /, out):
@@ -189,28 +191,32 @@ class ElementwiseLoss(Loss):
         """(the sum of the terms or an array of them, gradient, what a mean divides by)."""
         check(prediction=prediction, target=target)
         check_shape("target", target, prediction.shape, "that of the prediction")
-        if isinstance(target, np.ndarray):  # one on a GPU would have to be copied to be looked at
+        plain = options["reduction"] != "none" and _has_one_weight(options)
+        told = plain and value and out is None  # the value tells of wrong targets, in time
+        if not told and isinstance(target, np.ndarray):  # one on a GPU would have to be copied to be looked at
             self.check_target(target, options=options)
         factors, count = self._weights(prediction, options)
         number, upstream = _upstream(grad, prediction, prediction.shape, options)
         target, factors, given = self._operands(prediction, target, factors, options)
-        scalars, as_array = (
-            (number / count if count else 0.0, *self.record.scalars(*given)),
-            options["reduction"] == "none",
-        )
-        if factors is None and not as_array:
-            return *self._plain(prediction, target, scalars, out, value, gradient), count
+        name = self.record.variant(options).kernels
+        scalars = (number / count if count else 0.0, *self.record.scalars(*given))
+        if plain:
+            found, slope = self._plain(name, prediction, target, scalars, out, value, gradient)
+            if told and math.isnan(found):
+                self.check_target(to_host(target), options=options)
+            return found, slope, count
         found = slope = None
         if value or upstream is None:
-            slope, found = self._weighted(prediction, target, scalars, out if upstream is None else None, factors)
+            slope, found = self._weighted(name, prediction, target, scalars, out if upstream is None else None, factors)
         if upstream is not None:
             factors = upstream if factors is None else factors * to_host(upstream)
-            slope, _ = self._weighted(prediction, target, scalars, out, factors)
-        return (found if as_array else reduced("sum", found)), slope, count
+            slope, _ = self._weighted(name, prediction, target, scalars, out, factors)
+        return (found if options["reduction"] == "none" else reduced("sum", found)), slope, count
 
-    def _plain(self, prediction, target, scalars, out, value, gradient):
-        """(value, gradient) without weights, of what is wanted."""
-        inputs, name = {"prediction": prediction, "target": target}, self.record.kernels
+    @staticmethod
+    def _plain(name, prediction, target, scalars, out, value, gradient):
+        """(value, gradient) without weights, of what is wanted, by the kernels *name*."""
+        inputs = {"prediction": prediction, "target": target}
         if not gradient:
             return reduced(f"{name}.value", prediction, target, scalars=scalars[1:]), None
         if not value:
@@ -226,7 +232,8 @@ class ElementwiseLoss(Loss):
         (slope,), sums = run_any(f"{name}.value_and_grad", inputs, (out,), scalars, channel, ordered=True)
         return float(to_host(sums)[0, 0]), slope
 
-    def _weighted(self, prediction, target, scalars, out, factors):
+    @staticmethod
+    def _weighted(name, prediction, target, scalars, out, factors):
         """(gradient, array of values), each times the element's factor."""
         device = device_of(prediction)
         if factors is None:
@@ -234,7 +241,7 @@ class ElementwiseLoss(Loss):
         if isinstance(factors, np.ndarray):
             factors = device.from_host(factors.astype(prediction.dtype, copy=False))
         inputs = {"prediction": prediction, "target": target, "weight": factors}
-        return run_any(f"{self.record.kernels}.weighted", inputs, (out, None), scalars, ordered=True)[0]
+        return run_any(f"{name}.weighted", inputs, (out, None), scalars, ordered=True)[0]
 
     def _operands(self, prediction, target, factors, options):
         """Target, factors and the values of the parameters.
@@ -243,7 +250,7 @@ class ElementwiseLoss(Loss):
         of the target p t / w without p.
         """
         given = [options[p.name] for p in self.record.parameters]
-        if isinstance(options.get("pos_weight", 1.0), numbers.Real):
+        if _has_one_pos_weight(options):
             return target, factors, [float(value) for value in given]
         shape = tuple(prediction.shape)
         positive = arguments.weights("pos_weight", _host("pos_weight", given[0]), shape)
@@ -268,6 +275,15 @@ class ElementwiseLoss(Loss):
         if options["reduction"] == "mean":
             return factors, prediction.size if counted is None else float(counted.sum())
         return factors, shape[0] if options["reduction"] == "batchmean" and shape else 1
+
+
+def _has_one_weight(options):
+    """Whether all terms count as much."""
+    return options["weight"] is None and options["sample_weight"] is None and _has_one_pos_weight(options)
+
+
+def _has_one_pos_weight(options):
+    return isinstance(options.get("pos_weight", 1.0), numbers.Real)
 
 
 class LogitsLoss(Loss):

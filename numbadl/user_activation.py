@@ -12,9 +12,10 @@ from .activation import ActivationFunction, ParametricFunction
 from .kernels.catalog import activation_kernels
 from .kernels.digest import digest
 from .kernels.scalar.differentiate import derivative_of
+from .kernels.scalar.made import parameters_of, with_partials
 from .kernels.scalar.records import Activation, Parameter
 from .kernels.scalar.source import NoSource
-from .kernels.scalar.translate import parameters_of, translate, with_partials, without_source
+from .kernels.scalar.translate import translate, without_source
 
 DECLARED = {}  # name -> the activation that was declared last under it, for loading models
 _RESERVED = ("out", "axis", "num_parameters", "grad", "training", "function", "expected")

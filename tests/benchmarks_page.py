@@ -1,8 +1,10 @@
 """docs/benchmarks.md: tables of the recorded run between the paragraphs of benchmarks_template.md.
 
 The template has lines of its own for what is generated, ``{{table GROUP ...}}``, and reasons: ``{{why NAME ...}}`` and, up to the
-next empty line, why these rows (names, or patterns as of files) are slower than a peer. The page has a reason behind its rows
-as long as they are; what is below `UNEXPLAINED` and has none is said to be "not explained yet".
+next empty line, why these rows (names, or patterns as of files) are slower than a peer; ``{{rest NAME ...}}`` likewise, why they
+are far from the floor, and the measured parts of their time (`numbadl.bench.parts`) do not say so. The page has a reason behind
+its rows as long as they are; what is below `UNEXPLAINED`, or leaves more than `REST`, and has none is said to be "not explained
+yet".
 """
 
 import fnmatch
@@ -11,6 +13,7 @@ import math
 import re
 from pathlib import Path
 
+from numbadl.bench.parts import REST, shares, text
 from numbadl.bench.table import FAR, SLOW, seconds
 from tests.markdown import paragraph, table
 
@@ -18,7 +21,8 @@ DOCS = Path(__file__).parents[1] / "docs"
 SPEED, SPEED_NOTES = DOCS / "benchmarks.json", DOCS / "benchmarks_template.md"
 UNEXPLAINED = 0.9  # ratios from here to 1 need no reason: they vary by a tenth
 MISSING = "not explained yet."
-_REASON = re.compile(r"^\{\{why (.*)\}\}\n((?:.+\n)+)\n?", re.MULTILINE)
+IN_TURN = "call, loop and memory one after the other take about as long: loop and memory hardly overlap."
+_REASON = re.compile(r"^\{\{(why|rest) (.*)\}\}\n((?:.+\n)+)\n?", re.MULTILINE)
 
 PEER_NAMES = {
     "numpy": "NumPy", "torch": "PyTorch", "compile": "torch.compile", "jax": "JAX", "sklearn": "scikit-learn",
@@ -34,17 +38,17 @@ def benchmarks_page():
 
 def written(template, run):
     """The page of a template and a recorded run."""
-    reasons = {
-        pattern: " ".join(text.split()) for names, text in _REASON.findall(template) for pattern in names.split()
-    }
-    text = "".join([
+    reasons = {"why": {}, "rest": {}}
+    for kind, names, reason in _REASON.findall(template):
+        reasons[kind] |= dict.fromkeys(names.split(), " ".join(reason.split()))
+    page = "".join([
         "<!-- Written by `python -m tests.document` from benchmarks_template.md and benchmarks.json: edit those. -->\n",
         _REASON.sub("", template),
     ])  # fmt: skip
-    for place in re.findall(r"^\{\{.*\}\}$", text, re.MULTILINE):
+    for place in re.findall(r"^\{\{.*\}\}$", page, re.MULTILINE):
         what, *names = place.strip("{}").split()
-        text = text.replace(place, "\n".join(_speed_part(what, names, run, reasons)))
-    return text
+        page = page.replace(place, "\n".join(_speed_part(what, names, run, reasons)))
+    return page
 
 
 def _speed_part(what, names, run, reasons):
@@ -91,7 +95,7 @@ def _mean(ratios):
 
 
 def _speed_table(rows):
-    """By size, the ratio to each peer and the share of the floor (m: of memory, a: of arithmetic)."""
+    """By size, the ratio to each peer and the share of the floor (m: of memory, a: of arithmetic), with parts if it is small."""
     peers = [peer for peer in PEER_NAMES if any(peer in row["peers"] for row in rows)]
     by_name = {}
     for row in rows:
@@ -123,38 +127,68 @@ def _ratio(row, peer):
 
 
 def _share(row):
-    return f"{row['share']:.0%} {row['bound'][0]}" if row and row["share"] is not None else ""
+    if not row or row["share"] is None:
+        return ""
+    parts = f": {text(row['ours'], row['parts'])}" if _is_far(row) and row.get("parts") else ""
+    return f"{row['share']:.0%} {row['bound'][0]}{parts}"
+
+
+def _is_far(row):
+    return row["share"] is not None and row["share"] < FAR
+
+
+def _in_turn(row):
+    """Whether a row's parts make up its time if none overlaps another."""
+    return bool(row.get("parts")) and sum(row["parts"].values()) >= (1 - REST) * row["ours"]
+
+
+def _rest(row):
+    """The share of a row's time that its parts, or else the floor, leave."""
+    return shares(row["ours"], row["parts"])["rest"] if row.get("parts") else 1 - row["share"]
 
 
 def _named(rows, reasons):
-    """What is slower than a peer, with the reasons that the template gives, and what is far from the floor."""
+    """What is slower than a peer, and what is far from the floor for more than its parts say, with the template's reasons."""
     slow = [
         (row, f"{_place(row)} {found['ratio']:.2f} ({PEER_NAMES[peer]})", found["ratio"])
         for row in rows for peer, found in row["peers"].items() if found["ratio"] < SLOW
     ]  # fmt: skip
-    far = [f"{_place(row)} {row['share']:.0%}" for row in rows if row["share"] is not None and row["share"] < FAR]
-    near = [text for _, text, ratio in slow if ratio >= UNEXPLAINED]
-    explained = {}
-    for row, text, ratio in slow:
-        if ratio < UNEXPLAINED:
-            explained.setdefault(_reason(row["name"], reasons), []).append(text)
-    listed = [line for reason, texts in explained.items() for line in _item(f"{', '.join(texts)}: {reason}")]
-    named = f"{', '.join(near) or 'none'}{', and' * bool(explained)}" if near or not explained else ""
+    near = ", ".join(entry for _, entry, ratio in slow if ratio >= UNEXPLAINED)
+    unexplained = [(_reason(row, reasons["why"]), entry) for row, entry, ratio in slow if ratio < UNEXPLAINED]
+    far = [row for row in rows if _is_far(row)]
+    left = [
+        (_reason(row, reasons["rest"], IN_TURN if _in_turn(row) else MISSING), f"{_place(row)} {_rest(row):.0%}")
+        for row in far if _rest(row) > REST
+    ]  # fmt: skip
+    beyond = (
+        f"; of {len(left)}, call, loop and memory leave more than {REST:.0%} of the time, or were not measured"
+        * bool(left)
+    )
     return [
-        *paragraph(f"Below {SLOW:.1f}: {named}".rstrip() + ("" if explained else ".")),
-        *([*listed, ""] if explained else []),
-        *paragraph(f"Below {FAR:.0%} of the floor: {', '.join(far) or 'none'}."),
-    ][:-1]
+        *_listed(
+            f"Below {SLOW:.1f}: {near or 'none' * (not unexplained)}{', and' * bool(near and unexplained)}", unexplained
+        ),
+        "",
+        *_listed(f"Below {FAR:.0%} of the floor: {len(far) or 'none'}{beyond}{':' * bool(left)}", left),
+    ]
+
+
+def _listed(text, entries):
+    """The text, and a list of (reason, entry) below it, by reason."""
+    explained = {}
+    for reason, entry in entries:
+        explained.setdefault(reason, []).append(entry)
+    items = [line for reason, found in explained.items() for line in _item(f"{', '.join(found)}: {reason}")]
+    return [*paragraph(text.rstrip()), *items] if items else paragraph(f"{text}.")[:-1]
 
 
 def _item(text):
     return ["- " + "\n  ".join(paragraph(text)[:-1])]
 
 
-def _reason(name, reasons):
+def _reason(row, reasons, otherwise=MISSING):
     """What the template says of a row, under its name or a pattern that fits it."""
-    found = [text for pattern, text in reasons.items() if fnmatch.fnmatchcase(name, pattern)]
-    return found[0] if found else MISSING
+    return next((text for pattern, text in reasons.items() if fnmatch.fnmatchcase(row["name"], pattern)), otherwise)
 
 
 def _place(row):

@@ -3,6 +3,7 @@
 import os
 import signal
 import sys
+import tracemalloc
 import zlib
 
 import numba
@@ -37,6 +38,21 @@ def on_threads():
 
     yield run
     numba.set_num_threads(before)
+
+
+@pytest.fixture
+def allocated():
+    """allocated(call): the bytes that Python's memory grew by, at most, in a call."""
+
+    def run(call):
+        tracemalloc.start()
+        try:
+            call()
+            return tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+
+    return run
 
 
 @pytest.fixture(scope="module")

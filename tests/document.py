@@ -292,7 +292,8 @@ def main():
             if not check:
                 path.write_text(text, encoding="utf-8")
     if unexplained := benchmarks_page().count(MISSING):
-        print(f"benchmarks.md: {unexplained} times {MISSING!r}: say why in benchmarks_template.md ({{{{why NAME}}}})")
+        where = "{{why NAME}}, {{rest NAME}}"
+        print(f"benchmarks.md: {unexplained} times {MISSING!r}: say why in benchmarks_template.md ({where})")
     if stale:
         print(f"{', '.join(stale)}: {'out of date, run python -m tests.document' if check else 'written'}")
     return int(check and bool(stale))

@@ -10,9 +10,11 @@ import contextlib
 import io
 import os
 import re
+import runpy
 from pathlib import Path
 
-PICTURES = Path(__file__).parents[1] / "docs" / "pictures"
+ROOT = Path(__file__).parents[1]
+PICTURES = ROOT / "docs" / "pictures"
 BLOCK = re.compile(r"^```python\n(.*?)^```\n(?:\n```text\n(.*?)^```\n)?", re.DOTALL | re.MULTILINE)
 QUICK = re.compile(r"^quick = False\b", re.MULTILINE)
 
@@ -49,6 +51,15 @@ def run(path, quick=False):
         parts += [text[end : block.start(2)], printed.getvalue()] if block[2] is not None else []
         end = block.end(2) if block[2] is not None else end
     return names, "".join([*parts, text[end:]])
+
+
+def run_example(page, mark, folder, monkeypatch):
+    """Run the one block of *page* in which *mark* stands, in a folder of its own."""
+    blocks = [block[1] for block in BLOCK.finditer((ROOT / page).read_text(encoding="utf-8")) if mark in block[1]]
+    assert len(blocks) == 1
+    monkeypatch.chdir(folder)
+    (folder / "example.py").write_text(blocks[0], encoding="utf-8")  # where functions can read their source
+    runpy.run_path(str(folder / "example.py"))
 
 
 def shrink(path):

@@ -56,11 +56,8 @@ def serially(function):
     """*function*, run as if there were no threads."""
 
     def run():
-        before, pool._state[pool._LAUNCHER] = int(pool._state[pool._LAUNCHER]), 0
-        try:
+        with pool.serially():
             function()
-        finally:
-            pool._state[pool._LAUNCHER] = before
 
     return run
 

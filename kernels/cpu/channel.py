@@ -14,12 +14,15 @@ import numpy as np
 
 from .compile import building, function, kernel
 from .pool import parallel, worth_threads
-from .stores import past_cache_pays, storing
+from .stores import past_cache_pays, storing, storing_pieces
 from .vector import (
+    BLOCK,
     at,
     elements,
+    end_stream,
     pick,
     pointers,
+    scratch,
     spread,
     vector_map,
     vector_map_accumulate,
@@ -154,7 +157,8 @@ def _build_runs(spec, inputs, targets, reduce_with, map_with, constants, finish)
 
 def _build_rows(spec, inputs, targets, reduce_with, map_with, constants, finish):
     reduce, output, sums = spec.reduce, spec.output, spec.sums
-    store, streamable = storing(output, len(spec.outputs)) if spec.outputs else None, len(spec.outputs) == 1
+    streamable = len(spec.outputs) == 1
+    store = storing_pieces(output) if streamable else None
 
     @function
     def rows(n, c, s):
@@ -186,8 +190,14 @@ def _build_rows(spec, inputs, targets, reduce_with, map_with, constants, finish)
             vector_rows_map(
                 output, TOGETHER, c, c, at(inputs(operands), i * c), shared, at(targets(operands), i * c), given
             )
+        line, begun = scratch(BLOCK, inputs(operands)[0]), False
         for i in range(whole, last):
-            sources = at(inputs(operands), i * c) + map_with(operands)
-            store(past, c, sources, at(targets(operands), i * c), constants(operands))
+            sources, targeted = at(inputs(operands), i * c) + map_with(operands), at(targets(operands), i * c)
+            if streamable:
+                begun = store(past, c, sources, targeted, constants(operands), (), line, begun)
+            else:
+                vector_map(output, c, sources, targeted, constants(operands))
+        if streamable:
+            end_stream(at(targets(operands), last * c), line, begun)
 
     return _build(spec, ".rows", add_block, map_block, finish, (inputs, targets), rows)

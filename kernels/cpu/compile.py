@@ -50,10 +50,15 @@ def building(declaration, part=""):
 _prefix, _build_lock = "", threading.RLock()
 
 
-def function(fn):
+def function(fn, **options):
     """Compile *fn* as a part of kernels: inlined or called by them, never cached by itself."""
     fn.__qualname__ = _prefix + fn.__qualname__
-    return njit(**OPTIONS)(fn)
+    return njit(**OPTIONS, **options)(fn)
+
+
+def inlined(fn):
+    """`function` that is inlined wherever it is called."""
+    return function(fn, forceinline=True)
 
 
 def kernel(declaration, part=""):

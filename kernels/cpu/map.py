@@ -4,8 +4,8 @@ import numpy as np
 from numba import carray, uint32
 
 from ..scalar.language import scalar
-from ..scalar.math import near
-from ..scalar.quadrant import NEAR
+from ..scalar.math.quadrant import NEAR
+from ..scalar.math.trigonometric import near
 from ..scalar.random import BLOCK as RANDOM_BLOCK
 from ..scalar.random import RUN, random_words
 from .compile import function, kernel
@@ -15,18 +15,26 @@ from .vector import (
     at,
     equal_sizes,
     overlap,
+    past_line,
     pick,
     pointers,
+    prefetch,
     scratch,
     stream_map,
     vector_map,
-    vector_map_sum,
+    vector_map_top,
 )
 
 CHUNK = 1 << 13  # elements of a task; every chunk starts at a multiple of RANDOM_BLOCK
 LARGE_CHUNK = 1 << 15
 
-ANGLES = 1 << 10  # elements whose angles are looked at before their sines are taken
+# Elements whose angles are looked at before their sines are taken. Reading ahead of the arithmetic, as blocks of 1024 do, takes
+# time where arrays lie in memory: 0.34 to 0.38 ns an element of 16M instead of 0.29, and 0.24 if no angle is looked at.
+ANGLES = 1 << 8
+PART, AHEAD = (
+    64,
+    256,
+)  # random words of each of the four that are made at a time, and of all: elements that are prefetched
 DONE, REFUSED = 0, 1
 
 
@@ -85,13 +93,14 @@ def _build_plain(spec):
 def _loops(spec):
     """Two compiled functions (count, sources, targets, scalars): the vector loop, and the one that stores past the cache.
 
-    Where sines are needed, blocks of small angles take a version of the function that is right for them only.
+    Where sines are needed, blocks of small angles take a version of the function that is right for them only. Blocks end with
+    the lines of the output: what is left of a line is not stored past the cache, and not by vectors.
     """
     loops = _loop(spec.function, vector_map), _loop(spec.function, stream_map)
     if spec.angle is None:
         return loops
-    near_fn, is_far = near(spec.function), far_angle(spec.angle)
-    return tuple(_guarded(is_far, _loop(near_fn, loop), loops[0]) for loop in (vector_map, stream_map))
+    near_fn, angle = near(spec.function), size_of(spec.angle)
+    return tuple(_guarded(angle, _loop(near_fn, way), loops[0]) for way in (vector_map, stream_map))
 
 
 def _loop(fn, loop):
@@ -102,12 +111,13 @@ def _loop(fn, loop):
     return run
 
 
-def _guarded(is_far, near_loop, loop):
+def _guarded(angle, near_loop, loop):
     @function
     def run(count, sources, targets, scalars):
-        for start in range(0, count, ANGLES):
-            size, given = min(ANGLES, count - start), at(sources, start)
-            if vector_map_sum(is_far, size, given, (), scalars)[0] == 0:
+        for end in range(ANGLES - past_line(targets), count + ANGLES, ANGLES):
+            start = max(end - ANGLES, 0)
+            size, given = min(end, count) - start, at(sources, start)
+            if vector_map_top(angle, size, given, (), scalars)[0] <= NEAR:
                 near_loop(size, given, at(targets, start), scalars)
             else:
                 loop(size, given, at(targets, start), scalars)
@@ -115,14 +125,14 @@ def _guarded(is_far, near_loop, loop):
     return run
 
 
-def far_angle(angle):
-    """The scalar function (*arguments) -> 0 if their angle is small, else 1 (of NaN, too)."""
+def size_of(angle):
+    """The scalar function (*arguments) -> the size of their angle (NaN, the largest, of NaN)."""
 
     @scalar
-    def is_far(x, *rest):
-        return 0 if abs(angle(x, *rest)) <= NEAR else 1
+    def size_of_angle(x, *rest):
+        return abs(angle(x, *rest))
 
-    return is_far
+    return size_of_angle
 
 
 def _build_random(spec):
@@ -137,7 +147,7 @@ def _build_random(spec):
             begin = max(block * RANDOM_BLOCK, start)
             count = min((block + 1) * RANDOM_BLOCK, start + n) - begin
             if count > 0:
-                fill_random(bits[0], block, seed, offset)
+                fill_random(bits[0], block, seed, offset, at(inputs(operands), begin + RANDOM_BLOCK - start))
                 sources = at(inputs(operands), begin - start) + at(bits, begin - block * RANDOM_BLOCK)
                 vector_map(fn, count, sources, at(outputs(operands), begin - start), scalars(operands))
 
@@ -153,11 +163,17 @@ def _build_random(spec):
 
 
 @function
-def fill_random(pointer, block, seed, offset):
-    """Write the 1024 random words of block number *block* of a stream to *pointer*."""
+def fill_random(pointer, block, seed, offset, ahead):
+    """Write the 1024 random words of block number *block* of a stream to *pointer*, and prefetch what *ahead* points to.
+
+    It is a while in which nothing is read, so that the processor does not prefetch the next elements by itself: dropout, rrelu:
+    0.82 to 0.91 of the time with it. (Outputs prefetched, too: as long or a quarter longer; stores past the cache: longer.)
+    """
     bits = carray(pointer, RANDOM_BLOCK)
     w0, w1, w2, w3 = bits[:RUN], bits[RUN : 2 * RUN], bits[2 * RUN : 3 * RUN], bits[3 * RUN :]
     first = np.uint64(block) * np.uint64(RUN)
-    for i in range(RUN):
-        a, b, c, d = random_words(first + np.uint64(i), seed, offset)
-        w0[i], w1[i], w2[i], w3[i] = np.uint32(a), np.uint32(b), np.uint32(c), np.uint32(d)
+    for part in range(0, RUN, PART):
+        prefetch(ahead, 4 * part, AHEAD)
+        for i in range(part, part + PART):
+            a, b, c, d = random_words(first + np.uint64(i), seed, offset)
+            w0[i], w1[i], w2[i], w3[i] = np.uint32(a), np.uint32(b), np.uint32(c), np.uint32(d)

@@ -7,8 +7,8 @@ Element e of the flat arrays belongs to channel ``(e // inner) % C``. Two layout
 - *elements*: a channel's elements are few, or single. Channel values are written out, once for each call, for a *row* of
   some thousand elements, that is a whole number of periods; then rows are vector loops with one more source.
 
-Sums: a piece of a run gives one number; rows are added to each other element by element, in fixed groups. Both are
-combined in float64 in the order of the array, so the result does not depend on threads.
+Sums: a piece of a run gives one number; rows are added to each other element by element, in fixed groups, and then the
+periods of a group in float64. Both are combined in float64 in the order of the array, so the result does not depend on threads.
 """
 
 import itertools
@@ -29,6 +29,7 @@ from .vector import (
     scratch,
     spread,
     stream_map,
+    stream_map_sum,
     vector_map,
     vector_map_accumulate,
     vector_map_sum,
@@ -44,7 +45,7 @@ def build(spec):
     first_out, first_channel = len(spec.inputs), len(spec.inputs) + len(spec.outputs)
     parts = {}
     for layout, build_layout in (("runs", _build_runs), ("elements", _build_elements)):
-        for streamed in (False, True)[: 2 - _cannot_stream(spec)]:
+        for streamed in (False, True)[: 1 + _can_stream(spec, layout)]:
             part = f".{layout}" + ".streamed" * streamed
             with building(spec, part):
                 parts[layout, streamed] = build_layout(spec, part, streamed)
@@ -61,7 +62,7 @@ def build(spec):
         if channels == 1:
             inner = n
         layout = layout_of(channels, inner)
-        streamed = not _cannot_stream(spec) and 4 * n * arrays[0].itemsize * first_channel > 3 * cache_size()
+        streamed = _can_stream(spec, layout) and 4 * n * arrays[0].itemsize * first_channel > 3 * cache_size()
         streamed = streamed and all(a is not arrays[first_out] for a in arrays[:first_out])
         return parts[layout, streamed](*arguments[:-1], inner)
 
@@ -88,8 +89,8 @@ def store_sums(sums, total, folded):
             sums[k, c] = found
 
 
-def _cannot_stream(spec):
-    return len(spec.outputs) != 1 or spec.sums > 0
+def _can_stream(spec, layout):
+    return len(spec.outputs) == 1 and (layout == "runs" or not spec.sums)
 
 
 def _parts(spec):
@@ -118,11 +119,19 @@ def _loop(spec, layout, streamed):
             totals[k][0] += found[k]
 
     @function
+    def past_cache_with_single_sums(count, sources, targets, totals, scalars):
+        found = stream_map_sum(fn, count, sources, targets, scalars)
+        for k in range(sums):
+            totals[k][0] += found[k]
+
+    @function
     def with_row_sums(count, sources, targets, totals, scalars):
         vector_map_accumulate(fn, count, sources, targets, totals, scalars)
 
+    if sums and layout == "elements":
+        return with_row_sums
     if sums:
-        return with_single_sums if layout == "runs" else with_row_sums
+        return past_cache_with_single_sums if streamed else with_single_sums
     return past_cache if streamed else plain
 
 
@@ -150,7 +159,7 @@ def _span(spec, layout, streamed):
             element = start + begin + done
             block, skipped = element // RANDOM_BLOCK, element % RANDOM_BLOCK
             part = min(count - done, RANDOM_BLOCK - skipped)
-            fill_random(bits[0], block, seed, offset)
+            fill_random(bits[0], block, seed, offset, at(inputs(operands), begin + done + part))
             sources = at(inputs(operands), begin + done) + at(bits, skipped) + at(written, done)
             moved = totals if single else at(totals, done)
             loop(part, sources, at(outputs(operands), begin + done), moved, values + scalars(operands))
@@ -201,10 +210,17 @@ def _build_elements(spec, part, streamed):
 
     @function
     def write_values(written, operands, width, inner, across):
+        """One period element by element, and then copies of all that there is."""
         for k in range(count):
-            for j in range(0, width, inner * across):
-                for c in range(across):
-                    written[k, j + c * inner : j + (c + 1) * inner] = channels(operands)[k][c]
+            for c in range(across):
+                for j in range(c * inner, (c + 1) * inner):
+                    written[k, j] = channels(operands)[k][c]
+            done = inner * across
+            while done < width:  # twice as much each time, in vectors
+                some = min(done, width - done)
+                for j in range(some):
+                    written[k, done + j] = written[k, j]
+                done += some
 
     @function
     def write_nothing(written, operands, width, inner, across):
@@ -212,8 +228,16 @@ def _build_elements(spec, part, streamed):
 
     write_out = write_values if count else write_nothing
 
+    @function
+    def fold(totals, size, found):
+        """Add each of *size* totals to its place in the period, in float64."""
+        for k in range(sums):
+            for j in range(0, size, found.shape[1]):
+                for e in range(min(found.shape[1], size - j)):
+                    found[k, e] += totals[k][j + e]
+
     @parallel
-    def some_rows(n, width, group, pieces, per_task, written, partial, operands, index):
+    def some_rows(n, width, group, pieces, per_task, written, partial, folded, operands, index):
         rows = (n + width - 1) // width
         for task in range(index * per_task, min((index + 1) * per_task, (rows + group - 1) // group * pieces)):
             g, first = task // pieces, task % pieces * PIECE
@@ -224,6 +248,8 @@ def _build_elements(spec, part, streamed):
                 size = min(PIECE, width - first, n - begin)
                 if size > 0:
                     span(begin, size, operands, sources, totals, ())
+            if sums:
+                fold(totals, min(PIECE, width - first), folded[g, :, first:])
 
     @kernel(spec, part)
     def run(*arguments):
@@ -238,17 +264,16 @@ def _build_elements(spec, part, streamed):
         groups = (rows + group - 1) // group
         written = np.empty((count, width), arguments[0].dtype)
         write_out(written, operands, width, inner, across)
-        partial = np.zeros((groups, sums, width), arguments[0].dtype)
+        partial, folded = np.zeros((groups, sums, width), arguments[0].dtype), np.zeros((groups, sums, period))
         per_task = groups * pieces if n < PARALLEL_FROM else 1
         tasks = (groups * pieces + per_task - 1) // per_task
-        some_rows(tasks, (n, width, group, pieces, per_task, written, partial, operands))
+        some_rows(tasks, (n, width, group, pieces, per_task, written, partial, folded, operands))
         if sums:
-            total = np.zeros((sums, period))
-            for g in range(groups):
+            total = folded[0]
+            for g in range(1, groups):
                 for k in range(sums):
-                    for j in range(0, width, period):
-                        for e in range(period):
-                            total[k, e] += partial[g, k, j + e]
+                    for e in range(period):
+                        total[k, e] += folded[g, k, e]
             store_sums(arguments[at_sums], total, inner)
         return DONE
 

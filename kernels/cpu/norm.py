@@ -13,15 +13,28 @@ from numba import float64
 
 from ..scalar.language import scalar
 from ..shapes import some_of
-from .compile import building, function, kernel
+from .compile import building, function, inlined, kernel
 from .map_by_channel import store_sums
 from .pool import parallel
-from .stores import LONG, past_cache_pays, storing
-from .vector import at, elements, pick, pointers, scratch, spread, vector_map, vector_map_accumulate, vector_map_sum
+from .stores import past_cache_pays, storing_pieces
+from .vector import (
+    BLOCK,
+    at,
+    elements,
+    end_stream,
+    pick,
+    pointers,
+    scratch,
+    spread,
+    vector_map,
+    vector_map_sum,
+)
 
 TASK = 1 << 13  # elements, in whole rows
 ROWS = 64  # rows that are added to each other, at most, times those that take turns
 PIECE = 1 << 13  # elements of a vector loop, at most; the pieces of a row are added in float64
+LONG = 1 << 8  # elements of rows that are stored past the cache where that pays; rows of 64 took 1.4 times as long
+AHEAD = 1 << 11  # elements, at least, between those that are stored past the cache and those that are fetched for later
 SHORT = 64  # elements of a segment: with fewer, a vector loop for each costs more than reading written-out operands
 
 
@@ -53,23 +66,47 @@ def layout_of(segment):
 
 @scalar
 def mean_of(total, count):
-    return total / count
+    return total * (1 / count)
 
 
-def with_terms(spec):
-    """The scalar function that gives an element's output and its terms."""
-    output, terms = spec.output, spec.terms
-    end = len(spec.inputs) - 1 + spec.affine + spec.row_inputs
+def _first_pass(spec, layout):
+    """The scalar function of the pass for sums: an element's terms, those of affine operands added to totals of its column.
+
+    These totals are operands behind the affine ones, and results before the others. A segment's terms are results behind them.
+    """
+    reduce, terms, first = _as_tuple(spec.reduce, spec.sums), spec.terms, len(spec.inputs) - 1 + spec.affine
+    second, behind = first + 1, first + spec.affine_sums
 
     @scalar
-    def one_term(x, *rest):
-        return output(x, *rest), terms(x, *rest[:end])
+    def with_terms(x, *given):
+        return reduce(x, *given) + terms(x, *given)
 
     @scalar
-    def several_terms(x, *rest):
-        return (output(x, *rest),) + terms(x, *rest[:end])
+    def with_total(x, *rest):
+        given = rest[:first] + rest[behind:]
+        (a,) = terms(x, *given)
+        return (rest[first] + a,) + reduce(x, *given)
 
-    return output if terms is None else one_term if spec.affine_sums == 1 else several_terms
+    @scalar
+    def with_two_totals(x, *rest):
+        given = rest[:first] + rest[behind:]
+        a, b = terms(x, *given)
+        return (rest[first] + a, rest[second] + b) + reduce(x, *given)
+
+    if terms is None:
+        return reduce
+    terms = _as_tuple(terms, spec.affine_sums)
+    return with_terms if layout == "segments" else with_total if spec.affine_sums == 1 else with_two_totals
+
+
+def _as_tuple(fn, results):
+    """*fn*, whose results are a tuple even if there is a single one."""
+
+    @scalar
+    def single(x, *rest):
+        return (fn(x, *rest),)
+
+    return single if results == 1 else fn
 
 
 def _parts(spec):
@@ -81,8 +118,8 @@ def _parts(spec):
 
 
 def _layout(spec, layout):
-    """Compiled functions: the index of a piece's affine operands, these as sources and as values; the map of a piece."""
-    fn, sums = with_terms(spec), spec.affine_sums
+    """Compiled functions: the index of a piece's affine operands, these as sources and as values; the sums of a piece."""
+    fn, sums, terms = _first_pass(spec, layout), spec.sums, spec.affine_sums
 
     @function
     def of_column(segment, offset):
@@ -104,44 +141,39 @@ def _layout(spec, layout):
     def nothing(affine, q):
         return ()
 
-    store = storing(fn)
+    @function
+    def add_columns(count, sources, totals, given):
+        return vector_map_sum(fn, count, sources + totals, totals, given)
 
     @function
-    def plain(past, count, sources, targets, totals, given):
-        store(past, count, sources, targets, given)
-
-    @function
-    def with_column_sums(past, count, sources, targets, totals, given):
-        vector_map_accumulate(fn, count, sources, targets, totals, given)
-
-    @function
-    def with_single_sums(past, count, sources, targets, totals, given):
-        found = vector_map_sum(fn, count, sources, targets, given)
-        for k in range(sums):
-            totals[k][0] += found[k]
+    def add_segment(count, sources, totals, given):
+        found = vector_map_sum(fn, count, sources, (), given)
+        for k in range(terms):
+            totals[k][0] += found[sums + k]
+        return found
 
     if layout == "columns":
-        return of_column, written, nothing, with_column_sums if sums else plain
-    return of_segment, nothing, values, with_single_sums if sums else plain
+        return of_column, written, nothing, add_columns
+    return of_segment, nothing, values, add_segment if terms else add_columns
 
 
 def _row(spec, layout):
-    """A compiled function that does everything for row r, whose affine operands begin at *first*.
+    """Compiled functions: what is known of row r, a tuple; and its output, given that.
 
-    *length* is that of a segment, or of the whole row where affine operands are written out.
+    A row has *segments* of *length* elements, or one where affine operands are written out; those of the row begin at *first*.
     """
-    prior, reduce, finish, sums, stored = spec.prior, spec.reduce, spec.finish, spec.sums, spec.row_outputs
+    prior, finish, sums, stored = spec.prior, spec.finish, spec.sums, spec.row_outputs
     has_prior, has_stored = prior is not None, stored > 0
     size, all_sums = spec.results + has_prior, sums + 1
     the_mean, computed, sums_of_terms, sum_of_prior = (
         pick(range(*ends)) for ends in ((0, has_prior), (has_prior, size), (0, sums), (sums, all_sums))
     )
-    some = function(some_of)
-    index_of, as_sources, as_values, map_piece = _layout(spec, layout)
+    some, store = function(some_of), storing_pieces(spec.output)
+    index_of, as_sources, as_values, add = _layout(spec, layout)
     inputs, outputs, affine, row_inputs, row_outputs, scalars, _ = _parts(spec)
 
-    @function
-    def row(r, n, length, first, past, operands, totals):
+    @inlined
+    def statistics(r, n, segments, length, first, operands, totals):
         found_sums = spread(scratch(all_sums, float64), all_sums, 1)
         results = spread(scratch(size, inputs(operands)[0]), size, 1)
         known, start, own = elements(at(row_inputs(operands), r)), r * n, at(affine(operands), first)
@@ -151,27 +183,31 @@ def _row(spec, layout):
             found_sums[sums][0] = vector_map_sum(prior, some(n), at(inputs(operands), start), (), ())[0]
             vector_map(mean_of, 1, sum_of_prior(found_sums), the_mean(results), (float(some(n)),))
         known = known + elements(the_mean(results))
-        for segment in range(n // length):
+        for segment in range(segments):
             for offset in range(0, length, PIECE):
                 place, q = start + segment * length + offset, index_of(segment, offset)
                 sources = at(inputs(operands), place) + as_sources(own, q)
-                found = vector_map_sum(reduce, min(PIECE, length - offset), sources, (), as_values(own, q) + known)
+                found = add(min(PIECE, length - offset), sources, at(totals, q), as_values(own, q) + known)
                 for k in range(sums):
                     found_sums[k][0] += found[k]
-        given = known + (float(n),) + scalars(operands)
-        vector_map(finish, 1, sums_of_terms(found_sums), computed(results), given)
+        vector_map(finish, 1, sums_of_terms(found_sums), computed(results), known + (float(n),) + scalars(operands))
         if has_stored:
             for k in range(stored):
                 row_outputs(operands)[k][r] = results[k][0]
-        known = known + elements(computed(results))
-        for segment in range(n // length):
+        return known + elements(computed(results))
+
+    @inlined
+    def write(r, n, segments, length, first, past, ahead, operands, known, line, begun):
+        start, own = r * n, at(affine(operands), first)
+        for segment in range(segments):
             for offset in range(0, length, PIECE):
                 place, q = start + segment * length + offset, index_of(segment, offset)
                 sources, targets = at(inputs(operands), place) + as_sources(own, q), at(outputs(operands), place)
-                given = as_values(own, q) + known
-                map_piece(past, min(PIECE, length - offset), sources, targets, at(totals, q), given)
+                given, following = as_values(own, q) + known, at(inputs(operands), place + ahead)
+                begun = store(past, min(PIECE, length - offset), sources, targets, given, following, line, begun)
+        return begun
 
-    return row
+    return statistics, write
 
 
 def _build(spec, layout):
@@ -180,22 +216,28 @@ def _build(spec, layout):
 
 
 def _build_layout(spec, layout):
-    row, by_column, sums = _row(spec, layout), layout == "columns", spec.affine_sums
+    (statistics, write), by_column, sums = _row(spec, layout), layout == "columns", spec.affine_sums
     has_sums, at_affine, at_sums = sums > 0, len(spec.inputs) + 1, _parts(spec)[-1]
     (inputs, outputs, *_), arrays = _parts(spec), len(spec.inputs) + 1
 
     @parallel
-    def some_rows(rows, n, length, columns, per_row, per_task, partial, past, operands, index):
-        for r in range(index * per_task, min((index + 1) * per_task, rows)):
-            first = r * per_row % columns
+    def some_rows(rows, n, segments, length, columns, per_row, per_task, partial, past, ahead, operands, index):
+        line, begun, end = scratch(BLOCK, inputs(operands)[0]), False, min((index + 1) * per_task, rows)
+        begin = index * per_task
+        first = begin * per_row % columns
+        for r in range(begin, end):
             totals = at(spread(pointers((partial,)), sums, columns), index * sums * columns + first)
-            row(r, n, length, first, past, operands, totals)
+            known = statistics(r, n, segments, length, first, operands, totals)
+            begun = write(r, n, segments, length, first, past, ahead, operands, known, line, begun)
+            first = first + per_row if first + per_row < columns else 0
+        end_stream(at(outputs(operands), end * n), line, begun)
 
     @kernel(spec, "." + layout)
     def run(*arguments):
         rows, n = arguments[0].shape
         segment, columns = arguments[-1], arguments[at_affine].size
         length, per_row = (n, n) if by_column else (segment, n // segment)
+        segments = n // length
         turns, per_task = columns // per_row, max(1, TASK // n)
         if has_sums:  # enough tasks for many threads, and at most an eighth of the arrays' size for partial sums
             per_task = turns * min(ROWS, max(rows // turns // 32, 8 * per_row // n, 1))
@@ -203,7 +245,8 @@ def _build_layout(spec, layout):
         partial = np.zeros((tasks * has_sums, sums, columns), arguments[0].dtype)
         operands = pointers(arguments)
         past = n >= LONG and past_cache_pays(arrays * arguments[0].nbytes, inputs(operands), outputs(operands))
-        some_rows(tasks, (rows, n, length, columns, per_row, per_task, partial, past, operands))
+        ahead = (AHEAD + n - 1) // n * n if n <= PIECE else 0
+        some_rows(tasks, (rows, n, segments, length, columns, per_row, per_task, partial, past, ahead, operands))
         if has_sums:
             total = np.zeros((sums, columns))
             for task in range(tasks):

@@ -116,6 +116,18 @@ def with_cache_size(nbytes):
         _state[_CACHE_BYTES] = before
 
 
+@contextlib.contextmanager
+def serially():
+    """Kernels run as if there were no threads."""
+    ensure_started()  # inside, it would be taken back
+    before = int(_state[_LAUNCHER])
+    _state[_LAUNCHER] = 0
+    try:
+        yield
+    finally:
+        _state[_LAUNCHER] = before
+
+
 def started():
     """Whether kernels run in parallel from now on."""
     return bool(_state[_LAUNCHER])

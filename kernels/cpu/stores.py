@@ -2,10 +2,7 @@
 
 from .compile import function
 from .pool import cache_bytes
-from .vector import any_equal, stream_map, vector_map
-
-# Elements of a row that is read several times: shorter ones took up to twice as long with stores past the cache.
-LONG = 1 << 12
+from .vector import any_equal, stream_map, stream_on, vector_map
 
 
 @function
@@ -33,3 +30,19 @@ def storing(fn, outputs=1):
         vector_map(fn, count, sources, targets, scalars)
 
     return either if outputs == 1 else into_cache
+
+
+def storing_pieces(fn):
+    """A compiled function (past, count, sources, targets, scalars, following, line, begun) -> begun, for pieces of one output.
+
+    They follow each other, and the last three operands are those of `numbadl.kernels.cpu.vector.stream_on`.
+    """
+
+    @function
+    def either(past, count, sources, targets, scalars, following, line, begun):
+        if past:
+            return stream_on(fn, count, sources, targets, scalars, following, line, begun)
+        vector_map(fn, count, sources, targets, scalars)
+        return begun
+
+    return either

@@ -17,10 +17,11 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 
 _I64 = ir.IntType(64)
-BLOCK = 64  # elements per streamed block: whole cache lines for every dtype
 LINE = 64  # bytes
 INTERLEAVED = 4  # vectors of a map whose steps alternate, so that none waits for the one before it
-LANES = 64  # sums that are added to side by side
+LANES = BLOCK = (
+    64  # sums that are added to side by side; elements of a block that is stored past the cache: whole lines
+)
 SUM_BLOCK = 1 << 12  # elements whose terms are added to each other before they are added to the rest
 
 
@@ -70,6 +71,8 @@ def _independent_loop(builder, count, body, initial=(), interleaved=0):
     if interleaved:
         name = ir.MetaDataString(module, "llvm.loop.interleave.count")
         hints.append(module.add_metadata([name, ir.IntType(32)(interleaved)]))
+    if interleaved == 1:  # a loop of 16 elements would be unrolled before it could become a vector
+        hints.append(module.add_metadata([ir.MetaDataString(module, "llvm.loop.unroll.disable")]))
     latch.set_metadata("llvm.loop", _DistinctNode(module, hints, itself=True))
     builder.position_at_end(after)
     results = [builder.phi(value.type) for value in initial]
@@ -246,6 +249,27 @@ def elements(context, pointers):
     return result(pointers), codegen
 
 
+@intrinsic(prefer_literal=True)
+def prefetch(context, pointers, start, count):
+    """Ask for *count* (a constant) elements from element *start* of each pointer, which may lie behind the end of its array."""
+    if not isinstance(count, types.IntegerLiteral):
+        return None
+
+    def codegen(cx, builder, sig, values):
+        int32, byte = ir.IntType(32), ir.IntType(8).as_pointer()
+        fn = cgutils.get_or_insert_function(
+            builder.module, ir.FunctionType(ir.VoidType(), [byte] + [int32] * 3), "llvm.prefetch.p0i8"
+        )
+        for pointer in cgutils.unpack_tuple(builder, values[0]):
+            step = LINE // cx.get_abi_sizeof(pointer.type.pointee)
+            for k in range(0, count.literal_value, step):
+                place = builder.bitcast(builder.gep(pointer, [builder.add(values[1], _I64(k))]), byte)
+                builder.call(fn, [place, int32(0), int32(3), int32(1)])
+        return cx.get_dummy_value()
+
+    return types.void(pointers, types.intp, count), codegen
+
+
 @intrinsic
 def equal_sizes(context, arguments):
     """Whether all arrays among a kernel's arguments have the same number of elements."""
@@ -341,12 +365,12 @@ class _Element:
             cast = cx.data_model_manager[dtype].as_data(builder, cx.cast(builder, value, of, dtype))
             mark(builder.store(cast, builder.gep(pointer, [i], inbounds=True)))
 
-    def loop(self, cx, builder, sources, scalars, targets, dtypes, count):
+    def loop(self, cx, builder, sources, scalars, targets, dtypes, count, interleaved=INTERLEAVED):
         def body(i, mark, carried):
             operands = self.load(cx, builder, sources, i, mark) + scalars
             self.store(cx, builder, self.call(cx, builder, operands), targets, dtypes, i, mark)
 
-        _independent_loop(builder, count, body, interleaved=INTERLEAVED)
+        _independent_loop(builder, count, body, interleaved=interleaved)
 
 
 @intrinsic
@@ -485,8 +509,9 @@ class _Reduction:
     "top" takes half its instructions, and compares floats by their bits, as integers: a NaN wins or loses, by its sign.
     """
 
-    def __init__(self, context, combine, fn, sources, scalars, outputs=0):
+    def __init__(self, context, combine, fn, sources, scalars, outputs=0, past=False):
         self.element, self.combine, self.outputs = _Element(context, fn, sources, scalars), combine, outputs
+        self.past = past  # whether the one output of a sum is stored past the cache
         self.types = self.element.results[outputs:]
 
     def emit(self, cx, builder, count, sources, scalars, kept=(), kept_types=()):
@@ -536,33 +561,44 @@ class _Reduction:
         return _independent_loop(builder, count, body, initial)
 
     def _sums(self, cx, builder, count, sources, scalars, kept, kept_types, initial):
-        lanes = [stack(builder, zero.type, LANES) for zero in initial]
+        lanes, head = [stack(builder, zero.type, 2 * LANES) for zero in initial], _I64(0)
 
         def clear(i, mark, carried):
             for lane, zero in zip(lanes, initial, strict=True):
                 mark(builder.store(zero, builder.gep(lane, [i], inbounds=True)))
 
-        def add(first, size):
-            moved, targets = ([_moved(builder, p, first) for p in pointers] for pointers in (sources, kept))
+        def add(first, size, targets, lane=None):
+            moved, totals = (
+                [_moved(builder, p, by) for p in ps] for ps, by in ((sources, first), (lanes, lane or _I64(0)))
+            )
 
             def body(i, mark, carried):
                 found = self.element.call(cx, builder, self.element.load(cx, builder, moved, i, mark) + scalars)
                 self.element.store(cx, builder, found[: len(kept)], targets, kept_types, i, mark)
-                for lane, value in zip(lanes, found[self.outputs :], strict=True):
-                    place = builder.gep(lane, [i], inbounds=True)
+                for total, value in zip(totals, found[self.outputs :], strict=True):
+                    place = builder.gep(total, [i], inbounds=True)
                     before = builder.load(place)
                     mark(before)
                     mark(builder.store(builder.fadd(before, value), place))
 
-            _independent_loop(builder, size, body)
+            _independent_loop(builder, size, body, interleaved=INTERLEAVED)
 
         _independent_loop(builder, _I64(LANES), clear)
-        whole = builder.sdiv(count, _I64(LANES))
+        if (
+            self.past
+        ):  # element e > head is added to the place of lane e - head: so each lane has its own terms, in order
+            head, space = _before_line(builder, kept[0], count), stack(builder, kept[0].type.pointee, LANES)
+            add(_I64(0), head, kept, builder.sub(_I64(LANES), head))
+        whole = builder.sdiv(builder.sub(count, head), _I64(LANES))
         with cgutils.for_range(builder, whole, intp=_I64) as loop:
-            add(builder.mul(loop.index, _I64(LANES)), _I64(LANES))
-        done = builder.mul(whole, _I64(LANES))
-        add(done, builder.sub(count, done))
-        return [_folded(builder, lane) for lane in lanes]
+            first = builder.add(head, builder.mul(loop.index, _I64(LANES)))
+            targets = [_moved(builder, p, first) for p in kept]
+            add(first, _I64(LANES), [space] if self.past else targets)
+            if self.past:
+                _store_past_cache(builder, space, *targets)
+        done = builder.add(head, builder.mul(whole, _I64(LANES)))
+        add(done, builder.sub(count, done), [_moved(builder, p, done) for p in kept])
+        return [_folded(builder, lane, head if self.past else None) for lane in lanes]
 
     def _keyed(self, builder, value):
         """What *value* is combined as: itself, or an integer."""
@@ -578,10 +614,17 @@ class _Reduction:
         return builder.select(builder.icmp_signed(">", value, total), value, total)
 
 
-def _folded(builder, lanes):
-    """The sum of *lanes*, added two by two: the first half to the second, until one is left."""
-    space = ir.VectorType(lanes.type.pointee, LANES)
-    value, width = builder.load(builder.bitcast(lanes, space.as_pointer()), align=LINE), LANES // 2
+def _folded(builder, lanes, head=None):
+    """The sum of *lanes*, added two by two: the first half to the second, until one is left.
+
+    They have room for twice as many. If lane k lies at place k - head, or LANES more if that is none, they are turned.
+    """
+    space = ir.VectorType(lanes.type.pointee, LANES).as_pointer()
+    value, width = builder.load(builder.bitcast(lanes, space), align=LINE), LANES // 2
+    if head is not None:
+        builder.store(value, builder.bitcast(_moved(builder, lanes, _I64(LANES)), space), align=LINE)
+        first = builder.and_(builder.sub(_I64(0), head), _I64(LANES - 1))
+        value = builder.load(builder.bitcast(_moved(builder, lanes, first), space), align=4)
     while width:
         halves = (
             builder.shuffle_vector(
@@ -603,12 +646,12 @@ def _ordered(builder, bits):
     return builder.xor(bits, all_but_sign)
 
 
-def _map_and_combine(combine):
+def _map_and_combine(combine, past=False):
     """The intrinsic (fn, count, sources, targets, scalars) -> the sum, or the maximum, of each term."""
 
     @intrinsic
     def combined(context, fn, count, sources, targets, scalars):
-        plan = _Reduction(context, combine, fn, sources, scalars, outputs=len(targets.types))
+        plan = _Reduction(context, combine, fn, sources, scalars, len(targets.types), past)
         result = types.Tuple(plan.types)
 
         def codegen(cx, builder, sig, values):
@@ -623,7 +666,9 @@ def _map_and_combine(combine):
 
 
 # for i in range(count): (targets[0][i], ..., *terms) = fn(sources[0][i], ..., *scalars); -> the sum (maximum) of each term
-vector_map_sum, vector_map_max = _map_and_combine("sum"), _map_and_combine("max")
+vector_map_sum, vector_map_max, vector_map_top = map(_map_and_combine, ("sum", "max", "top"))
+# `vector_map_sum` for one output that goes past the cache, as that of `stream_map`; the sums have the same bits
+stream_map_sum = _map_and_combine("sum", past=True)
 
 
 def reduce_stages(stages):
@@ -661,51 +706,137 @@ def reduce_stages(stages):
     return run
 
 
+# -- stores past the cache ---------------------------------------------------------------------------
+# An output that should not displace the cache is stored in whole lines, by non-temporal 512-bit stores; lines that two calls
+# share are collected on the stack. A plain store in each row, and be it masked and of nothing, costs more than its line: the
+# processor reads it, and those behind it, too. Rows of 1024 took 1.2 times as long where neighbours' lines were stored plainly
+# in two parts, and twice as long with three more lines.
+# Such stores are not ordered with others: the end of a task (`numbadl.kernels.cpu.pool`) waits for them.
 @intrinsic
 def stream_map(context, fn, count, sources, targets, scalars):
-    """`vector_map` for one large output that should not displace the cache: whole blocks go past it.
+    """`vector_map` for one large output, past the cache; an element's value depends on no other, so the bits are the same."""
+    element = _Element(context, fn, sources, scalars)
+    (dtype,) = (p.dtype for p in targets.types)
 
-    A block is computed into scratch on the stack (in L1) and stored with non-temporal 512-bit stores, because LLVM
-    does not widen non-temporal stores by itself. The elements before the first line boundary of the output and
-    after the last one take the plain loop; they have the same bits, since an element's value does not depend on others.
-    Streaming stores are not ordered with others: the end of a task (`numbadl.kernels.cpu.pool`) waits for them.
+    def codegen(cx, builder, sig, values):
+        prefer_512_bit(builder)
+        from_, (target,), parameters = (cgutils.unpack_tuple(builder, v) for v in values[2:])
+        line = stack(builder, target.type.pointee, BLOCK)
+        begun = _stream(cx, builder, element, values[1], from_, parameters, target, dtype, line, cgutils.false_bit)
+        _end_stream(cx, builder, builder.gep(target, [values[1]]), line, begun)
+        return cx.get_dummy_value()
+
+    return types.void(fn, types.intp, sources, targets, scalars), codegen
+
+
+@intrinsic
+def stream_on(context, fn, count, sources, targets, scalars, following, line, begun):
+    """`stream_map` of one piece of an output after the other -> whether *line* was begun, which the next one is told.
+
+    *line* is scratch of BLOCK elements; what lies there at last is for `end_stream`. Behind each block of elements as many are
+    fetched into L2 from each pointer in *following*, to be read soon.
     """
     element = _Element(context, fn, sources, scalars)
     (dtype,) = (p.dtype for p in targets.types)
 
     def codegen(cx, builder, sig, values):
         prefer_512_bit(builder)
-        count = values[1]
-        from_, (target,), parameters = (cgutils.unpack_tuple(builder, v) for v in values[2:])
-        size = cx.get_abi_sizeof(target.type.pointee)
-        space = stack(builder, target.type.pointee, BLOCK)
+        from_, (target,), parameters, soon, (space,) = (cgutils.unpack_tuple(builder, v) for v in values[2:7])
+        return _stream(cx, builder, element, values[1], from_, parameters, target, dtype, space, values[7], soon)
 
-        def run(start, count, to):
-            moved = [_moved(builder, p, start) for p in from_]
-            element.loop(cx, builder, moved, parameters, [to], [dtype], count)
+    return types.boolean(fn, types.intp, sources, targets, scalars, following, line, types.boolean), codegen
 
-        misaligned = builder.and_(builder.sub(_I64(0), builder.ptrtoint(target, _I64)), _I64(LINE - 1))
-        head = builder.udiv(misaligned, _I64(size))
-        head = builder.select(builder.icmp_signed("<", head, count), head, count)
-        run(_I64(0), head, target)
-        blocks = builder.sdiv(builder.sub(count, head), _I64(BLOCK))
-        with cgutils.for_range(builder, blocks, intp=_I64) as loop:
-            start = builder.add(head, builder.mul(loop.index, _I64(BLOCK)))
-            run(start, _I64(BLOCK), space)
-            _store_past_cache(builder, space, builder.gep(target, [start], inbounds=True), size)
-        done = builder.add(head, builder.mul(blocks, _I64(BLOCK)))
-        run(done, builder.sub(count, done), builder.gep(target, [done], inbounds=True))
+
+@intrinsic
+def end_stream(context, targets, line, begun):
+    """Store what `stream_on` has left in *line*: what lies in front of *targets*, one pointer, if *begun*."""
+
+    def codegen(cx, builder, sig, values):
+        prefer_512_bit(builder)
+        (target,), (space,) = (cgutils.unpack_tuple(builder, v) for v in values[:2])
+        _end_stream(cx, builder, target, space, values[2])
         return cx.get_dummy_value()
 
-    return types.void(fn, types.intp, sources, targets, scalars), codegen
+    return types.void(targets, line, types.boolean), codegen
 
 
-def _store_past_cache(builder, source, target, size):
-    """Copy a block of elements of *size* bytes with non-temporal stores; *target* is aligned to a line."""
-    lanes = LINE // size
+def _stream(cx, builder, element, count, sources, scalars, target, dtype, line, begun, following=()):
+    """The code of `stream_on`. LLVM does not widen non-temporal stores, so blocks are computed on the stack, in L1."""
+    lanes, space = LINE // _bytes(target), stack(builder, target.type.pointee, BLOCK)
+    place, head = _place_in_line(builder, target), _before_line(builder, target, count)
+
+    def run(first, count, to, interleaved=1):
+        moved = [_moved(builder, p, first) for p in sources]
+        element.loop(cx, builder, moved, scalars, [to], [dtype], count, interleaved)
+
+    def whole(first, block, interleaved):
+        """Blocks from *first* on -> where the next one would begin."""
+        blocks = builder.sdiv(builder.sub(count, first), _I64(block))
+        with cgutils.for_range(builder, blocks, intp=_I64) as loop:
+            start = builder.add(first, builder.mul(loop.index, _I64(block)))
+            run(start, _I64(block), space, interleaved)
+            _store_past_cache(builder, space, builder.gep(target, [start], inbounds=True), block)
+            for pointer in following:
+                for k in range(0, block, lanes):
+                    _fetch(builder, builder.gep(pointer, [builder.add(start, _I64(k))]))
+        return builder.add(first, builder.mul(blocks, _I64(block)))
+
+    run(_I64(0), head, builder.gep(line, [place]))
+    with builder.if_then(builder.icmp_signed(">", head, _I64(0))), builder.if_else(begun) as (then, otherwise):
+        with then, builder.if_then(builder.icmp_signed("==", builder.add(place, head), _I64(lanes))):
+            _store_past_cache(builder, line, builder.gep(target, [builder.sub(_I64(0), place)]), lanes)
+        with otherwise:
+            cgutils.raw_memcpy(builder, target, builder.gep(line, [place]), head, _bytes(target))
+    done = whole(whole(head, BLOCK, INTERLEAVED), lanes, 1)
+    tail = builder.and_(builder.sub(count, done), _I64(lanes - 1))
+    run(done, tail, line)
+    return builder.or_(builder.icmp_signed(">", tail, _I64(0)), begun)
+
+
+def _end_stream(cx, builder, target, line, begun):
+    with builder.if_then(begun):
+        place = _place_in_line(builder, target)
+        cgutils.raw_memcpy(builder, builder.gep(target, [builder.neg(place)]), line, place, _bytes(target))
+
+
+@intrinsic
+def past_line(context, pointers):
+    """How many elements lie between the last line of the cache that begins and the first of *pointers*."""
+    return types.intp(pointers), lambda cx, builder, sig, args: _place_in_line(
+        builder, builder.extract_value(args[0], 0)
+    )
+
+
+def _place_in_line(builder, pointer):
+    """How many elements of a line lie in front of the one that *pointer* points to."""
+    address = builder.and_(builder.ptrtoint(pointer, _I64), _I64(LINE - 1))
+    return builder.udiv(address, _I64(_bytes(pointer)))
+
+
+def _before_line(builder, target, count):
+    """How many of *count* elements lie before the first that begins a line."""
+    head = builder.and_(builder.neg(_place_in_line(builder, target)), _I64(LINE // _bytes(target) - 1))
+    return builder.select(builder.icmp_signed("<", head, count), head, count)
+
+
+def _bytes(pointer):
+    return 8 if pointer.type.pointee == ir.DoubleType() else 4
+
+
+def _fetch(builder, pointer):
+    """Have a line read into L2."""
+    address, number = ir.IntType(8).as_pointer(), ir.IntType(32)
+    signature = ir.FunctionType(ir.VoidType(), [address, number, number, number])
+    fetch = builder.module.declare_intrinsic("llvm.prefetch", [address], signature)
+    builder.call(fetch, [builder.bitcast(pointer, address), number(0), number(2), number(1)])
+
+
+def _store_past_cache(builder, source, target, count=BLOCK):
+    """Copy *count* elements with non-temporal stores; *target* is aligned to a line, and they fill whole ones."""
+    lanes = LINE // _bytes(target)
     vector = ir.VectorType(source.type.pointee, lanes).as_pointer()
     hint = builder.module.add_metadata([ir.IntType(32)(1)])
-    for k in range(0, BLOCK, lanes):
+    for k in range(0, count, lanes):
         value = builder.load(builder.bitcast(builder.gep(source, [_I64(k)]), vector), align=LINE)
         store = builder.store(value, builder.bitcast(builder.gep(target, [_I64(k)]), vector), align=LINE)
         store.set_metadata("nontemporal", hint)

@@ -4,6 +4,9 @@ A plane is one channel of one sample. No two tasks write to the same plane, and 
 are the same to the bit for any number of threads.
 """
 
+import numpy as np
+from numba import int32
+
 from ..scalar.rows import itself
 from ..scalar.windows import replaces, share
 from .compile import function, kernel
@@ -95,14 +98,14 @@ def _max_pool(n, c, extents, sizes, operands):
     x, y, index = operands
     plane, target = (n * channels + c) * height * width, (n * channels + c) * p * q
     first, last = _whole(q, width, kw, sw, pw, dw)
-    image = at((x,), plane)[0]
+    image, near = at((x,), plane)[0], kh * dh * width + kw * dw + RUN * sw < 1 << 31
     for o in range(p):
         i_first, i_last = _inside(kh, height, dh, o * sh - ph)
         top, rows = (o * sh + i_first * dh - ph) * width - pw, i_last - i_first
         r = 0
         while r < q:
             place, result, found = top + r * sw, at((y,), target + r)[0], at((index,), target + r)[0]
-            if first <= r < last and not (dw == 1 and kw >= LONG):
+            if first <= r < last and near and not (dw == 1 and kw >= LONG):
                 count = min(RUN, last - r)
                 _maxima_of_run(image, place, rows, kw, dh * width, dw, sw, count, result, found)
                 r += count
@@ -132,25 +135,35 @@ def _maximum(x, start, rows, columns, down, right):
 
 @function
 def _maxima_of_run(x, start, rows, columns, down, right, stride, count, y, index):
-    """The maxima of *count* windows, and their places, as `_maximum` finds them, in vectors."""
-    (largest,), (places,) = scratch(RUN, x), scratch(RUN, index)
+    """The maxima of *count* windows, and their places, as `_maximum` finds them, in vectors; places from *start* are an int32."""
+    (largest,), (places,) = scratch(RUN, x), scratch(RUN, int32)
     for k in range(count):
-        largest[k], places[k] = x[start + k * stride], start + k * stride
+        largest[k], places[k] = -np.inf, k * stride
     for i in range(rows):
+        if stride == 2 and columns == 2 and right == 1:  # most of all, in loads of whole vectors
+            for k in range(count):
+                place = i * down + 2 * k
+                first, second, before = x[start + place], x[start + place + 1], largest[k]
+                new = replaces(first, before)
+                value, at_first = first if new else before, np.int32(place) if new else places[k]
+                newer = replaces(second, value)
+                largest[k], places[k] = second if newer else value, np.int32(place + 1) if newer else at_first
+            continue
         for j in range(columns):
-            line = start + i * down + j * right
-            if stride == 2:  # most of all, in loads of whole vectors
+            place = i * down + j * right
+            line = start + place
+            if stride == 2:
                 for k in range(count):
                     value, before = x[line + 2 * k], largest[k]
                     new = replaces(value, before)
-                    largest[k], places[k] = value if new else before, line + 2 * k if new else places[k]
+                    largest[k], places[k] = value if new else before, np.int32(place + 2 * k) if new else places[k]
             else:
                 for k in range(count):
                     value, before = x[line + k * stride], largest[k]
                     new = replaces(value, before)
-                    largest[k], places[k] = value if new else before, line + k * stride if new else places[k]
+                    largest[k], places[k] = value if new else before, np.int32(place + k * stride) if new else places[k]
     for k in range(count):
-        y[k], index[k] = largest[k], places[k]
+        y[k], index[k] = largest[k], start + places[k]
 
 
 @function
@@ -250,17 +263,44 @@ def _avg_pool_backward(n, c, extents, sizes, operands):
     kh, kw, sh, sw, ph, pw, _, _, counted = sizes
     grad, dx = operands
     plane, source = (n * channels + c) * height * width, (n * channels + c) * p * q
+    first, last = _whole(q, width, kw, sw, pw, 1)
     for k in range(height * width):
         dx[plane + k] = 0
     for o in range(p):
         top, bottom, rows = _clipped(o, height, kh, sh, ph, counted)
-        for r in range(q):
-            left, right, columns = _clipped(r, width, kw, sw, pw, counted)
-            each = share(grad[source], rows * columns)
-            for h in range(top, bottom):
-                for w in range(left, right):
-                    dx[plane + h * width + w] += each
-            source += 1
+        line, r = plane + top * width, 0
+        while r < q:
+            if first <= r < last:
+                count = min(RUN, last - r)
+                place = line + r * sw - pw
+                _spread_of_run(grad, source + r, count, rows * kw, dx, place, width, bottom - top, kw, sw)
+            else:
+                count = 1
+                left, right, columns = _clipped(r, width, kw, sw, pw, counted)
+                each = share(grad[source + r], rows * columns)
+                for h in range(bottom - top):
+                    for w in range(left, right):
+                        dx[line + h * width + w] += each
+            r += count
+        source += q
+
+
+@function
+def _spread_of_run(grad, source, count, size, dx, place, width, rows, columns, stride):
+    """What *count* of *grad* add to their windows of *rows* and *columns*, each element in the order of windows, in vectors."""
+    (each,) = scratch(RUN, grad)
+    for k in range(count):
+        each[k] = share(grad[source + k], size)
+    for h in range(rows):
+        line = place + h * width
+        if stride == 2 and columns == 2:  # most of all, in loads and stores of whole vectors
+            for k in range(count):
+                dx[line + 2 * k] += each[k]
+                dx[line + 2 * k + 1] += each[k]
+        else:
+            for w in range(columns - 1, -1, -1):
+                for k in range(count):
+                    dx[line + w + k * stride] += each[k]
 
 
 _PLANES = {

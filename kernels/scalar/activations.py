@@ -13,21 +13,11 @@ from .coefficients import EXP_REST
 from .fills import uniform
 from .intrinsics import fma
 from .language import ByType, elementary, scalar
-from .math import (
-    exp,
-    exp_scaled,
-    expm1,
-    log,
-    log1p,
-    one_plus_exp_lowered,
-    short_expm1,
-    short_sigmoid,
-    short_tanh,
-    sigmoid_slope,
-    silu_slope_float32,
-    sqrt,
-    tanh_slope,
-)
+from .math.exponential import exp, exp_scaled, expm1, one_plus_exp_lowered, short_expm1
+from .math.hyperbolic import short_tanh, tanh_slope
+from .math.logarithm import log, log1p
+from .math.logistic import short_sigmoid, sigmoid_slope, silu_slope_float32
+from .math.power import sqrt
 from .parts import FAR, HUGE, limited, nan_or, quotient
 from .records import Activation, Parameter, finite_above_0, finite_from_0
 

@@ -5,7 +5,9 @@ from math import inf
 from .coefficients import TANH_DEFICIT_FIRST, TANH_DEFICIT_FIRST_LOW, TANH_DEFICIT_REST, TANH_DEFICIT_SECOND
 from .intrinsics import fma
 from .language import scalar
-from .math import atan, sqrt, tanh, tanh_squared
+from .math.hyperbolic import tanh, tanh_squared
+from .math.power import sqrt
+from .math.trigonometric import atan
 from .parts import HUGE, inverse_root_cubed, limited, quotient, root_of_sum
 from .records import Activation, Parameter, finite_above_0
 

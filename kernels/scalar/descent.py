@@ -3,7 +3,7 @@
 import numpy as np
 
 from .language import scalar
-from .math import sqrt
+from .math.power import sqrt
 from .update_record import REQUIRED, Update
 
 

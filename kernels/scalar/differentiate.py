@@ -10,8 +10,9 @@ import copy
 import functools
 
 from .derivatives import NAMES, RULES, known_partials
-from .source import tree_of
-from .translate import file_of, is_ours, make, number, parameters_of, problem, scope_of, translate
+from .made import is_ours, make, named, number, parameters_of, problem
+from .source import file_of, scope_of, tree_of
+from .translate import translate
 
 ACCEPTED = (
     "accepted are assignments, if and else, for over a range with constant bounds, return, + - * / **, comparisons,"
@@ -166,12 +167,7 @@ class _Differentiator:
         return name
 
     def refer(self, value, hint):
-        name, count = hint, 1
-        while name in self.taken or self.namespace.get(name, value) is not value:
-            count += 1
-            name = f"{hint}_{count}"
-        self.namespace[name] = value
-        return name
+        return named(value, hint, self.taken, self.namespace)
 
     def text(self, node):
         """An expression as it is: its names are taken over."""

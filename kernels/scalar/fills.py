@@ -6,7 +6,8 @@ from ..shapes import Map
 from .coefficients import NORMAL_QUANTILE
 from .intrinsics import fma
 from .language import ByType, elementary, scalar
-from .math import log, sqrt
+from .math.logarithm import log
+from .math.power import sqrt
 
 NORMAL_CENTRE = 45 / 16  # of what NORMAL_QUANTILE takes
 same_log = elementary(python=np.log)(log.body)  # the polynomial on CUDA, too, for the same bits

@@ -2,7 +2,8 @@
 
 from .activations import relu, relu_derivative, sigmoid_derivative, silu, silu_derivative
 from .language import scalar
-from .math import sigmoid, x_normal_cdf, x_normal_cdf_derivative
+from .math.logistic import sigmoid
+from .math.normal import x_normal_cdf, x_normal_cdf_derivative
 from .records import Gated
 
 

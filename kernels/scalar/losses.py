@@ -6,12 +6,16 @@ comes from the caller. A term whose weight is 0 is left out: its loss and its gr
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from math import nan
 
 import numpy as np
 
 from ..shapes import Row, Stage
+from .coefficients import LOG1P_TO_1_TAIL
+from .intrinsics import fma
 from .language import scalar
-from .math import exp, exp_to_1, log, log1p
+from .math.exponential import exp, exp_to_1
+from .math.logarithm import log
 from .records import Parameter, finite_above_0, finite_from_0
 
 
@@ -35,9 +39,10 @@ class ElementLoss:
     parameters : options that are numbers, with defaults
     scalars : function of the parameters' values that gives the scalars
     kernel : name of its kernels, of which losses that differ in their scalars only share one set
-    targets : which targets are accepted: "numbers", "probabilities" from 0 to 1, or "signs", -1 and 1
+    targets : which targets are accepted: "numbers", or a key of `DOMAINS`, of which `value` is NaN for any other target
     weighted_mean : whether the mean of terms times `weight` divides by the sum of the weights, or by their number
     reductions : what there is beside "mean", "sum" and "none"
+    variants : pairs of an option's name and the record to take in place of this one where that option is True
     """
 
     name: str
@@ -51,11 +56,16 @@ class ElementLoss:
     targets: str = "numbers"
     weighted_mean: bool = True
     reductions: tuple = ()
+    variants: tuple = ()
 
     @property
     def kernels(self):
         """The name that its kernels begin with."""
         return self.kernel or self.name
+
+    def variant(self, options):
+        """The record whose kernels are meant with *options*, name -> value."""
+        return next((record for name, record in self.variants if options[name]), self)
 
 
 @dataclass(frozen=True)
@@ -113,29 +123,48 @@ def bent_error_gradient(prediction, target, bend, curvature, slope):
     return curvature * error if abs(error) < bend else straight
 
 
+# -- targets that not every number is ------------------------------------------------------------------------------------
+@scalar
+def probability(target):
+    """*target*, or NaN: a sum tells then that there is a wrong one, so that targets need not be read twice."""
+    from_0 = target if target >= 0 else nan
+    return from_0 if from_0 <= 1 else nan
+
+
+@scalar
+def sign(target):
+    """*target* if it is -1 or 1, otherwise NaN."""
+    return target if abs(target) == 1 else nan
+
+
+DOMAINS = {"probabilities": probability, "signs": sign}
+
+
 # -- classification of elements --------------------------------------------------------------------------------------
 @scalar
 def binary_cross_entropy(logit, target, pos_weight):
     """p t log(1 + exp(-x)) + (1 - t) log(1 + exp(x)), of terms that are not negative, so that nothing cancels."""
+    target = probability(target)
     positive, negative = pos_weight * target, 1 - target
     share = negative if logit > 0 else positive
     linear = 0 if share == 0 else share * abs(logit)
-    return (positive + negative) * log1p(exp(-abs(logit))) + linear
+    e = exp_to_1(-abs(logit))
+    return fma(positive + negative, fma(e * e, LOG1P_TO_1_TAIL(e), e), linear)
 
 
 @scalar
 def binary_cross_entropy_gradient(logit, target, pos_weight):
-    """(1 - t) s(x) - p t s(-x): the two sigmoids from one exponential."""
-    small = exp(-abs(logit))
-    upper = 1 / (1 + small)
-    lower = small * upper
-    up, down = (upper, lower) if logit > 0 else (lower, upper)
-    return (1 - target) * up - pos_weight * target * down
+    """(1 - t) s(x) - p t s(-x): for e = e^-|x|, one of the sigmoids is 1 / (1 + e) and the other e times that."""
+    positive, negative = pos_weight * target, 1 - target
+    larger = negative if logit > 0 else -positive
+    smaller = -positive if logit > 0 else negative
+    e = exp_to_1(-abs(logit))
+    return fma(smaller, e, larger) / (1 + e)
 
 
 @scalar
 def hinge(prediction, target, squared):
-    short = 1 - target * prediction
+    short = 1 - sign(target) * prediction
     short = 0 if short <= 0 else short  # NaN stays
     return short * short if squared != 0 else short
 
@@ -148,15 +177,25 @@ def hinge_gradient(prediction, target, squared):
 
 
 @scalar
-def kl_div(log_prediction, target, log_target):
-    share = exp(target) if log_target != 0 else target
-    log_share = target if log_target != 0 else log(target)
-    return 0 if share == 0 else share * (log_share - log_prediction)
+def kl_div(log_prediction, target):
+    share = probability(target)
+    return 0 if share == 0 else share * (log(share) - log_prediction)
 
 
 @scalar
-def kl_div_gradient(log_prediction, target, log_target):
-    return -exp(target) if log_target != 0 else -target
+def kl_div_gradient(log_prediction, target):
+    return -target
+
+
+@scalar
+def kl_div_of_log(log_prediction, log_target):
+    share = exp(log_target)
+    return 0 if share == 0 else share * (log_target - log_prediction)
+
+
+@scalar
+def kl_div_of_log_gradient(log_prediction, log_target):
+    return -exp(log_target)
 
 
 # -- classification of rows ------------------------------------------------------------------------------------------
@@ -286,8 +325,14 @@ def _mae():
     return 0.0, 0.0, 1.0
 
 
+def _none(*values):
+    return ()
+
+
 _ABOVE_0, _FROM_0 = (finite_above_0, "finite numbers above 0"), (finite_from_0, "finite numbers from 0 on")
 _BOOL = is_bool, "True and False"
+
+_KL_DIV_OF_LOG = ElementLoss("kl_div.log_target", kl_div_of_log, kl_div_of_log_gradient, r"e^t (t - p)", scalars=_none)
 
 LOSSES = {
     record.name: record
@@ -323,7 +368,8 @@ LOSSES = {
         ElementLoss(
             "kl_div", kl_div, kl_div_gradient, r"t (\log t - p)",
             "Kullback-Leibler divergence; p are log-probabilities, t probabilities, or their logarithms if log_target is True",
-            (Parameter("log_target", False, None, *_BOOL),), targets="probabilities", reductions=("batchmean",),
+            (Parameter("log_target", False, None, *_BOOL),), _none, targets="probabilities", reductions=("batchmean",),
+            variants=(("log_target", _KL_DIV_OF_LOG),),
         ),
         LabelLoss(
             "cross_entropy", "logits", _CROSS_ENTROPY,

@@ -9,7 +9,7 @@ import numpy as np
 
 from ..shapes import Segments
 from .language import scalar
-from .math import rsqrt
+from .math.power import rsqrt
 from .update_record import Update
 
 

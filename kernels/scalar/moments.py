@@ -4,7 +4,7 @@ import numpy as np
 
 from .descent import sign
 from .language import scalar
-from .math import sqrt
+from .math.power import sqrt
 from .update_record import Update
 
 DEFAULTS_OF_ADAM = {"lr": 1e-3, "betas": (0.9, 0.999), "eps": 1e-8, "weight_decay": 0.0}

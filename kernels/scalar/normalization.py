@@ -9,7 +9,7 @@ Source: S. Ioffe, C. Szegedy, "Batch normalization", ICML 2015.
 
 from ..shapes import Channel, Sample
 from .language import scalar
-from .math import sqrt
+from .math.power import sqrt
 
 
 @scalar

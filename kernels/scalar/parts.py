@@ -4,7 +4,8 @@ from math import inf
 
 from .intrinsics import fma
 from .language import scalar
-from .math import exp_scaled, sqrt
+from .math.exponential import exp_scaled
+from .math.power import sqrt
 
 FAR = 1e5  # beyond, every exponential has vanished; a limit for what would be inf * 0 there
 HUGE = 1e16  # from here on x^2 + 1 is x^2; its square is finite in float32, too

@@ -13,7 +13,8 @@ from .activations import (
 )
 from .intrinsics import fma
 from .language import scalar
-from .math import sigmoid, tanh
+from .math.hyperbolic import tanh
+from .math.logistic import sigmoid
 
 
 @scalar

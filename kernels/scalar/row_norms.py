@@ -12,7 +12,7 @@ normalization", NeurIPS 2019.
 
 from ..shapes import Norm
 from .language import scalar
-from .math import sqrt
+from .math.power import sqrt
 
 
 @scalar

@@ -1,12 +1,11 @@
-"""Operations on rows, declared as reductions and a map: the softmax family and maxout, forward and backward."""
+"""Operations on rows, declared as reductions and a map: the softmax family, forward and backward."""
 
 from math import inf
 
-import numpy as np
-
 from ..shapes import Row, Stage, Threshold
 from .language import scalar
-from .math import exp, exp_to_1, log
+from .math.exponential import exp, exp_to_1
+from .math.logarithm import log
 
 
 @scalar
@@ -148,22 +147,6 @@ def sparsemax_gradient(g, y, total, members):
     return g - total / members if y > 0 else (0 if y == y else y)
 
 
-# -- maxout: the largest of a row of pieces; its gradient goes to the first of them ------------------------------------
-@scalar
-def itself_beside(x, grad, distance: np.int32):
-    return x
-
-
-@scalar
-def first_place(x, grad, distance: np.int32, largest):
-    return -1.0 * distance if x == largest else -inf
-
-
-@scalar
-def to_the_first(x, grad, distance: np.int32, largest, place):
-    return grad if -1.0 * distance == place else 0
-
-
 SOFTMAX = Row("softmax", (Stage("top", itself), Stage("sum", exp_from, keep=True)), share)
 LOG_SOFTMAX = Row("log_softmax", (Stage("top", itself), Stage("sum", exp_from)), log_share)
 SOFTMAX_BACKWARD = Row("softmax.backward", (Stage("sum", product),), softmax_gradient, inputs="xx")
@@ -185,12 +168,4 @@ SOFTMIN_BACKWARD = Row("softmin.backward", (Stage("sum", product),), softmin_gra
 SPARSEMAX = Row("sparsemax", (Stage("max", itself),), excess, threshold=Threshold(minus_one, above, mean_less_share))
 SPARSEMAX_BACKWARD = Row(
     "sparsemax.backward", (Stage("sum", where_positive), Stage("sum", is_positive)), sparsemax_gradient, inputs="xx"
-)
-MAXOUT = Row("maxout", (Stage("max", itself),), value=itself)
-MAXOUT_BACKWARD = Row(
-    "maxout.backward",
-    (Stage("max", itself_beside), Stage("max", first_place)),
-    to_the_first,
-    inputs="xx",
-    labelled=True,
 )

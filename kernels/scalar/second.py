@@ -6,7 +6,10 @@ They are formulas of elementary functions; `derivatives.py` has them as rules fo
 import math
 
 from .language import Polynomial, scalar
-from .math import cos, exp, sech2, sigmoid, sigmoid_slope, sin, softplus, tanh
+from .math.exponential import exp
+from .math.hyperbolic import sech2, tanh
+from .math.logistic import sigmoid, sigmoid_slope, softplus
+from .math.trigonometric import cos, sin
 from .parts import FAR, limited
 
 LINE, CUBE = math.sqrt(2 / math.pi), 0.044715  # of gelu_tanh

@@ -5,21 +5,12 @@ from math import inf
 from .coefficients import GELU_CUBE_HIGH, GELU_CUBE_LOW, GELU_LINE_HIGH, GELU_LINE_LOW, QUICK_GELU_HIGH, QUICK_GELU_LOW
 from .intrinsics import fma
 from .language import ByType, elementary, scalar
-from .math import (
-    exp_scaled,
-    gelu_tanh_float32,
-    gelu_tanh_slope_float32,
-    log_cosh,
-    one_plus_exp_lowered,
-    short_log_sigmoid,
-    short_sigmoid,
-    short_softplus_and_scaled,
-    short_tanh,
-    x_normal_cdf,
-    x_normal_cdf_derivative,
-)
+from .math.exponential import exp_scaled, one_plus_exp_lowered
+from .math.floats import two_sum
+from .math.hyperbolic import log_cosh, short_tanh
+from .math.logistic import short_log_sigmoid, short_sigmoid, short_softplus_and_scaled
+from .math.normal import gelu_tanh_float32, gelu_tanh_slope_float32, x_normal_cdf, x_normal_cdf_derivative
 from .parts import FAR, limited, quotient, swish_slope
-from .quadrant import two_sum
 from .records import Activation, Parameter, finite_above_0
 
 LARGEST = 1e30  # products of smaller numbers with parameters stay finite

@@ -5,7 +5,7 @@ from math import inf
 from .coefficients import SELU_NEGATIVE_HIGH, SELU_NEGATIVE_LOW, SELU_SCALE
 from .intrinsics import fma
 from .language import scalar
-from .math import exp_scaled, exp_scaled_in_two_parts, expm1, expm1_and_exp_scaled, short_expm1
+from .math.exponential import exp_scaled, exp_scaled_in_two_parts, expm1, expm1_and_exp_scaled, short_expm1
 from .parts import FAR, limited, quotient
 from .records import Activation, Parameter, finite_above_0
 

@@ -5,8 +5,10 @@ from math import inf
 from .coefficients import SINC_SLOPE
 from .intrinsics import fma
 from .language import scalar
-from .math import cos, exp, gaussian, one_plus_sin, sin, sin_and_cos, sin_squared, x_gaussian
-from .quadrant import two_sum
+from .math.exponential import exp
+from .math.floats import two_sum
+from .math.normal import gaussian, x_gaussian
+from .math.trigonometric import cos, one_plus_sin, sin, sin_and_cos, sin_squared
 from .records import Activation, Parameter, finite_above_0
 
 LARGEST_REST = 2.0**-4  # a rounding error of alpha x beyond may be whole turns: the angle is the rounded product then

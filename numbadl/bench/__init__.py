@@ -14,6 +14,7 @@ import numpy as np
 
 from . import floors
 from .cases import CASES, GROUPS, select
+from .parts import Parts
 from .timing import spread, turns
 from .work import Case, Work, peer
 
@@ -32,6 +33,7 @@ class Row:
     moved, operations : bytes that have to move; vector operations, where they were counted
     peers : name -> {"seconds", "ratio" (theirs / ours), "spread" (of the ratio)}
     turns : how many there were
+    parts : where the time goes, as "call", "loop" and "memory" -> seconds (`numbadl.bench.parts`), where that was measured
     """
 
     name: str
@@ -46,6 +48,7 @@ class Row:
     operations: int = 0
     peers: dict = field(default_factory=dict)
     turns: int = 0
+    parts: dict = field(default_factory=dict)
 
 
 def threads():
@@ -62,16 +65,21 @@ def measure(case, work, theirs, repeat):
     """The row of a case's work, with *theirs*, name of a peer -> function; results were compared before."""
     operations = work.operations()
     sides = {"": work.run, **({"copy": floors.copy_of(work.moved)} if work.moved else {}), **theirs}
-    times, arithmetic = turns(sides, repeat, _rates(threads()) if operations else None, work.process)
+    rates = _rates(threads()) if operations else dict
+    parts = Parts(case, work, threads()) if case.few else None
+    times, beside = turns(sides, repeat, lambda: (rates(), parts and parts()), work.process)
     ours = times.pop("")
     limits = {}
     if work.moved:
         limits["memory"] = times.pop("copy") * (work.moved / sides["copy"].moved)
     if operations:
-        best = min(floors.least_seconds(operations, each) for each in arithmetic)  # what slows a burst is no limit
+        best = min(floors.least_seconds(operations, each) for each, _ in beside)  # what slows a burst is no limit
         limits["arithmetic"] = np.full(len(ours), best)
     found = {name: _ratio(other, ours) for name, other in times.items()}
     size = {"moved": work.moved, "operations": int(operations.get("any", 0)), "peers": found, "turns": len(ours)}
+    if parts:
+        copied = float(np.median(limits["memory"])) if "memory" in limits else None
+        size["parts"] = parts.seconds([each for _, each in beside], copied)
     row = case.name, case.group, work.elements, float(np.median(ours)), spread(ours)
     if not limits:
         return Row(*row, **size)

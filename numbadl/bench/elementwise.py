@@ -10,11 +10,15 @@ from ..fuse import fuse
 from ..kernels.catalog import activation_kernels, catalog
 from ..kernels.scalar.math import FUNCTIONS
 from ..kernels.shapes import Map
-from .work import Case, Work, normal
+from .work import FEW, Case, Work, normal
 
 ROWS = 64  # elements of a row, for what has channels
 POSITIVE = ("log", "log2", "log1p", "sqrt", "rsqrt", "pow")  # arguments from 0 on
 BACKWARD_ATOL = 1e-4
+BY_CHANNEL = (
+    1 << 14,
+    3 << 13,
+)  # elements of a loop with channels: up to 8192 of their values are written out for each call
 
 
 @functools.cache
@@ -170,28 +174,34 @@ def _their_chain(backward):
     return prepare
 
 
+def _case(name, group, prepare, *theirs, alternating=False):
+    return Case(name, group, prepare, *theirs, few=prepare, counts=BY_CHANNEL if alternating else FEW)
+
+
 def cases():
     """Name by name of the registries."""
     for name in FUNCTIONS:
         title = f"math.{name}" if name in functional.FUNCTIONS else name
-        yield Case(title, "math", functools.partial(_elementary, name), _theirs("FORWARD", name))
+        yield _case(title, "math", functools.partial(_elementary, name), _theirs("FORWARD", name))
     for name, function in functional.FUNCTIONS.items():
-        yield Case(name, "activations", functools.partial(_forward, name), _theirs("FORWARD", name))
+        few = {"alternating": function.record.alternating}
+        yield _case(name, "activations", functools.partial(_forward, name), _theirs("FORWARD", name), **few)
         if not function.record.random:
-            yield Case(f"{name}.derivative", "derivatives", functools.partial(_derivative, name))
-            yield Case(f"{name}.backward", "backward", functools.partial(_backward, name), _theirs("BACKWARD", name))
+            yield _case(f"{name}.derivative", "derivatives", functools.partial(_derivative, name), **few)
+            yield _case(
+                f"{name}.backward", "backward", functools.partial(_backward, name), _theirs("BACKWARD", name), **few
+            )
         if function.record.of_result:
             of_result = functools.partial(_backward, name, of_result=True)
-            yield Case(f"{name}.backward.of_result", "backward", of_result, _theirs("BACKWARD_OF_RESULT", name))
+            yield _case(f"{name}.backward.of_result", "backward", of_result, _theirs("BACKWARD_OF_RESULT", name))
     for name in functional.GATED:
         for backward in (False, True):
             title = name + ".backward" * backward
-            yield Case(title, "gated", functools.partial(_gated, name, backward=backward))
+            yield _case(title, "gated", functools.partial(_gated, name, backward=backward))
     for backward in (False, True):
-        yield Case(
-            "fuse" + ".backward" * backward, "fuse",
-            functools.partial(_fused, backward=backward), _their_chain(backward), (1 << 22,),
-        )  # fmt: skip
+        prepare = functools.partial(_fused, backward=backward)
+        name = "fuse" + ".backward" * backward
+        yield Case(name, "fuse", prepare, _their_chain(backward), (1 << 22,), few=prepare, counts=(2048, 6144))
 
 
 def declared(name):

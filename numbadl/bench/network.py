@@ -14,11 +14,13 @@ import numpy as np
 from .. import functional, losses, normalization, optim, row_norms
 from ..dropout import alpha_dropout, dropout, feature_dropout, gaussian_dropout
 from ..fuse_batch_norm import fuse_batch_norm
+from ..kernels.cpu.pool import PARALLEL_FROM
 from ..kernels.scalar.losses import ElementLoss
 from ..kernels.scalar.updates import UPDATES
-from .work import Case, Work
+from .work import FEW, Case, Work
 
 MATRIX, IMAGES, LOGITS, FLAT, SQUARE = (4096, 1024), (64, 64, 32, 32), (4096, 1000), (1 << 22,), (512, 512)
+FEW_IMAGES = (64, 8, 32, 32)
 TENSORS = 100  # of mixed sizes, 3.6 million parameters in all
 
 
@@ -30,6 +32,8 @@ class Part:
     ----------
     moves : how often an array of the first one's size has to be read or written, at least; 0 if memory is not the limit
     multiplications : fused multiplications and additions of numbers, where products are the limit
+    few : a shape whose loops are the same with 1 to 12 along its first axis, or any number if it has no other; or None
+        (`numbadl.bench.parts`)
     random : whether each side draws its own numbers: nothing to compare
     """
 
@@ -44,10 +48,18 @@ class Part:
     rtol: float = 1e-4
     random: bool = False
     multiplications: int = 0
+    few: tuple | None = None
 
     def prepare(self, n, dtype):
         """The `Work`; the number of elements is that of the shape."""
-        given = [_as(value, dtype) for value in self.inputs(np.random.default_rng(0), self.shape)]
+        return self._prepared(self.shape, dtype)
+
+    def prepare_few(self, n, dtype):
+        """The `Work` of so many elements."""
+        return self._prepared((n // math.prod(self.few[1:]), *self.few[1:]), dtype)
+
+    def _prepared(self, shape, dtype):
+        given = [_as(value, dtype) for value in self.inputs(np.random.default_rng(0), shape)]
         run = self.ours(*given)
         result = np.array(run())
         first = given[0] if isinstance(given[0], list) else given[:1]
@@ -64,7 +76,12 @@ class Part:
         return None if prepare is None else prepare(*work.given, *self.options)
 
     def case(self):
-        return Case(self.name, self.group, self.prepare, self.their, (math.prod(self.shape),))
+        sizes = (math.prod(self.shape),)
+        if self.few is None:
+            return Case(self.name, self.group, self.prepare, self.their, sizes)
+        row = math.prod(self.few[1:])
+        counts = FEW if row == 1 else (4 * row, 12 * row) if 12 * row < PARALLEL_FROM else (row, 3 * row)
+        return Case(self.name, self.group, self.prepare, self.their, sizes, self.prepare_few, counts)
 
 
 def _as(value, dtype):
@@ -257,12 +274,12 @@ def made_by(record):
 
 
 def _rows():
-    part = functools.partial(Part, group="rows", shape=MATRIX)
+    part = functools.partial(Part, group="rows", shape=MATRIX, few=MATRIX)
     for name in ("softmax", "log_softmax", "softmin", "sparsemax"):
         yield part(name, ours=row(name), inputs=of(1), moves=2)
         yield part(f"{name}.backward", ours=row_backward(name), inputs=of(2), moves=3)
-    yield part("softmax.axis0", ours=row("softmax", 0), inputs=of(1), moves=2)
-    yield part("softmax.images", ours=row("softmax", 1), inputs=of(1), shape=IMAGES, moves=2)
+    yield part("softmax.axis0", ours=row("softmax", 0), inputs=of(1), moves=2, few=None)
+    yield part("softmax.images", ours=row("softmax", 1), inputs=of(1), shape=IMAGES, moves=2, few=(64, 64, 8, 16))
 
 
 def _losses():
@@ -271,28 +288,28 @@ def _losses():
             inputs, shape, moves = with_targets(record.targets), FLAT, 2
         else:
             inputs, shape, moves = with_labels, LOGITS, int(name != "nll")  # which needs one number of a row
-        yield Part(f"{name}.value", "losses", loss_value(name), inputs, shape, moves)
-        yield Part(name, "losses", loss(name), inputs, shape, moves + 1)
+        yield Part(f"{name}.value", "losses", loss_value(name), inputs, shape, moves, few=shape)
+        yield Part(name, "losses", loss(name), inputs, shape, moves + 1, few=shape)
 
 
 def _dropouts():
     for name in DROPOUTS:
-        shape = IMAGES if name == "feature_dropout" else FLAT
+        shape, few = (IMAGES, FEW_IMAGES) if name == "feature_dropout" else (FLAT, FLAT)
         for backward in (False, True):
             title = name + ".backward" * backward
-            yield Part(title, "dropout", dropped(name, backward), of(1), shape, 2, name, random=True)
+            yield Part(title, "dropout", dropped(name, backward), of(1), shape, 2, name, random=True, few=few)
 
 
 def _norms():
-    for suffix, shape in (("", MATRIX), (".images", IMAGES)):
-        part = functools.partial(Part, group="norms", inputs=with_channels, shape=shape, rtol=1e-3)
+    for suffix, shape, few in (("", MATRIX, MATRIX), (".images", IMAGES, FEW_IMAGES)):
+        part = functools.partial(Part, group="norms", inputs=with_channels, shape=shape, rtol=1e-3, few=few)
         yield part(f"batch_norm{suffix}", ours=batch_norm, moves=2, theirs="batch_norm")
         yield part(f"batch_norm.both{suffix}", ours=batch_norm_both, moves=5, theirs="batch_norm.both")
         yield part(f"batch_norm.relu{suffix}", ours=batch_norm_relu, moves=2, theirs="batch_norm.relu")
         yield part(f"batch_norm.relu_in_turn{suffix}", ours=batch_norm_then_relu, moves=4, theirs="batch_norm.relu")
     for name in ROW_NORMS:
-        shape = MATRIX if name in ("layer_norm", "rms_norm") else IMAGES
-        part = functools.partial(Part, group="norms", inputs=with_channels, shape=shape, rtol=1e-3)
+        shape, few = (MATRIX, MATRIX) if name in ("layer_norm", "rms_norm") else (IMAGES, FEW_IMAGES)
+        part = functools.partial(Part, group="norms", inputs=with_channels, shape=shape, rtol=1e-3, few=few)
         yield part(name, ours=row_norm(name, False), moves=2)
         yield part(f"{name}.both", ours=row_norm(name, True), moves=5)
 
@@ -305,7 +322,8 @@ def _steps():
         theirs, moves = (kind.__name__, way, options), 3 + 2 * len(record.state)
         shape, products = (SQUARE, ON_MATRICES[name]) if name in ON_MATRICES else (FLAT, 0)
         ours = optimizer(kind, options)
-        yield part(name, ours=ours, options=theirs, moves=moves, shape=shape, multiplications=products)
+        few = FLAT if shape == FLAT else None
+        yield part(name, ours=ours, options=theirs, moves=moves, shape=shape, multiplications=products, few=few)
         if way == "fused" and not options.get("amsgrad"):
             yield part(f"{name}.tensors", ours=ours, options=theirs, moves=moves, shape=(TENSORS,))
     clipping = {"clip_norm": 1.0}
@@ -315,6 +333,7 @@ def _steps():
         options=("AdamW", "fused", clipping),
         moves=7,
         shape=FLAT,
+        few=FLAT,
     )
 
 

@@ -2,6 +2,8 @@
 
 import numpy as np
 
+from . import parts
+
 SLOW, FAR = 1.0, 0.8  # a ratio, and a share of the floor, below which rows are named at the end
 NOISY = 0.15  # median spread, from which on figures say little
 _UNITS = ((1e-6, "ns", 1e9), (1e-3, "us", 1e6), (1, "ms", 1e3))
@@ -49,7 +51,7 @@ def summary(rows):
         for name, found in row.peers.items()
         if found["ratio"] < SLOW
     ]
-    far = [f"{_place(row)} {row.share:.0%}" for row in rows if row.share is not None and row.share < FAR]
+    far = [f"{_place(row)} {row.share:.0%}{_parts(row)}" for row in rows if row.share is not None and row.share < FAR]
     lines += _listed(f"below {SLOW:.1f} x", slow) + _listed(f"below {FAR:.0%} of the floor", far)
     return lines
 
@@ -60,6 +62,10 @@ def noise(rows):
     if spread <= NOISY:
         return None
     return f"the machine is noisy: the median spread of our own times is {spread:.0%}; repeat the measurement when it is quiet"
+
+
+def _parts(row):
+    return f" ({parts.text(row.ours, row.parts)})" if row.parts else ""
 
 
 def _place(row):

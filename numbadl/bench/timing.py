@@ -15,21 +15,21 @@ REST = 0.02  # seconds, at most, until threads that wait for work sleep
 PROCESSES = 5  # turns of what starts processes
 
 
-def turns(sides, repeat, rates=None, process=False):
+def turns(sides, repeat, beside=None, process=False):
     """Time *sides*, name -> function, in turn.
 
     Parameters
     ----------
     repeat : turns at most; `FEWEST` are enough if the medians of the ratios to the first side vary by less than `SETTLED`
-    rates : a function to call in each turn behind the first side, on whose threads it runs
+    beside : a function to call in each turn behind the first side, on whose threads it runs
     process : each side starts a process: it is timed as it is, a few times
 
     Returns
     -------
     tuple
-        Name -> array of seconds, one for each turn; what *rates* returned in each turn.
+        Name -> array of seconds, one for each turn; what *beside* returned in each turn.
     """
-    times, arithmetic, first = {name: [] for name in sides}, [], next(iter(sides))
+    times, found, first = {name: [] for name in sides}, [], next(iter(sides))
     rests = dict.fromkeys(sides, False) if process else _rests(sides)
     began = time.perf_counter()
     for turn in range(PROCESSES if process else repeat):
@@ -39,11 +39,11 @@ def turns(sides, repeat, rates=None, process=False):
             if rests[name]:
                 _rest()
             if not process:
-                _call_for(WAKING if rests[name] else SAMPLE, side)
-            times[name].append(_call_for(0 if process else SAMPLE, side))
-            if rates is not None and name == first:
-                arithmetic.append(rates())
-    return {name: np.array(found) for name, found in times.items()}, arithmetic
+                call_for(WAKING if rests[name] else SAMPLE, side)
+            times[name].append(call_for(0 if process else SAMPLE, side))
+            if beside is not None and name == first:
+                found.append(beside())
+    return {name: np.array(seconds) for name, seconds in times.items()}, found
 
 
 def spread(values):
@@ -59,7 +59,7 @@ def _settled(times, first):
     return all(1.25 * spread(values) < SETTLED * len(values) ** 0.5 for values in series)
 
 
-def _call_for(seconds, side):
+def call_for(seconds, side):
     """Call a side for some time, once at least: the median time of a call."""
     found, began = [], time.perf_counter()
     while True:
@@ -81,9 +81,9 @@ def _rests(sides):
 def _threads_of(side):
     """The threads that run in calls of a side beside the one that calls; where that cannot be known, a set that no other has."""
     _rest()
-    _call_for(WAKING, side)
+    call_for(WAKING, side)
     before = _thread_seconds()
-    _call_for(WAKING, side)
+    call_for(WAKING, side)
     used = {thread: seconds - before.get(thread, 0.0) for thread, seconds in _thread_seconds().items()}
     if not used:
         return {id(side)}

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+FEW = 512, 2560  # elements whose loop is measured, in L1 (`numbadl.bench.parts`)
+
 
 @dataclass
 class Work:
@@ -68,6 +70,8 @@ class Case:
     theirs : function (a peer's module, the work) -> a function without arguments that does the same and returns its result;
         or None
     sizes : numbers of elements; None for those that are asked for
+    few, counts : as *prepare*, for either of two small numbers of elements, *counts*, whose loop is that of a large number
+        (`numbadl.bench.parts`); None where it is another one
     """
 
     name: str
@@ -75,6 +79,8 @@ class Case:
     prepare: Callable
     theirs: Callable = field(default=lambda peer, work: None)
     sizes: tuple | None = None
+    few: Callable | None = None
+    counts: tuple = FEW
 
 
 @functools.cache
@@ -88,7 +94,7 @@ def normal(n, count, dtype=np.float32, scale=1.0):
     return [_normal(n, np.dtype(dtype), scale, seed) for seed in range(count)]
 
 
-@functools.lru_cache(maxsize=16)
+@functools.lru_cache(maxsize=32)
 def _normal(n, dtype, scale, seed):
     found = np.random.default_rng(seed).standard_normal(n, np.float32) * np.float32(scale)
     return found.astype(dtype, copy=False)

@@ -121,10 +121,12 @@ def check_call(function, args, kwargs):
     try:
         signature.bind(*args, **kwargs)
     except TypeError as error:
-        accepted, name = list(signature.parameters), function.__name__
+        accepted = [n for n, p in signature.parameters.items() if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
+        name = function.__name__
         if accepted[0] == "self":
             owner = getattr(args[0], "__name__", type(args[0]).__name__)
             accepted, name = accepted[1:], owner if name == "__call__" else f"{owner}.{name}"
+            accepted += getattr(args[0], "options", ())
         raise TypeError(f"{name}: {error}, accepted are {', '.join(accepted)}") from None
 
 

@@ -19,6 +19,7 @@ from ..functional import FUNCTIONS
 from ..kernels.atomic import atomic_path
 from ..nn.activations import ActivationLayer
 from ..nn.families import _Row, _Split
+from ..nn.layer import known_axes
 from ._onnx_formulas import Graph, NoGraph, Tensor, graph_of
 
 OPSET, IR_VERSION = 18, 9  # old enough for most readers; 18 has Mish and Split into equal parts
@@ -73,7 +74,7 @@ def _input_shape(model, given):
     found = model.layers[0].input_shape() if model.layers else None
     if found is None:
         raise ValueError("input_shape: got None, needed for a model whose first layer takes inputs of several shapes")
-    return found
+    return known_axes(found)
 
 
 def _chain(graph, layers, x, sample, before):
@@ -120,7 +121,10 @@ def _along(graph, values, axis, ndim):
 # -- layers of weights ---------------------------------------------------------------------------------------------------
 def _linear(graph, layer, x, shape, name, sample):
     weight, bias = _constants(graph, _values(layer), "weight", "bias")
-    return graph.add("Gemm", x, weight, *([] if bias is None else [bias]), transB=1)
+    if len(shape) == 2:
+        return graph.add("Gemm", x, weight, *([] if bias is None else [bias]), transB=1)
+    y = graph.add("MatMul", x, graph.add("Transpose", weight, perm=[1, 0]))
+    return y if bias is None else graph.add("Add", y, bias)
 
 
 def _convolution(graph, layer, x, shape, name, sample):

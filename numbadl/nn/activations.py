@@ -22,6 +22,7 @@ class ActivationLayer(Layer):
     Learnable parameters are those of the layer, *num_parameters* of each: 1, or one for each channel along *axis*.
     """
 
+    any_axes = True
     function = None
     arguments = None  # the constructor's, with their defaults
 

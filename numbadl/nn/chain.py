@@ -7,7 +7,7 @@ from ..activation import ActivationFunction
 from ..repeated import MISSING
 from .activations import ActivationLayer
 from .dropout import Dropout
-from .layer import Layer, axes_text
+from .layer import Layer, axes_text, known_axes
 from .layers import BatchNorm
 from .norms import NORMS
 from .spatial import Pool
@@ -48,6 +48,8 @@ def output_shapes(layers, shape=None):
     maker, shapes = "the input", []
     for position, layer in enumerate(layers):
         before = layer.input_shape() if shape is None else shape
+        if before is not None and not layer.any_axes:
+            before = known_axes(before)
         try:
             shape = None if before is None else layer.output_shape(before)
         except ValueError as error:
@@ -85,13 +87,13 @@ def forward_through(layers, x, training):
             rectifier = layer
             continue
         repeats = layer.repeats[0]
-        y = repeats.again(x, rectifier) if training else MISSING
+        y = repeats.again(x, rectifier) if training and "forward" not in vars(layer) else MISSING
         if y is MISSING:
             try:
                 y = layer.forward(x, training) if rectifier is None else layer.forward_with(rectifier, x)
             except ValueError as error:
                 raise ValueError(f"layer {position}, {layer!r}: {error}") from None
-            if training and "forward" not in vars(layer):
+            if training and not layer.is_changed("forward"):
                 repeats.seen(functools.partial(layer.repeat_forward, x, y), x, rectifier)
         x, rectifier = y, None
     return x
@@ -104,10 +106,10 @@ def backward_through(layers, grad, input_gradient):
         if layer is done:
             continue
         repeats, wanted = layer.repeats[1], input_gradient or position > 0
-        dx = repeats.again(grad, wanted)
+        dx = MISSING if "backward" in vars(layer) else repeats.again(grad, wanted)
         if dx is MISSING:
             dx = layer.backward(grad, wanted)
-            if "backward" not in vars(layer):
+            if not layer.is_changed("backward"):
                 repeats.seen(functools.partial(layer.repeat_backward, grad, dx, wanted), grad, wanted)
         grad, done = dx, getattr(layer, "rectifier", None)
     return grad

@@ -16,6 +16,12 @@ from ..streams import stream_of, threshold_of
 from .activations import ACTIVATION_LAYERS
 from .layer import Layer
 
+_ReLU = ACTIVATION_LAYERS["relu"]
+
+
+def _is_changed(layer):
+    return "function" in vars(layer) or any(map(layer.is_changed, ("forward", "backward")))
+
 
 class Dropout(Layer):
     """Zero a random fraction *p* in training; the identity in evaluation.
@@ -23,6 +29,7 @@ class Dropout(Layer):
     The mask follows from `Layer.draw`.
     """
 
+    any_axes = True
     function = dropout
     rectifier = None  # the ReLU before it, where the last forward in training did both
 
@@ -43,7 +50,7 @@ class Dropout(Layer):
 
     def takes_over(self, layer):
         """Whether `forward_with` can do the part of the *layer* before this one."""
-        is_relu = type(self) is Dropout and type(layer) is ACTIVATION_LAYERS["relu"]
+        is_relu = type(self) is Dropout and type(layer) is _ReLU and not (_is_changed(self) or _is_changed(layer))
         return is_relu and threshold_of(self.p) is not None
 
     def forward_with(self, rectifier, x):

@@ -39,6 +39,8 @@ class _AlongAxis(Layer):
 class _Row(_AlongAxis):
     """Not to be used before the cross-entropy loss, which takes logits."""
 
+    any_axes = True
+
     def forward(self, x, training=False):
         self._check_input(x)
         y = self.function(x, axis=self.axis, out=self._work("out", x.shape, training))

@@ -25,6 +25,7 @@ class Layer:
     """
 
     is_model = False  # whether it is a whole model, which cannot be a part of another
+    any_axes = False  # whether it takes an input (N, ..., n) of any axes in between, as `output_shape` a shape (..., n)
     takes_numbers = False  # whether its input are whole numbers: of an integer type, or of the layer's dtype
     model = None  # whether it is part of a model, whose flat buffers hold its parameters
     regularizer = None  # one of `numbadl.regularizers` for this layer's weights, instead of that of `fit`
@@ -39,7 +40,8 @@ class Layer:
                 f"class {cls.__name__}: numbadl.nn has a layer of that name, by which files know it; rename"
             )
         LAYERS[cls.__name__] = cls
-        for name in ("forward", "backward"):  # what repeats another class's is not its own
+        cls._made = {name: getattr(cls, name) for name in ("forward", "backward")}
+        for name in cls._made:  # what repeats another class's is not its own
             if name in vars(cls) and f"repeat_{name}" not in vars(cls):
                 setattr(cls, f"repeat_{name}", getattr(Layer, f"repeat_{name}"))
 
@@ -93,7 +95,7 @@ class Layer:
         return
 
     def input_shape(self):
-        """The shape of the input without the batch axis, if it is always the same; else None."""
+        """The shape of the input without the batch axis, if it is always the same; (..., n) or None if it is not."""
         return
 
     # -- parameters ----------------------------------------------------------------------------------------------
@@ -131,6 +133,10 @@ class Layer:
         """Pickles and copies are layers of their own: parameters, buffers and random stream, but nothing of a step."""
         state = {name: np.array(to_host(value)) for name, value in self.state().items()}
         return _restored, (self.description(), state, self.dtype, self.device.name, self.seed, self.stream, self.steps)
+
+    def is_changed(self, name):
+        """Whether somebody gave this layer, or its class, another "forward" or "backward" than it was made with."""
+        return name in vars(self) or getattr(type(self), name) is not self._made[name]
 
     # -- as a part of a model --------------------------------------------------------------------------------------
     def join(self, following):
@@ -204,7 +210,12 @@ class Layer:
 
 def axes_text(shape):
     """A shape, as messages and the summary show it."""
-    return ", ".join(map(str, shape))
+    return ", ".join(map(str, known_axes(shape)))
+
+
+def known_axes(shape):
+    """*shape* without the axes that (..., n) leaves open."""
+    return tuple(n for n in shape if n is not ...)
 
 
 def described(description):

@@ -9,7 +9,7 @@ import numpy as np
 
 from .. import _arguments as arguments
 from .. import normalization
-from ..arrays import to_host
+from ..arrays import check_shape, rows_of, share_memory, to_host
 from ..elementwise import elementwise
 from ..linear import column_sums, matmul, prepared_column_sums, prepared_matmul
 from ..regularizers import checked
@@ -19,7 +19,7 @@ from .layer import Layer
 
 
 class Linear(Layer):
-    """y = x W^T + b, x: (N, in_features), W: (out_features, in_features).
+    """y = x W^T + b, x: (N, ..., in_features), W: (out_features, in_features).
 
     Weights start uniform with the variance that suits the activation behind the layer (`numbadl.nn.initializers`),
     biases at 0. *regularizer* is one of `numbadl.regularizers`, for the weights of this layer.
@@ -31,6 +31,8 @@ class Linear(Layer):
     >>> nd.nn.Linear(3, 2).forward(np.ones((5, 3), np.float32)).shape
     (5, 2)
     """
+
+    any_axes = True
 
     def __init__(self, in_features, out_features, bias=True, regularizer=None):
         self.in_features = arguments.integer("in_features", in_features)
@@ -54,27 +56,33 @@ class Linear(Layer):
 
     def forward(self, x, training=False):
         self._check_input(x)
-        if x.ndim != 2 or x.shape[1] != self.in_features:
-            raise ValueError(f"x: got shape {x.shape}, expected (N, {self.in_features}) for {self!r}")
+        if x.ndim < 2 or x.shape[x.ndim - 1] != self.in_features:
+            raise ValueError(f"x: got shape {x.shape}, expected (N, ..., {self.in_features}) for {self!r}")
+        values = self.parameters()
+        out = self._work("out", (*tuple(x.shape)[:-1], self.out_features), training)
+        matmul(_as_matrix(x), values["weight"], _as_matrix(out), transpose_b=True, bias=values.get("bias"))
         if training:
             self._kept = x
-        values = self.parameters()
-        out = self._work("out", (x.shape[0], self.out_features), training)
-        return matmul(x, values["weight"], out, transpose_b=True, bias=values.get("bias"))
+        return out
 
     def backward(self, grad, input_gradient=True):
         gradients, x = self.gradients(), self._from_forward()
-        matmul(grad, x, gradients["weight"], transpose_a=True)
+        if grad.ndim > 2:
+            check_shape("grad", grad, (*tuple(x.shape)[:-1], self.out_features), "that of the output")
+        columns = _as_matrix(grad)
+        matmul(columns, _as_matrix(x), gradients["weight"], transpose_a=True)
         if self.bias:
-            column_sums(grad, gradients["bias"])
+            column_sums(columns, gradients["bias"])
         if not input_gradient:
             return None
-        return matmul(grad, self.parameters()["weight"], self._work("dx", x.shape))
+        dx = self._work("dx", x.shape)
+        matmul(columns, self.parameters()["weight"], _as_matrix(dx))
+        return dx
 
     def repeat_forward(self, x, y):
-        values = self.parameters()
-        run = prepared_matmul(x, values["weight"], y, transpose_b=True, bias=values.get("bias"))
-        if run is None:
+        values, matrix = self.parameters(), _as_matrix(x)
+        run = prepared_matmul(matrix, values["weight"], _as_matrix(y), transpose_b=True, bias=values.get("bias"))
+        if run is None or not share_memory(x, matrix):
             return None
 
         def again():
@@ -86,11 +94,14 @@ class Linear(Layer):
 
     def repeat_backward(self, grad, dx, input_gradient):
         gradients, x = self.gradients(), self._from_forward()
-        runs = [prepared_matmul(grad, x, gradients["weight"], transpose_a=True)]
+        columns, matrix = _as_matrix(grad), _as_matrix(x)
+        if not (share_memory(grad, columns) and share_memory(x, matrix)):
+            return None
+        runs = [prepared_matmul(columns, matrix, gradients["weight"], transpose_a=True)]
         if self.bias:
-            runs.append(prepared_column_sums(grad, gradients["bias"]))
+            runs.append(prepared_column_sums(columns, gradients["bias"]))
         if input_gradient:
-            runs.append(prepared_matmul(grad, self.parameters()["weight"], dx))
+            runs.append(prepared_matmul(columns, self.parameters()["weight"], _as_matrix(dx)))
         if None in runs:
             return None
 
@@ -104,12 +115,16 @@ class Linear(Layer):
         return again
 
     def output_shape(self, shape):
-        if shape != self.input_shape():
+        if shape[-1:] != (self.in_features,):
             raise ValueError(f"takes {self.in_features} features")
-        return (self.out_features,)
+        return (*shape[:-1], self.out_features)
 
     def input_shape(self):
-        return (self.in_features,)
+        return (..., self.in_features)
+
+
+def _as_matrix(array):
+    return array if array.ndim == 2 else rows_of(array, -1)
 
 
 class BatchNorm(Layer):
@@ -219,6 +234,8 @@ class BatchNorm(Layer):
 class _Reshaped(Layer):
     """A layer whose output is a view of its input, the same one in every step."""
 
+    any_axes = True
+
     def forward(self, x, training=False):
         self._check_input(x)
         try:
@@ -247,7 +264,7 @@ class Flatten(_Reshaped):
     """(N, ...) to (N, features)."""
 
     def output_shape(self, shape):
-        return (math.prod(shape),)
+        return None if ... in shape else (math.prod(shape),)
 
 
 class Reshape(_Reshaped):
@@ -261,6 +278,8 @@ class Reshape(_Reshaped):
     (5, 1, 8, 8)
     """
 
+    any_axes = True
+
     def __init__(self, shape):
         given = tuple(shape) if isinstance(shape, (tuple, list)) else (shape,)
         self.shape = tuple(n if n == -1 and type(n) is int else arguments.integer("shape", n) for n in given)
@@ -272,6 +291,8 @@ class Reshape(_Reshaped):
         return {"shape": list(self.shape)}
 
     def output_shape(self, shape):
+        if ... in shape:
+            return None if -1 in self.shape else self.shape
         size, known = math.prod(shape), math.prod(n for n in self.shape if n != -1)
         if size % known if -1 in self.shape else size != known:
             raise ValueError(f"takes {'multiples of ' if -1 in self.shape else ''}{known} elements for each sample")

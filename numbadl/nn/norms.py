@@ -69,6 +69,8 @@ class _Norm(Layer):
 class _LastAxes(_Norm):
     """A layer that normalises the last axes."""
 
+    any_axes = True
+
     def _rows(self, x):
         return row_norms.last_axes(x, self.normalized_shape)
 
@@ -77,7 +79,7 @@ class _LastAxes(_Norm):
             raise ValueError(f"takes arrays whose last axes are {self.normalized_shape}")
 
     def output_shape(self, shape):
-        self._check_shape(shape)
+        self._check_shape((*self.normalized_shape[:-1], shape[-1]) if ... in shape else shape)
         return shape
 
 

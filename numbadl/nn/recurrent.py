@@ -20,6 +20,7 @@ class Recurrent(Layer):
     Inside, steps come first, (L, N, features), so that the samples of a step are one matrix.
     """
 
+    any_axes = True  # the one in between
     scan = None
 
     def __init__(

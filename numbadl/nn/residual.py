@@ -2,7 +2,7 @@
 
 from ..elementwise import elementwise
 from .chain import activation_behind, backward_through, check_layers, collect, forward_through, output_shapes
-from .layer import Layer, described
+from .layer import Layer, described, known_axes
 
 
 class Residual(Layer):
@@ -23,6 +23,8 @@ class Residual(Layer):
     >>> nd.nn.Residual(block).forward(np.ones((2, 4), np.float32)).shape
     (2, 4)
     """
+
+    any_axes = True
 
     def __init__(self, layers, projection=None):
         given = list(layers) if isinstance(layers, (tuple, list)) else layers
@@ -105,9 +107,9 @@ class Residual(Layer):
 
     def output_shape(self, shape):
         found = output_shapes(self.layers, shape)[-1]
-        shortcut = shape if self.projection is None else self.projection.output_shape(shape)
-        if None not in (found, shortcut) and found != shortcut:
-            raise ValueError(f"adds {found}, what its layers give, to {shortcut}")
+        shortcut = shape if self.projection is None else output_shapes([self.projection], shape)[-1]
+        if None not in (found, shortcut) and (given := known_axes(found)) != known_axes(shortcut):
+            raise ValueError(f"adds {given}, what its layers give, to {known_axes(shortcut)}")
         return shortcut if found is None else found
 
     def input_shape(self):

@@ -8,6 +8,7 @@ import numpy as np
 from .. import _arguments as arguments
 from ..arrays import device_of, to_host
 from ..losses import loss as find_loss
+from .schedules import set_rate
 
 
 @dataclass(frozen=True)
@@ -70,7 +71,7 @@ def lr_find(model, x, y, *, loss, optimizer, start=1e-6, end=1.0, steps=100, bat
                 break
             model.backward(grad)
             for group in optimizer.param_groups:
-                group["lr"] = rate
+                set_rate(group, rate, None)
             optimizer.step()
     finally:
         for key, value in model.state().items():

@@ -13,47 +13,58 @@ from ..kernels.scalar.updates import UPDATES
 from ..linear import matmul
 from .launch import Launch
 from .optimizer import Optimizer
+from .schedules import reference
 from .tensors import Tensors
 
 
 class _Factored(Launch):
-    """Adafactor's matrices: the direction is the gradient, divided by the root of rows' times columns' mean squares."""
+    """Adafactor's matrices: the direction is the gradient, divided by the root of rows' times columns' mean squares.
+
+    The rows of all matrices are segments of one launch; the columns of each are a launch of their own.
+    """
 
     def __init__(self, *given):
         super().__init__(*given)
-        dtype, self._matrices = self.tensors.dtype, []
+        self._matrices, every, factors_of = [], [], []
         for array, state in zip(self.scratch[0], self.states, strict=True):
-            rows, columns = array.shape[-2:]
             if array.size:
+                rows, columns = array.shape[-2:]
                 flat = array.reshape(-1, columns)
-                factors = self.tensors.device.empty((flat.shape[0] // rows, columns), dtype)
-                rows_of = [factors[k // rows] for k in range(flat.shape[0])]
-                tensors = Tensors([[flat[k] for k in range(flat.shape[0])], rows_of])
-                self._matrices.append((tensors, array.reshape(-1, rows, columns), factors, state))
+                factors = self.tensors.device.empty((flat.shape[0] // rows, columns), self.tensors.dtype)
+                mine = slice(len(every), len(every) + flat.shape[0])
+                every += [flat[k] for k in range(flat.shape[0])]
+                factors_of += [factors[k // rows] for k in range(flat.shape[0])]
+                self._matrices.append((mine, array.reshape(-1, rows, columns), factors, state))
             else:
                 self._matrices.append(None)
+        self._rows = Tensors([every, factors_of]) if every else None
 
     def finish(self, sums, t, h):
-        squares = [0.0 if held is None else self._divide(t, h, *held) for held in self._matrices]
+        squares = np.zeros(len(self._matrices))
+        if self._rows is not None:
+            floor, of_rows = h["eps"][0], self._rows.run(SQUARES, rows=slice(0, 1))
+            shares = np.empty_like(of_rows)
+            held = [(k, *matrix) for k, matrix in enumerate(self._matrices) if matrix is not None]
+            for _, mine, *matrix in held:
+                shares[mine] = self._shares(t ** h["beta2_decay"], floor, of_rows[mine], *matrix)
+            of_rows = self._rows.run(DIVIDED, shares, (floor * floor,))
+            for k, mine, *_ in held:
+                squares[k] = of_rows[mine].sum()
         return self.record.finish(np.column_stack([sums[:, 0], squares]), self.sizes, h, t)
 
-    def _divide(self, t, h, tensors, matrices, factors, state):
-        """Update the mean squares of rows and columns, divide by their roots; returns the sum of the result's squares."""
-        device, fresh, (floor, _) = tensors.device, t ** h["beta2_decay"], h["eps"]
-        batch, rows, columns = matrices.shape
-        device.prepare(tensors.size)
+    def _shares(self, fresh, floor, of_rows, matrices, factors, state):
+        """Update the mean squares of rows and columns; returns what each row's are of the mean of all rows."""
+        device, dtype, (batch, rows, columns) = self.tensors.device, self.tensors.dtype, matrices.shape
+        device.prepare(matrices.size)
         for k in range(batch):
             device.kernel("channel_squares")(matrices[k].reshape(rows, columns, 1), factors[k])
-        of_columns = _host(factors) / rows
-        of_rows = tensors.run(SQUARES, rows=slice(0, 1)).reshape(batch, rows, 1) / columns
         row, column = (_host(state[name]) for name in ("row_var", "col_var"))
-        row = _towards(row, of_rows.reshape(row.shape), fresh)
-        column = _towards(column, of_columns.reshape(column.shape), fresh)
-        device.copy(state["row_var"], row.astype(tensors.dtype))
-        device.copy(state["col_var"], column.astype(tensors.dtype))
-        device.copy(factors, np.ascontiguousarray(column.reshape(batch, columns), tensors.dtype))
-        share = row / np.maximum(row.mean(axis=-2, keepdims=True), floor)
-        return tensors.run(DIVIDED, share.reshape(-1, 1), (floor * floor,)).sum()
+        row = _towards(row, of_rows.reshape(row.shape) / columns, fresh)
+        column = _towards(column, _host(factors).reshape(column.shape) / rows, fresh)
+        device.copy(state["row_var"], row.astype(dtype))
+        device.copy(state["col_var"], column.astype(dtype))
+        device.copy(factors, np.ascontiguousarray(column.reshape(batch, columns), dtype))
+        return (row / np.maximum(row.mean(axis=-2, keepdims=True), floor)).reshape(-1, 1)
 
 
 def _host(array):
@@ -163,7 +174,9 @@ class Muon(Optimizer):
 
     State: 4 bytes for each float32 parameter of a matrix, 8 for others. Defaults are PyTorch's, whose iteration runs in
     bfloat16 and refuses all but matrices; here those take AdamW's rule with adam_lr, adam_betas and adam_eps, and the
-    same weight_decay. Source: K. Jordan et al., "Muon", 2024, kellerjordan.github.io/posts/muon.
+    same weight_decay. adam_lr is a function of the number of updates, as lr may be, or a number, which is the rate while lr
+    is what it was given as (of a schedule: its ``lr``) and changes in proportion to it; beside a function of your own as lr
+    it stays. Source: K. Jordan et al., "Muon", 2024, kellerjordan.github.io/posts/muon.
 
     The built-in digits train with lr=0.02.
 
@@ -185,9 +198,15 @@ class Muon(Optimizer):
     def rule_of(self, group, param):
         return UPDATES["muon" if len(param.shape) == 2 else "adamw"]
 
+    def _group(self, group):
+        found = super()._group(group)
+        return {**found, "initial_lr": reference(found["lr"])}
+
     def _check(self, h):
         super()._check(h)
         arguments.number("momentum", h["momentum"], high=1)
+        if h.get("initial_lr") is not None:
+            arguments.number("initial_lr", h["initial_lr"])
         arguments.integer("ns_steps", h["ns_steps"])
         arguments.one_of("adjust_lr_fn", h["adjust_lr_fn"], (None, "original", "match_rms_adamw"))
         if not (isinstance(h["ns_coefficients"], (tuple, list)) and len(h["ns_coefficients"]) == 3):
@@ -198,4 +217,7 @@ class Muon(Optimizer):
     def _of_rule(self, launch, h):
         if launch.record.name == "muon":
             return h
-        return {**h, "lr": h["adam_lr"], "betas": h["adam_betas"], "eps": h["adam_eps"]}
+        rate, first = h["adam_lr"], h["initial_lr"]
+        if first and not callable(self.param_groups[launch.group]["adam_lr"]):
+            rate *= h["lr"] / first
+        return {**h, "lr": rate, "betas": h["adam_betas"], "eps": h["adam_eps"]}

@@ -13,16 +13,18 @@ WHOLE = {
 }  # fmt: skip
 _NOT_NEGATIVE = (
     "weight_decay", "momentum", "dampening", "lr_decay", "initial_accumulator_value", "initial_accumulator", "eps",
-    "momentum_decay", "trust_coefficient", "l1", "l2", "r", "weight_lr_power", "adam_lr", "adam_eps",
+    "momentum_decay", "trust_coefficient", "l1", "l2", "r", "weight_lr_power", "adam_eps",
 )  # fmt: skip
+RATES = ("lr", "adam_lr")  # numbers, or functions of the number of updates before
 _FLAGS = ("maximize", "proximal", "frozen", "nesterov", "centered", "amsgrad", "decoupled_weight_decay")
 _CLIPS = ("clip_norm", "clip_value", "clip_norm_per_tensor")
 
 
 def check_group(h):
     """Raise ValueError for a wrong value among the hyperparameters of a group."""
-    if "lr" in h and not callable(h["lr"]):
-        arguments.number("lr", h["lr"])
+    for name in RATES:
+        if name in h and not callable(h[name]):
+            arguments.number(name, h[name])
     for name in _NOT_NEGATIVE:
         if name in h:
             arguments.number(name, h[name])
@@ -60,13 +62,20 @@ def check_whole(h):
 
 
 def now(group, t):
-    """A group's hyperparameters for its update number *t*: with a number for the learning rate."""
-    lr = group["lr"]
-    if not callable(lr):
-        if not (type(lr) is float and 0 <= lr < math.inf):  # in every step: the message is looked for elsewhere
-            arguments.number("lr", lr)
-        return group
-    lr = lr(t - 1)
-    if not (isinstance(lr, (int, float, np.floating)) and 0 <= lr < math.inf):
-        raise ValueError(f"lr: the schedule gave {lr!r} for step {t - 1}, accepted are numbers from 0 on")
-    return {**group, "lr": lr}
+    """A group's hyperparameters for its update number *t*: with numbers for the learning rates."""
+    scheduled = {}
+    for name in RATES:
+        given = group.get(name)
+        if callable(given):
+            scheduled[name] = _rate(name, given(t - 1), t - 1)
+        elif name in group and not (
+            type(given) is float and 0 <= given < math.inf
+        ):  # in every step: the message comes later
+            arguments.number(name, given)
+    return {**group, **scheduled} if scheduled else group
+
+
+def _rate(name, rate, step):
+    if not (isinstance(rate, (int, float, np.floating)) and 0 <= rate < math.inf):
+        raise ValueError(f"{name}: the schedule gave {rate!r} for step {step}, accepted are numbers from 0 on")
+    return rate

@@ -248,6 +248,18 @@ class ReduceOnPlateau:
         self.best, self.bad, self.waiting = saved["best"], saved["bad"], saved["waiting"]
 
 
+def reference(lr):
+    """The rate that other rates are in proportion to: *lr*, of a schedule its ``lr``; None for any other function."""
+    return lr.lr if isinstance(lr, Schedule) else None if callable(lr) else lr
+
+
+def set_rate(group, rate, first):
+    """Change a group's learning rate; other rates of its are what they were given as where it is *first*, if not None."""
+    group["lr"] = rate
+    if "initial_lr" in group:
+        group["initial_lr"] = rate if first is None else first
+
+
 # -- files -------------------------------------------------------------------------------------------------------------
 SCHEDULES = {
     kind.__name__: kind for kind in (Constant, Step, Exponential, Polynomial, Cosine, CosineRestarts, OneCycle)

@@ -22,6 +22,7 @@ from .. import _arguments as arguments
 from ..kernels.atomic import atomic_path
 from ..optim.averages import WeightAverage
 from ..optim.schedules import ReduceOnPlateau as _ReduceOnPlateau
+from ..optim.schedules import reference, set_rate
 from ..repeated import Repeats
 from .history import History
 from .state import copies, put_back
@@ -267,7 +268,7 @@ class LearningRateSchedule(Callback):
     def on_epoch_begin(self, model, history):
         rate = arguments.number("lr", self.schedule(self.training.epoch - 1))
         for group in self.training.optimizer.param_groups:
-            group["lr"] = rate
+            set_rate(group, rate, reference(self.schedule))
 
 
 class CSVLogger(Callback):

@@ -1,5 +1,7 @@
 """Maps by channel on the CPU: every layout against the declaration's meaning, sums in float64, any number of threads."""
 
+import contextlib
+
 import numpy as np
 import pytest
 from declarations import OTHERS, expected, operands, outputs
@@ -62,17 +64,38 @@ def test_any_number_of_threads(shape, rng, on_threads):
     assert all(np.array_equal(first, other) for other in others)
 
 
+@contextlib.contextmanager
+def small_cache():
+    """Everything is stored past the cache."""
+    before = pool._state[pool._CACHE_BYTES]
+    pool._state[pool._CACHE_BYTES] = 1
+    try:
+        yield
+    finally:
+        pool._state[pool._CACHE_BYTES] = before
+
+
 def test_streamed_results_have_the_same_bits(rng):
     for shape in [(2, 3, 40_001), (40_000, 3, 1)]:
         given = operands(MAPS["prelu"], shape, np.float32, rng)
         cached = run(MAPS["prelu"], given)[0].copy()
-        before = pool._state[pool._CACHE_BYTES]
-        pool._state[pool._CACHE_BYTES] = 1 << 10
-        try:
-            given[1].fill(0)
+        given[1].fill(0)
+        with small_cache():
             assert np.array_equal(run(MAPS["prelu"], given)[0], cached)
-        finally:
-            pool._state[pool._CACHE_BYTES] = before
+
+
+def test_streamed_sums_have_the_same_bits(rng):
+    """Wherever the output begins in a line of memory, and wherever it ends."""
+    loss = MAPS["mse.value_and_grad"]
+    for n in [*range(1, 20), 63, 64, 65, 4095, 4096, 8209]:
+        given = operands(loss, (1, 1, n), np.float32, rng)
+        gradient, total = (v.copy() for v in run(loss, given))
+        for start in range(16):
+            room = np.full(n + 16, 7, np.float32)
+            with small_cache():
+                found = run(loss, [*given[:2], room[start : start + n], *given[3:]])
+            assert np.array_equal(found[0], gradient) and found[1] == total, (n, start)
+            assert np.all(room[:start] == 7) and np.all(room[start + n :] == 7), (n, start)
 
 
 def test_refused_with_nothing_written(rng):

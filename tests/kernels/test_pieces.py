@@ -56,6 +56,12 @@ def test_an_element_has_one_value_in_vectors_of_any_width(function, rng):
         assert part.tobytes() == whole[:n].tobytes(), n
 
 
+methods = pytest.mark.skipif(
+    not numbadl.kernels.scalar.pieces._CAN_INLINE, reason="this Numba has not the methods that registers take"
+)
+
+
+@methods
 def test_coefficients_are_looked_up_in_registers():
     features = llvmlite.binding.get_host_cpu_features()
     if not (features.get("avx512f") and features.get("avx512vl")):
@@ -78,6 +84,7 @@ def test_coefficients_are_looked_up_in_registers():
         assert not re.search(r"call\w*\s.*numbadl_lookup_", text), "a look-up is called from the loop"
 
 
+@methods
 def test_without_numbas_private_methods_tables_are_loaded_from(monkeypatch, rng):
     def evaluated_by(pieces):
         @scalar

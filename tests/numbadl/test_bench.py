@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from numbadl.kernels.cpu import assembly
+from numbadl.kernels.cpu import assembly, pool
 from numbadl.kernels.cpu.assembly import operations
 from numbadl.kernels.scalar.math import FUNCTIONS
 from numbadl.kernels.scalar.updates import UPDATES
@@ -20,7 +20,7 @@ from numbadl.kernels.scalar.updates import UPDATES
 import numbadl as nd
 from numbadl import bench, cli
 from numbadl._command_bench import PEERS
-from numbadl.bench import Row, Work, elementwise, floors, layers, network, record, roofline, table, timing
+from numbadl.bench import Row, Work, elementwise, floors, layers, network, parts, record, roofline, table, timing
 from tests import benchmarks_page
 
 ASV = Path(__file__).parents[2] / "asv_benchmarks"
@@ -127,13 +127,14 @@ def test_asv_has_every_case_and_starts_no_threads_before_it_forks():
 # -- measuring -----------------------------------------------------------------------------------------------------
 def test_a_row_has_ratio_floor_and_share(monkeypatch):
     """Times are made up: ours takes 4 s, theirs 12, the copy of twice as many bytes 2."""
-    times = {"": np.full(5, 4.0), "numpy": np.full(5, 12.0), "copy": np.full(5, 2.0)}
-    monkeypatch.setattr(bench, "turns", lambda *_: (dict(times), [dict.fromkeys(operations_per_lane, 0.1)] * 5))
-    monkeypatch.setattr(floors, "copy_of", lambda moved: type("Copy", (), {"moved": 2 * moved}))
     operations_per_lane = {"multiply": 10, "any": 30, "divide": 0, "root": 0}
+    beside = dict.fromkeys(operations_per_lane, 0.1), None
+    times = {"": np.full(5, 4.0), "numpy": np.full(5, 12.0), "copy": np.full(5, 2.0)}
+    monkeypatch.setattr(bench, "turns", lambda *_: (dict(times), [beside] * 5))
+    monkeypatch.setattr(floors, "copy_of", lambda moved: type("Copy", (), {"moved": 2 * moved}))
     for counted, floor, bound in (({}, 1.0, "memory"), (operations_per_lane, 3.0, "arithmetic")):
         work = Work(None, [], None, 800, 100, lambda counted=counted: counted)
-        row = bench.measure(bench.CASES["silu"], work, {"numpy": None}, 5)
+        row = bench.measure(replace(bench.CASES["silu"], few=None), work, {"numpy": None}, 5)
         assert row.floor == pytest.approx(floor) and row.bound == bound and row.share == pytest.approx(floor / 4)
         assert row.peers == {"numpy": {"seconds": 12.0, "ratio": 3.0, "spread": 0.0}} and row.ours == 4.0
 
@@ -142,6 +143,7 @@ def test_identity_is_measured_beside_numpy():
     differing = []
     (row,) = bench.rows(bench.CASES["identity"], [1 << 12], ["numpy"], 3, lambda *found: differing.append(found))
     assert row.elements == 1 << 12 and row.moved == 8 << 12 and row.ours > 0 and set(row.peers) == {"numpy"}
+    assert set(row.parts) == {"call", "loop", "memory"} and row.parts["call"] > 0
     assert not differing
 
 
@@ -179,7 +181,7 @@ def test_results_are_compared(theirs, same):
 def test_turns_end_when_the_ratios_are_settled(monkeypatch, noise, expected):
     rng = np.random.default_rng(0)
     monkeypatch.setattr(timing, "_rests", lambda sides: dict.fromkeys(sides, False))
-    monkeypatch.setattr(timing, "_call_for", lambda seconds, side: side() * (1 + noise * rng.random()))
+    monkeypatch.setattr(timing, "call_for", lambda seconds, side: side() * (1 + noise * rng.random()))
     times, rates = timing.turns({"": lambda: 1.0, "copy": lambda: 2.0, "numpy": lambda: 3.0}, 31, lambda: "rates")
     assert {name: len(found) for name, found in times.items()} == {"": expected, "copy": expected, "numpy": expected}
     assert rates == ["rates"] * expected and times["numpy"].min() >= 3.0
@@ -197,6 +199,51 @@ def test_a_side_rests_behind_one_with_other_threads():
         assert timing._rests(sides) == {"": True, "copy": False, "other": True}
     sides.pop("other")
     assert timing._rests(sides) == {"": False, "copy": False}
+
+
+def test_parts_follow_from_two_sizes():
+    """A call of 3 s and 2 s an element on one thread; 1 s for starting both; a copy of 50 s, 4 of which are its own call."""
+    made = bench.CASES["identity"]
+    found = parts.Parts(made, Work(None, [], None, 0, 100_000), 2)
+    few, more = made.counts
+    alone = {"few": 3 + 2 * few, "more": 3 + 2 * more, "identity": 4, "one": 0.5, "all": 1.5}
+    slower = {name: 2 * seconds for name, seconds in alone.items()}
+    expected = {"call": 4, "loop": 100_000, "memory": 45}
+    assert found.seconds([alone, slower, alone], 50) == pytest.approx(expected)
+    expected.pop("memory")
+    assert found.seconds([alone]) == pytest.approx(expected)
+    assert parts.Parts(made, Work(None, [], None, 0, 64), 2).seconds([alone])["loop"] == pytest.approx(128)
+    assert set(found()) == set(alone)
+
+
+def test_few_elements_are_prepared_as_many_are():
+    """Of each group a case: as many elements as asked for, and the same function's result on what is given."""
+    for name in (
+        "exp",
+        "identity",
+        "glu",
+        "softmax",
+        "mse",
+        "cross_entropy",
+        "dropout",
+        "layer_norm",
+        "group_norm",
+        "sgd",
+    ):
+        case = bench.CASES[name]
+        assert [case.few(n, np.float32).elements for n in case.counts] == list(case.counts)
+    for name, case in bench.CASES.items():
+        few, more = case.counts
+        assert few < more < pool.PARALLEL_FROM, name
+    assert bench.CASES["matmul"].few is bench.CASES["start.import"].few is bench.CASES["softmax.axis0"].few is None
+
+
+def test_kernels_run_serially_inside():
+    pool.ensure_started()
+    before = pool.started()
+    with pool.serially():
+        assert not pool.started()
+    assert pool.started() == before
 
 
 def test_divisions_and_roots_share_a_unit():
@@ -271,6 +318,11 @@ def test_the_summary_names_what_is_slow_and_what_is_far_from_the_floor():
         "below 1.0 x: 1", "  relu at 64 0.50 (numpy)",
         "below 80% of the floor: 1", "  silu at 64 79%",
     ]  # fmt: skip
+    parts = {"call": 1e-7, "loop": 5e-7, "memory": 2e-7}
+    assert (
+        table.summary([made_up(share=0.7, parts=parts)])[-1]
+        == "  silu at 64 70% (call 10, loop 50, memory 20, rest 40)"
+    )
     assert table.summary([made_up(share=0.8)]) == ["below 1.0 x: none", "below 80% of the floor: none"]
 
 
@@ -296,6 +348,10 @@ Before.
 because it was
 measured
 
+{{rest gelu elu}}
+these do
+something
+
 {{table activations}}
 
 After.
@@ -306,7 +362,7 @@ def test_the_page_gives_the_template_s_reasons_for_slow_rows():
     def page(**ratios):
         rows = [vars(made_up(name.replace("_of_", "."), ratio=ratio, share=None)) for name, ratio in ratios.items()]
         text = benchmarks_page.written(TEMPLATE, {"rows": rows})
-        return text[text.index("Below 1.0") : text.index("\n\nBelow 80%")]
+        return text[text.index("Below 1.0") : text.index("\n\nBelow 80%")]  # without shares, that is empty
 
     assert page(gelu=1.0) == "Below 1.0: none."
     assert page(gelu=0.95) == "Below 1.0: `gelu` 0.95 (NumPy)."
@@ -315,6 +371,42 @@ def test_the_page_gives_the_template_s_reasons_for_slow_rows():
     unexplained = "Below 1.0: `elu` 0.95 (NumPy), and\n\n- `relu` 0.50 (NumPy): not explained yet."
     assert page(relu=0.5, elu=0.95) == unexplained
     assert "{{" not in benchmarks_page.written(TEMPLATE, {"rows": []})
+
+
+def test_the_page_gives_parts_and_reasons_for_what_they_leave():
+    def page(*rows):
+        text = benchmarks_page.written(TEMPLATE, {"rows": [vars(row) for row in rows]})
+        cells = [line.split(" | ")[-1].rstrip(" |") for line in text.splitlines() if line.startswith("| `")]
+        return cells, text[text.index("Below 80%") : text.index("\n\nAfter")]
+
+    explained = {"call": 1e-7, "loop": 8e-7, "memory": 2e-7}
+    left = {"call": 1e-7, "loop": 4e-7, "memory": 5e-7}
+    assert page(made_up(share=0.9, parts=left)) == (["90% m"], "Below 80% of the floor: none.")
+    cells, below = page(made_up(parts=explained))
+    assert cells == ["50% m: call 10, loop 80, memory 20, rest 10"] and below == "Below 80% of the floor: 1."
+    cells, below = page(
+        made_up(parts=left), made_up("gelu", parts=left), made_up("elu", share=0.45), made_up("relu", 128)
+    )
+    assert cells[:3] == ["50% m: call 10, loop 40, memory 50, rest 40"] * 2 + ["45% m"]
+    head, *reasons = below.split("\n- ")
+    assert head.startswith("Below 80% of the floor: 4; of 4, ") and head.endswith("or were not measured:\n")
+    in_turn = "call, loop and memory one after the other take about as long: loop and memory hardly overlap."
+    assert [" ".join(reason.split()) for reason in reasons] == [
+        f"`silu` 40%: {in_turn}", "`gelu` 40%, `elu` 55%: these do something", "`relu` 50%: not explained yet.",
+    ]  # fmt: skip
+
+
+def test_records_without_parts_are_read(tmp_path):
+    """Those of an earlier version."""
+    row = vars(made_up()) | {"date": "2026-01-01"}
+    row.pop("parts")
+    path = tmp_path / "speed.json"
+    record.write(path, {"machine": {}, "versions": {}, "rows": [row]})
+    assert record.read(path)["rows"] == [row]
+    (line,) = [
+        line for line in benchmarks_page.written(TEMPLATE, {"rows": [row]}).splitlines() if line.startswith("| `")
+    ]
+    assert line.endswith("| 50% m |")
 
 
 # -- recorded runs -------------------------------------------------------------------------------------------------

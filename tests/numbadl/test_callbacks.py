@@ -1,6 +1,7 @@
 """Callbacks: when training stops and with what weights, what is written, what is warned of and what the warning says."""
 
 import csv
+import math
 import re
 import warnings
 
@@ -113,6 +114,16 @@ def test_learning_rate_of_each_epoch():
     scripted = Scripted([0] * 5)
     run(train.LearningRateSchedule(schedule), scripted, epochs=5)
     assert scripted.rates == [0.1, 0.1, 0.05, 0.05, 0.025]
+
+
+@pytest.mark.parametrize(
+    "schedule, rate", [(nd.optim.schedules.Exponential(0.1, gamma=0.5), 0.002), (lambda k: 0.1, 0.004)]
+)
+def test_learning_rate_of_each_epoch_and_the_second_rate_of_muon(schedule, rate):
+    optimizer = nd.optim.Muon(adam_lr=0.004)
+    model, _ = run(train.LearningRateSchedule(schedule), epochs=2, optimizer=optimizer)
+    bias = next(p for p in model.parameters().values() if p.ndim == 1)
+    assert math.isclose(optimizer.learning_rate(bias), rate)
 
 
 def test_reduce_on_plateau():

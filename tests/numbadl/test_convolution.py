@@ -1,7 +1,5 @@
 """Convolution and pooling beyond what every layer is tested for: parts of a batch, threads, sizes, memory, errors."""
 
-import tracemalloc
-
 import numpy as np
 import pytest
 from numbadl.kernels import cpu
@@ -87,7 +85,7 @@ def test_same_bits_for_any_number_of_threads(rng, on_threads):
         assert all(np.array_equal(a, b) for a, b in zip(first, other, strict=True))
 
 
-def test_a_step_allocates_nothing(rng):
+def test_a_step_allocates_nothing(rng, allocated):
     layers = [
         nn.Reshape((1, 16, 16)),
         nn.Conv2d(1, 16, 3, padding="same"),
@@ -104,13 +102,7 @@ def test_a_step_allocates_nothing(rng):
 
     step()
     step()
-    tracemalloc.start()
-    try:
-        step()
-        model.backward(grad)
-        peak = tracemalloc.get_traced_memory()[1]
-    finally:
-        tracemalloc.stop()
+    peak = allocated(step)
     assert peak < 50_000, f"{peak} bytes; the smallest result but the last has {100 * 32 * 9 * 4}"
 
 

@@ -13,6 +13,7 @@ from numbadl.kernels.cpu.tile import vector_bytes
 
 import numbadl as nd
 from numbadl.linear import column_sums, prepared_matmul
+from tests.layouts import views
 
 KINDS = list(itertools.product((False, True), repeat=3))  # transpose_a, transpose_b, with a bias
 EDGES = (0, 1, 2, 5, 16, 17, 33)
@@ -169,21 +170,40 @@ def test_special_values():
     np.testing.assert_array_equal(nd.matmul(a, b), [[2, 1], [np.inf, np.inf], [np.nan, np.nan]])
 
 
+# -- threads with small stacks -----------------------------------------------------------------------------------------
+SMALL_STACK = """
+import threading
+import numpy as np, numbadl as nd
+
+def multiply():
+    try:
+        found.append(float(nd.matmul(np.ones((40, 40), np.float32), np.ones((40, 40), np.float32)).sum()))
+    except RuntimeError as error:
+        found.append(str(error))
+
+found = []
+multiply()
+for size in (256 << 10, 512 << 10):
+    threading.stack_size(size)
+    thread = threading.Thread(target=multiply)
+    thread.start()
+    thread.join()
+print(*found, sep="\\n")
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="asks the C library of Linux")
+def test_a_thread_whose_stack_is_too_small_is_told():
+    done = subprocess.run([sys.executable, "-c", SMALL_STACK], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    here, small, enough = done.stdout.splitlines()
+    assert here == enough == "64000.0"
+    assert small == (
+        "matmul: this thread has a stack of 262,144 bytes, needed are 524,288; threading.stack_size sets it for new ones"
+    )
+
+
 # -- layouts -----------------------------------------------------------------------------------------------------------
-def views(x):
-    """The same values in other layouts."""
-    wide = np.full((*x.shape, 2), 9, x.dtype)
-    wide[..., 0] = x
-    frozen = x.copy()
-    frozen.flags.writeable = False
-    shifted = np.zeros(x.nbytes + 1, np.uint8)[1:].view(x.dtype).reshape(x.shape)
-    shifted[...] = x
-    return {
-        "C": x.copy(), "F": np.array(x, order="F"), "strided": wide[..., 0], "read-only": frozen, "unaligned": shifted,
-        "reversed": x[::-1].copy()[::-1],
-    }  # fmt: skip
-
-
 @pytest.mark.parametrize(("ta", "tb", "has_bias"), KINDS)
 def test_layouts(ta, tb, has_bias, rng):
     a, b, options = operands(7, 5, 6, ta, tb, has_bias, np.float32, rng)

@@ -1,6 +1,7 @@
 """Losses: values and gradients of every record with every option, numbers that overflow, layouts, threads, errors."""
 
 import doctest
+import functools
 import math
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from numbadl.kernels import cpu
 
 import numbadl as nd
 from numbadl.losses import LOSSES, LogitsLoss, loss
+from tests.layouts import views
 
 NAMES = list(LOSSES)
 DTYPES = [np.float32, pytest.param(np.float64, marks=pytest.mark.slow)]
@@ -341,20 +343,6 @@ def test_empty(name, shape):
     assert LOSSES[name](np.zeros(shape, np.float32), target, reduction="none").shape == target.shape
 
 
-def views(x):
-    """The same values in other layouts."""
-    wide = np.full((*x.shape, 2), 9, x.dtype)
-    wide[..., 0] = x
-    frozen = x.copy()
-    frozen.flags.writeable = False
-    shifted = np.zeros(x.nbytes + 1, np.uint8)[1:].view(x.dtype).reshape(x.shape)
-    shifted[...] = x
-    return {
-        "C": x.copy(), "F": np.array(x, order="F"), "strided": wide[..., 0], "read-only": frozen, "unaligned": shifted,
-        "reversed": x[::-1].copy()[::-1],
-    }  # fmt: skip
-
-
 @pytest.mark.parametrize("name", NAMES)
 def test_layouts(name, rng):
     prediction, target = make(name, (6, 5), np.float32, rng)
@@ -484,9 +472,13 @@ def test_binary_targets_outside_0_and_1(bad):
 
 @pytest.mark.parametrize("bad", [0, 0.5, 2, np.nan])
 def test_signs_that_are_none(bad):
-    target = np.float32([[1, -1], [bad, 1]])
-    with pytest.raises(ValueError, match=rf"target\[1, 0\]: got {np.float32(bad)}, accepted are -1 and 1"):
-        nd.losses.hinge(np.zeros((2, 2), np.float32), target)
+    target, out = np.float32([[1, -1], [bad, 1]]), np.full((2, 2), 9, np.float32)
+    for options in ({}, {"reduction": "none"}, {"sample_weight": [1, 0]}):
+        hinge = nd.losses.hinge.with_options(**options)
+        for call in (hinge, hinge.backward, hinge.value_and_grad, functools.partial(hinge.value_and_grad, out=out)):
+            with pytest.raises(ValueError, match=rf"target\[1, 0\]: got {np.float32(bad)}, accepted are -1 and 1"):
+                call(np.zeros((2, 2), np.float32), target)
+    assert np.all(out == 9)
 
 
 SOFT = np.full((3, 4), 0.25, np.float32)

@@ -4,7 +4,6 @@ import copy
 import functools
 import pickle
 import re
-import tracemalloc
 import warnings
 
 import numpy as np
@@ -27,6 +26,7 @@ def bent(x, alpha=0.5, slope=2.0):
 
 CASES = {
     "Linear": (lambda: nn.Linear(5, 4), (6, 5)),
+    "Linear of sequences": (lambda: nn.Linear(5, 4), (2, 3, 5)),
     "Linear without bias": (lambda: nn.Linear(5, 1, bias=False), (3, 5)),
     "BatchNorm of columns": (lambda: nn.BatchNorm(5), (6, 5)),
     "BatchNorm of images": (lambda: nn.BatchNorm(2, eps=1e-3), (3, 2, 2, 3)),
@@ -247,6 +247,85 @@ def test_relu_and_dropout_are_one_pass_of_the_same_result(p, rng):
         assert dx.any() or p == 1
 
 
+@pytest.mark.parametrize("method", ["forward", "backward"])
+@pytest.mark.parametrize("owner", ["relu", "dropout", "class"])
+@pytest.mark.parametrize("before", [0, 4])
+def test_a_relu_or_dropout_with_a_method_of_the_user_is_asked(owner, method, before, rng, monkeypatch):
+    model, plain = (Sequential(nn.ReLU(), nn.Dropout(0.3)) for _ in range(2))
+    x, grad = rng.normal(size=(2, 300, 40)).astype(np.float32)
+    for _ in range(before):  # steps that are repeated
+        for each in (model, plain):
+            each.backward(each.forward(x, training=True), input_gradient=True)
+    changed = {"relu": model.layers[0], "dropout": model.layers[1], "class": nn.ReLU}[owner]
+    theirs, calls = getattr(changed, method), []
+
+    def observed(*args, **options):
+        calls.append(args)
+        return theirs(*args, **options)
+
+    monkeypatch.setattr(changed, method, observed)
+    assert np.array_equal(model.forward(x, training=True), plain.forward(x, training=True))
+    dx = model.backward(grad, input_gradient=True)
+    assert calls and np.array_equal(dx, plain.backward(grad, input_gradient=True))
+
+
+# -- any axes before the last --------------------------------------------------------------------------------------
+def test_linear_takes_any_axes_before_the_features(rng):
+    layer, other = nn.Linear(5, 4), nn.Linear(5, 4)
+    for x in (rng.normal(size=(2, 3, 6, 5)), rng.normal(size=(6, 5, 2)).transpose(2, 0, 1), rng.normal(size=(0, 3, 5))):
+        x = x.astype(np.float32)
+        grad, rows = rng.normal(size=(*x.shape[:-1], 4)).astype(np.float32), np.ascontiguousarray(x).reshape(-1, 5)
+        assert np.array_equal(layer.forward(x), other.forward(rows).reshape(grad.shape))
+        for _ in range(2):  # arrays that it knows again
+            x *= 2
+            rows *= 2
+            y = layer.forward(x, training=True)
+            assert np.array_equal(y, other.forward(rows, training=True).reshape(grad.shape))
+            assert np.array_equal(layer.backward(grad), other.backward(grad.reshape(-1, 4)).reshape(x.shape))
+            for mine, theirs in zip(layer.gradients().values(), other.gradients().values(), strict=True):
+                assert np.array_equal(mine, theirs)
+    layer.forward(np.ones((2, 3, 5), np.float32), training=True)
+    with pytest.raises(ValueError, match=r"grad: got shape \(3, 2, 4\), expected \(2, 3, 4\)"):
+        layer.backward(np.ones((3, 2, 4), np.float32))
+    for wrong in ((5,), (2, 3, 4)):
+        with pytest.raises(ValueError, match=r"x: got shape .*, expected \(N, ..., 5\)"):
+            layer.forward(np.ones(wrong, np.float32))
+
+
+SEQUENCES = {
+    "recurrent": [nn.Linear(5, 6), nn.Tanh(), nn.Dropout(0.1), nn.LayerNorm(6), nn.GRU(6, 4), nn.Linear(4, 2)],
+    "flat": [nn.Linear(5, 6), nn.ReLU(), nn.Flatten(), nn.Linear(18, 2)],
+    "residual": [nn.Residual([nn.Linear(5, 5), nn.ReLU()]), nn.Linear(5, 4), nn.RNN(4, 2)],
+    "two axes": [nn.Linear(5, 6), nn.LayerNorm((3, 6)), nn.Reshape(18), nn.Linear(18, 2)],
+}
+
+
+@pytest.mark.parametrize("name", SEQUENCES)
+def test_models_of_sequences_that_begin_with_linear(name, rng):
+    model = Sequential(*SEQUENCES[name])
+    x = rng.normal(size=(4, 3, 5)).astype(np.float32)
+    y = model.forward(x, training=True)
+    assert y.shape == ((4, 2) if name in ("flat", "two axes") else (4, 3, 2))
+    assert model.backward(np.ones_like(y), input_gradient=True).shape == x.shape
+
+
+@pytest.mark.parametrize(
+    ("build", "message"),
+    [
+        (lambda: [nn.Linear(4, 8), nn.Tanh(), nn.GRU(9, 2)], r"layer 2, .*takes \(L, 9\).*, but layer 0, .*gives 8"),
+        (lambda: [nn.Linear(4, 8), nn.LayerNorm((3, 9))], "layer 1, .*but layer 0, Linear.* gives 8"),
+        (lambda: [nn.Residual([nn.Linear(4, 8)])], r"adds \(8,\), what its layers give, to \(4,\)"),
+        (
+            lambda: [nn.Linear(4, 8), nn.GRU(8, 3), nn.Linear(4, 1)],
+            "layer 2, .*takes 4 features, but layer 1, .* gives 3",
+        ),
+    ],
+)
+def test_sizes_that_do_not_fit_are_known_for_any_axes(build, message):
+    with pytest.raises(ValueError, match=message):
+        Sequential(*build())
+
+
 # -- buffers -----------------------------------------------------------------------------------------------------
 def make_model(dtype=np.float32, seed=0):
     layers = [nn.Linear(6, 5), nn.BatchNorm(5), nn.ReLU(), nn.Dropout(0.5), nn.Linear(5, 3)]
@@ -272,7 +351,7 @@ def test_flat_buffers(dtype, rng):
     assert not np.array_equal(model.forward(x), before) and not model.parameters()["0.weight"].any()
 
 
-def test_a_step_allocates_nothing(rng):
+def test_a_step_allocates_nothing(rng, allocated):
     model = Sequential(nn.Linear(300, 400), nn.BatchNorm(400), nn.ReLU(), nn.Dropout(0.2), nn.Linear(400, 50))
     optimizer = nd.optim.AdamW(model)
     x, labels = rng.normal(size=(500, 300)).astype(np.float32), rng.integers(0, 50, 500)
@@ -285,12 +364,7 @@ def test_a_step_allocates_nothing(rng):
 
     step()
     step()
-    tracemalloc.start()
-    try:
-        step()
-        peak = tracemalloc.get_traced_memory()[1]
-    finally:
-        tracemalloc.stop()
+    peak = allocated(step)
     assert peak < 100_000, f"{peak} bytes; a result of the smallest layer has {out.nbytes}"
 
 
@@ -537,7 +611,7 @@ class Passing(nn.Layer):
         ),
         ([nn.Linear(4, 8), nn.GroupNorm(3, 9)], "layer 1, GroupNorm.*takes 9 channels, but layer 0, Linear.* gives 8"),
         ([nn.Linear(4, 8), nn.InstanceNorm(9)], "layer 1, InstanceNorm.*takes 9 features, but layer 0, .* gives 8"),
-        ([nn.Linear(4, 8), nn.Flatten(), nn.Softmax(), nn.Linear(4, 2)], "layer 3, Linear.*layer 0, Linear"),
+        ([nn.Linear(4, 8), nn.BatchNorm(8), nn.Flatten(), nn.Softmax(), nn.Linear(4, 2)], "layer 4, Linear.*layer 0"),
         ([Passing(), nn.Linear(4, 8), Passing(), nn.Linear(9, 2), nn.Linear(3, 1)], "layer 4, .*layer 3, Linear"),
     ],
     ids=repr,
@@ -598,7 +672,7 @@ def test_wrong_gradients_of_backward():
 
 def test_errors_of_forward_name_the_layer():
     model = make_model()
-    with pytest.raises(ValueError, match=r"layer 0, Linear\(in_features=6.*got shape \(4, 7\), expected \(N, 6\)"):
+    with pytest.raises(ValueError, match=r"layer 0, Linear\(in_features=6.*got shape \(4, 7\), expected \(N, ..., 6\)"):
         model.forward(np.zeros((4, 7), np.float32))
     with pytest.raises(TypeError, match="float64"):
         model.forward(np.zeros((4, 6)))

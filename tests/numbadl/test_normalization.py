@@ -5,6 +5,7 @@ import pytest
 import references as ref
 
 import numbadl as nd
+from tests.layouts import views
 
 SHAPES = [(2, 3), (5, 1), (64, 3), (65, 16), (7, 3, 5), (2, 4, 17), (3, 2, 4, 5), (2, 3, 2, 3, 4)]
 LARGE = [(2077, 70), (6, 5, 70, 65), (1, 2, 70_001)]
@@ -186,21 +187,6 @@ def test_gradients_of_what_was_not_given(rng):
 
 
 # -- layouts, out, threads ---------------------------------------------------------------------------------------------
-def views(x):
-    """The same values in other layouts."""
-    wide = np.full((*x.shape, 2), 9, x.dtype)
-    wide[..., 0] = x
-    frozen = x.copy()
-    frozen.flags.writeable = False
-    shifted = np.zeros(x.nbytes + 1, np.uint8)[1:].view(x.dtype).reshape(x.shape)
-    shifted[...] = x
-    last = np.array(np.moveaxis(x, 1, -1), order="C")
-    return {
-        "C": x.copy(), "F": np.array(x, order="F"), "channels last": np.moveaxis(last, -1, 1), "strided": wide[..., 0],
-        "read-only": frozen, "unaligned": shifted, "reversed": x[::-1, ::-1].copy()[::-1, ::-1],
-    }  # fmt: skip
-
-
 @pytest.mark.parametrize("training", [True, False])
 @pytest.mark.parametrize("shape", [(6, 3), (4, 3, 5)])
 def test_layouts(shape, training, rng):

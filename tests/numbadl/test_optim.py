@@ -6,6 +6,7 @@ import pytest
 from numbadl.kernels.scalar.updates import UPDATES
 
 import numbadl as nd
+from numbadl.optim.tensors import Tensors
 
 STEPS = 100
 FIRST = [next(case for case in rules.CASES if case[0] == name) for name in dict.fromkeys(c[0] for c in rules.CASES)]
@@ -447,3 +448,18 @@ def test_what_is_not_finite_is_let_through_without_a_warning(case, value, rng):
     for _ in range(3):
         optimizer.step(g)
     assert not np.isfinite(w).all() or case[0] in ("Rprop", "Lion", "Adagrad", "Adadelta", "Adamax")
+
+
+@pytest.mark.parametrize("matrices", [1, 5])
+def test_adafactor_takes_the_rows_of_all_matrices_in_one_launch(matrices, monkeypatch):
+    arrays = [np.ones((k + 2, 3), np.float32) for k in range(matrices)]
+    optimizer, run, sizes = nd.optim.Adafactor(arrays), Tensors.run, []
+
+    def counted(tensors, spec, *args, **options):
+        sizes.append(tensors.sizes.size)
+        return run(tensors, spec, *args, **options)
+
+    monkeypatch.setattr(Tensors, "run", counted)
+    optimizer.step([np.ones_like(a) for a in arrays])
+    rows = sum(len(a) for a in arrays)
+    assert sorted(sizes) == sorted([matrices, rows, rows, matrices])  # measure, squares of rows, division, update

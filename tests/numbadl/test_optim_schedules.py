@@ -106,6 +106,52 @@ def test_an_optimizer_with_a_schedule(rng):
         optimizer.step(gradients[0])
 
 
+def adam_rates(optimizer, steps, between=lambda k: None):
+    """Muon's rates for what is no matrix, which its first update does not know."""
+    vector, found = optimizer.param_groups[0]["params"][1], []
+    for k in range(steps):
+        between(k)
+        found.append(optimizer.learning_rate(vector))
+        optimizer.step([np.ones((2, 2)), np.ones(3)])
+    return found
+
+
+def muon(**options):
+    return nd.optim.Muon([np.ones((2, 2)), np.ones(3)], **options)
+
+
+def test_the_second_rate_of_muon_follows_the_first():
+    schedule = schedules.Polynomial(0.02, total=4, warmup=4)
+    shape = np.array([0.25, 0.5, 0.75, 1, 1, 0.75])
+    np.testing.assert_allclose(adam_rates(muon(lr=schedule, adam_lr=0.004), 6), 0.004 * shape)
+    own = schedules.Step(0.1, step_size=1, gamma=0.5)
+    np.testing.assert_allclose(adam_rates(muon(lr=schedule, adam_lr=own), 3), [0.1, 0.05, 0.025])
+    np.testing.assert_allclose(adam_rates(muon(lr=lambda k: 0.1 / (k + 1), adam_lr=0.01), 3), [0.01, 0.01, 0.01])
+    optimizer = muon(lr=0.02, adam_lr=0.01)
+
+    def halved(k):
+        optimizer.param_groups[0]["lr"] = 0.02 / 2**k
+
+    np.testing.assert_allclose(adam_rates(optimizer, 3, halved), [0.01, 0.005, 0.0025])
+
+
+def test_the_second_rate_of_muon_changes_the_step_and_is_saved(tmp_path):
+    def optimizer():
+        return muon(lr=schedules.Constant(0.02, warmup=10), adam_lr=0.5, weight_decay=0.0)
+
+    first = optimizer()
+    first.step([np.ones((2, 2)), np.ones(3)])  # the first step of AdamW is its rate, here a tenth of 0.5
+    np.testing.assert_allclose(first.param_groups[0]["params"][1], 1 - 0.05, rtol=1e-6)
+    first.save(tmp_path / "state.safetensors")
+    second = muon(lr=0.3, adam_lr=0.1)
+    second.load(tmp_path / "state.safetensors")
+    assert adam_rates(second, 2) == adam_rates(first, 2)
+    damaged = second.state_dict()
+    damaged["groups"][0]["initial_lr"] = "0.02"
+    with pytest.raises(ValueError, match=r"initial_lr: got '0.02', accepted are numbers"):
+        second.load_state_dict(damaged)
+
+
 @pytest.mark.parametrize(
     ("kind", "options", "message"),
     [

@@ -1,7 +1,6 @@
 """Recurrent layers beyond what every layer is tested for: formulas, truncation, states, memory, bits, files, errors."""
 
 import itertools
-import tracemalloc
 
 import numpy as np
 import pytest
@@ -153,7 +152,7 @@ def test_a_state_that_is_given_comes_before_the_one_that_was_kept(rng):
 
 # -- what every layer promises -----------------------------------------------------------------------------------------
 @pytest.mark.parametrize("name", ["LSTM", *(pytest.param(name, marks=slow) for name in NAMES[:2])])
-def test_a_step_allocates_nothing(name, rng):
+def test_a_step_allocates_nothing(name, rng, allocated):
     """Nor does one of a smaller batch, which the last one of an epoch is, but for views and orders of rows."""
     recurrent = getattr(nn, name)(16, 32, num_layers=2, dropout=0.2, bidirectional=True, truncate=7)
     model = nn.Sequential(recurrent, getattr(nn, name)(64, 32, return_sequences=False), nn.Linear(32, 1))
@@ -167,14 +166,7 @@ def test_a_step_allocates_nothing(name, rng):
     step(70)
     step()
     step()
-    tracemalloc.start()
-    try:
-        step()
-        peak = tracemalloc.get_traced_memory()[1]
-        step(70)
-        both = tracemalloc.get_traced_memory()[1]
-    finally:
-        tracemalloc.stop()
+    peak, both = allocated(step), allocated(lambda: (step(), step(70)))
     assert peak < 20_000, f"{peak} bytes; the smallest result of all steps has {100 * 20 * 32 * 4}"
     assert both < 700_000, f"{both} bytes; the gates of all scans have {6 * 70 * 20 * 32 * 4 * 3}, or more"
 
@@ -322,7 +314,7 @@ def test_sizes_are_known_as_the_model_is_built():
     assert "(N, 5, 3)" in with_linear.summary() and "63" in with_linear.summary()
     for behind, message in (
         ([nn.GRU(3, 3)], r"layer 2, GRU.* takes \(L, 3\) for each sample.*, but layer 1, Reshape.* gives 5, 2"),
-        ([nn.GRU(2, 3), nn.Linear(3, 1)], r"layer 3, Linear.* takes 3 features, but layer 2, GRU.* gives 5, 3"),
+        ([nn.GRU(2, 3), nn.Linear(4, 1)], r"layer 3, Linear.* takes 4 features, but layer 2, GRU.* gives 5, 3"),
         ([nn.GRU(2, 3, return_sequences=False), nn.Linear(4, 1)], r"takes 4 features, but layer 2, GRU.* gives 3"),
     ):
         with pytest.raises(ValueError, match=message):

@@ -134,6 +134,10 @@ def softer(x):
     return x / (1 + abs(x))
 
 
+def never_finite(x):
+    return math.sqrt(-1 - x * x)
+
+
 def test_a_right_derivative_is_accepted():
     f = nd.activation(softer, lambda x: 1 / (1 + abs(x)) ** 2)
     assert f.scalar_derivative(1.0) == 0.25
@@ -194,7 +198,7 @@ def test_an_automatic_derivative_that_overflows_is_refused():
         (lambda: nd.activation(softer, parameters={"a": 1.0}), ValueError, "parameters: got 'a'"),
         (lambda: nd.activation(lambda x, a=1.0, b=1.0: x, learnable="b"), ValueError, "put them first"),
         (lambda: nd.activation(softer, initialization="zero"), ValueError, "initialization: got 'zero'"),
-        (lambda: nd.activation(lambda x: math.sqrt(-1 - x * x)), ValueError, "finite and has a derivative at none"),
+        (lambda: nd.activation(never_finite), ValueError, "finite and has a derivative at none"),
         (lambda: bump(np.ones(3), width="a"), TypeError, "width: got str"),
     ],
 )

@@ -119,6 +119,9 @@ def approximations():
             "(log(1 + f) - f) / f^2 for 0 <= f <= 1/e",
             log_tail, lambda f: f**2 / mp.log1p(f), (0, mp.exp(-1)), (7, 15),
         ),
+        "LOG1P_TO_1_TAIL": Approximation(
+            "the same for 0 <= f <= 1", log_tail, lambda f: f**2 / mp.log1p(f), (0, 1), (8, 19),
+        ),
         "SOFTPLUS_EVEN": Approximation(
             "log(cosh(x/2)) / x^2 in powers of x^2 for |x| <= 1, against softplus(-1)",
             log_cosh, lambda z: z / mp.log1p(mp.exp(-1)), (0, 1), (4, 10),

@@ -66,7 +66,7 @@ QUICK = {
     "relu", "silu", "silu.backward", "gelu", "gelu.backward", "tanh", "sigmoid.backward.of_result", "elu",
     "leaky_relu.derivative", "prelu", "prelu.backward", "rrelu", "brelu", "sin", "snake.backward", "mish",
     "own.backward", "swiglu", "swiglu.backward", "scaled_at_random.backward", "softmax", "softmax.backward",
-    "softmax.masked", "log_softmax", "sparsemax", "maxout.backward", "cross_entropy.gradient",
+    "softmax.masked", "log_softmax", "sparsemax", "cross_entropy.gradient",
     "cross_entropy.weighted", "mse.value", "mse.value_and_grad", "binary_cross_entropy.gradient", "dropout",
     "dropout.mask", "normal", "feature_dropout", "sum", "largest_size", "penalty.add", "batch_norm.backward",
     "typical_values", "layer_norm", "layer_norm.backward", "convolve", "max_pool", "take", "matmul", "matmul.ta.bias",

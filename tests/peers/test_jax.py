@@ -2,13 +2,10 @@
 
 import gc
 import os
-import re
-import runpy
 import subprocess
 import sys
 import threading
 import warnings
-from pathlib import Path
 
 import formulas
 import numpy as np
@@ -16,8 +13,7 @@ import pytest
 import references as ref
 
 import numbadl as nd
-
-ROOT, BLOCK = Path(__file__).parents[2], re.compile(r"^```python\n(.*?)^```", re.DOTALL | re.MULTILINE)
+from tests.pages import run_example
 
 jax = pytest.importorskip("jax")
 jax.config.update("jax_enable_x64", True)
@@ -490,14 +486,7 @@ def test_without_the_header_calls_go_through_python_and_say_so(no_header, rng):
 
 @pytest.mark.parametrize("page", ["README.md", "docs/interop-jax.md"])
 def test_the_examples_of_the_pages(page, tmp_path, monkeypatch):
-    """Blocks that are of this framework, in a folder of their own."""
-    blocks = [
-        b for b in BLOCK.findall((ROOT / page).read_text(encoding="utf-8")) if "from numbadl.interop import jax" in b
-    ]
-    assert len(blocks) == 1
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "example.py").write_text(blocks[0], encoding="utf-8")  # where functions can read their source
-    runpy.run_path(str(tmp_path / "example.py"))
+    run_example(page, "from numbadl.interop import jax", tmp_path, monkeypatch)
 
 
 def test_kernels_that_handlers_compiled_serve_pythons_calls(tmp_path):

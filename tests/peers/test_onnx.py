@@ -1,16 +1,11 @@
 """Models as ONNX, run by onnxruntime, beside their own predictions; activations beside our float64 oracles."""
 
-import re
-import runpy
-from pathlib import Path
-
 import formulas
 import numpy as np
 import pytest
 
 import numbadl as nd
-
-ROOT, BLOCK = Path(__file__).parents[2], re.compile(r"^```python\n(.*?)^```", re.DOTALL | re.MULTILINE)
+from tests.pages import run_example
 
 onnx = pytest.importorskip("onnx")
 onnxruntime = pytest.importorskip("onnxruntime")
@@ -229,9 +224,4 @@ def test_a_function_of_bits_has_no_graph():
 
 @pytest.mark.parametrize("page", ["README.md", "docs/interop-onnx.md"])
 def test_the_examples_of_the_pages(page, tmp_path, monkeypatch):
-    """Blocks that are of this framework, in a folder of their own."""
-    blocks = [b for b in BLOCK.findall((ROOT / page).read_text(encoding="utf-8")) if "model.to_onnx" in b]
-    assert len(blocks) == 1
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "example.py").write_text(blocks[0], encoding="utf-8")  # where functions can read their source
-    runpy.run_path(str(tmp_path / "example.py"))
+    run_example(page, "model.to_onnx", tmp_path, monkeypatch)

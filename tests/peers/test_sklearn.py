@@ -2,17 +2,13 @@
 
 import copy
 import pickle
-import re
-import runpy
 import warnings
-from pathlib import Path
 
 import numpy as np
 import pytest
 
 import numbadl as nd
-
-ROOT, BLOCK = Path(__file__).parents[2], re.compile(r"^```python\n(.*?)^```", re.DOTALL | re.MULTILINE)
+from tests.pages import run_example
 
 sklearn = pytest.importorskip("sklearn")
 
@@ -329,11 +325,4 @@ def test_models_are_pickled_and_copied(rng):
 
 @pytest.mark.parametrize("page", ["README.md", "docs/interop-sklearn.md"])
 def test_the_examples_of_the_pages(page, tmp_path, monkeypatch):
-    """Blocks that are of this framework, in a folder of their own."""
-    blocks = [
-        b for b in BLOCK.findall((ROOT / page).read_text(encoding="utf-8")) if "from numbadl.interop.sklearn" in b
-    ]
-    assert len(blocks) == 1
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "example.py").write_text(blocks[0], encoding="utf-8")  # where functions can read their source
-    runpy.run_path(str(tmp_path / "example.py"))
+    run_example(page, "from numbadl.interop.sklearn", tmp_path, monkeypatch)

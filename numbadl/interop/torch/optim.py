@@ -199,6 +199,7 @@ class _Batch:
         group = groups[self.number]
         for name in names:
             self.options[name] = _number(group[name])
+        self.options["initial_lr"] = _number(group.get("initial_lr", group["lr"]))  # schedulers of torch's write it
 
     def take_gradients(self, looked_at):
         grads = [p.grad for p in self.params]

@@ -9,16 +9,15 @@ import math
 
 import numpy as np
 
-from .coefficients import HALF_PI_HIGH, HALF_PI_LOW, HALF_PI_LOWEST
-from .intrinsics import bits_float, float_bits, fma
-from .language import ByType, scalar
+from ..coefficients import HALF_PI_HIGH, HALF_PI_LOW, HALF_PI_LOWEST
+from ..intrinsics import bits_float, float_bits, fma
+from ..language import ByType, scalar
+from .floats import MAGIC, MANTISSA_BITS, two_sum
 
 NEAR = 2.0**17  # up to here n = round(x / (pi/2)) times HALF_PI_HIGH minus x is exact
 FIRST = 16  # exponent of the table's first row; infinities have one of their own
 STEP_BITS = 2  # a row serves four exponents: CUDA has 64 KiB for constants, and a table for each place that uses it
-MAGIC = ByType(1.5 * 2**23, 1.5 * 2**52)
 ROUND_TO_128 = ByType(1.5 * 2**30, 1.5 * 2**59)  # adding it rounds to a multiple of 128: of whole turns
-MANTISSA_BITS = ByType(23, 52)
 SIGN_AND_MANTISSA = ByType(-(2**31) + 2**23 - 1, -(2**63) + 2**52 - 1)
 LARGE = ByType((127 + 23) << 23, (1023 + 52) << 52)  # the exponent of numbers whose last bit is 1
 EXPONENT_MASK = ByType(0xFF, 0x7FF)
@@ -71,14 +70,6 @@ def near_quadrant(x):
     r = start - p
     r_low = fma(n, -HALF_PI_LOWEST, ((start - r) - p) - fma(n, HALF_PI_LOW, -p))
     return z, r, r_low
-
-
-@scalar
-def two_sum(a, b):
-    """a + b and its rounding error (Knuth)."""
-    s = a + b
-    v = s - a
-    return s, (a - (s - v)) + (b - v)
 
 
 @scalar
