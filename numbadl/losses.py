@@ -178,7 +178,7 @@ class ElementwiseLoss(Loss):
         )
         cpu.prepare(out.size)
         scalars = typed((1 / count, *self.record.scalars(*given)), out.dtype)
-        kernel = cpu.kernel(f"{self.record.kernels}.value_and_grad")
+        kernel = cpu.kernel(f"{self.record.variant(options).kernels}.value_and_grad")
         run = functools.partial(kernel, *flat, total, *scalars, np.int64(out.size))
 
         def sum_count_and_grad():

@@ -440,27 +440,29 @@ class Elements(_Loss):
         for name in self._names:
             native._check_option(name, options[name])
         count, record = math.prod(shape), native.record
-        if count == 0 or options["reduction"] == "none" or record.targets == "signs":
+        if count == 0 or options["reduction"] == "none":
             raise Unusual
         _CPU.prepare(count)
         divisor = {"mean": count, "batchmean": shape[0], "sum": 1}[options["reduction"]]
-        checked = record.targets == "probabilities" and not options.get("log_target")
         scalars = typed(record.scalars(*(options[p.name] for p in record.parameters)), _NUMPY[dtype])
-        kernels = [_CPU.kernel(f"{record.kernels}.{name}") for name in ("value", "value_and_grad")]
-        return *kernels, scalars, _NUMPY[dtype].type(1 / divisor), divisor, checked
+        kernels = [_CPU.kernel(f"{record.variant(options).kernels}.{name}") for name in ("value", "value_and_grad")]
+        return *kernels, scalars, _NUMPY[dtype].type(1 / divisor), divisor
 
     def _value(self, x, target, options, gradient):
         if options[: len(self._weights)] != self._weights or target.shape != x.shape:
             raise Unusual
-        value_of, both_of, scalars, scale, divisor, checked = self.plan(
-            x.dtype, x.shape, *options[len(self._weights) :]
-        )
+        value_of, both_of, scalars, scale, divisor = self.plan(x.dtype, x.shape, *options[len(self._weights) :])
         flat = array_of(x).reshape(-1), array_of(target).reshape(-1)
-        if checked and not (np.minimum.reduce(flat[1]) >= 0 and np.maximum.reduce(flat[1]) <= 1):
-            raise Unusual
         if gradient is None:
-            return value_of(*flat, *scalars) / divisor
+            return _known(value_of(*flat, *scalars)) / divisor
         total = np.empty((1, 1), gradient.dtype)
         if both_of(*flat, gradient.reshape(-1), total, scale, *scalars, gradient.size) != DONE:
             raise Unusual
-        return float(total[0, 0]) / divisor
+        return _known(float(total[0, 0])) / divisor
+
+
+def _known(value):
+    """*value*, unless it is NaN: that tells of a target that is not accepted, among others."""
+    if value != value:
+        raise Unusual
+    return value
