@@ -18,6 +18,7 @@ PAST_TASK = 1 << 16  # elements of a task whose output goes past the cache: its 
 LONG = 1 << 9  # elements of rows that are stored past the cache: those of 256 took 0.8 to 1.3 times as long
 KEPT = 1 << 12  # elements of rows that a stage keeps in scratch, at most
 AHEAD = 1 << 11  # elements, at least, between those that are stored past the cache and those that are fetched for later
+FETCHED = 1 << 13  # elements of rows that are fetched before they are read, at most: L2 holds some of them
 
 
 def build(spec):
@@ -63,7 +64,7 @@ def build(spec):
     def run(*arguments):
         rows, n = arguments[0].shape
         if n > 0:
-            operands, past, ahead = pointers(arguments), False, (AHEAD + n - 1) // n * n
+            operands, past, ahead = pointers(arguments), False, (AHEAD + n - 1) // n * n if n <= FETCHED else 0
             if has_output and LONG <= n <= longest:
                 past = past_cache_pays(arrays * arguments[0].nbytes, inputs(operands), outputs(operands))
             per_task = max(1, (PAST_TASK if past else TASK) // n)
