@@ -1,75 +1,212 @@
 """column: the operation of a `Row` along the middle axis of (outer, n, inner) arrays: columns side by side, in vector lanes.
 
-A task has some columns of one outer index. Every stage passes their n rows, with one total for each column, and so does the
-map; where n is not too large, the columns stay in L2 between them.
+Every stage passes rows of columns with one total for each column, and so does the map. Where some columns stay in L2
+between the passes, a task has all rows of these; otherwise every pass is one over memory in its order, by blocks of rows,
+whose totals are combined in order.
 """
+
+import itertools
 
 import numpy as np
 
 from ..scalar.language import scalar
-from .compile import function, kernel
+from .compile import building, function, kernel
 from .pool import parallel
 from .vector import at, pick, pointers, scratch, spread, vector_map, vector_map_accumulate, vector_map_largest
 
-MOST = 1 << 10  # columns of a task, at most
+MOST = 1 << 10  # columns of a task that has all rows, at most
 FEWEST = 1 << 8  # at least: shorter stretches of memory are slow to read
 TASK = 1 << 16  # elements of a task, if there are more columns than FEWEST
+CACHED = 1 << 18  # elements that stay in L2 between passes, mostly
+WIDE = 1 << 11  # columns that are passed together, at most: their totals stay in L1
+TOGETHER = 32  # rows that are added to each other before they are added to the others: long sums lose digits
 
 
 def build(spec):
     """The kernel of a `Columns`: inputs and output (outer, n, inner), scalars."""
-    row = spec.row
-    output, count, ends = row.output, len(row.stages), np.cumsum([0, len(row.inputs), 1, len(row.scalars)])
-    inputs, outputs, scalars = (pick(range(*ends[k : k + 2])) for k in range(3))
-    stages, space = _stages(row), count * MOST
+    found = []
+    for part, build_part in ((".columns", _build_columns), (".rows", _build_rows)):
+        with building(spec, part):
+            found.append(build_part(spec, part))
+    by_column, by_row = found
+
+    def run(*arguments):
+        _, n, inner = arguments[0].shape
+        (by_column if n * _width(n, inner) <= CACHED else by_row)(*arguments)
+
+    run.dispatchers = (by_column, by_row)
+    return run
+
+
+@scalar
+def itself(x):
+    return x
+
+
+def _width(n, inner):
+    """Columns of a task that has all *n* rows."""
+    return min(inner, MOST, max(FEWEST, TASK // max(n, 1)))
+
+
+def _parts(row):
+    """Functions that pick inputs, output and scalars from the operands."""
+    ends = np.cumsum([0, len(row.inputs), 1, len(row.scalars)]).tolist()
+    return [pick(range(*pair)) for pair in itertools.pairwise(ends)]
+
+
+def _build_columns(spec, part):
+    row, width_of = spec.row, function(_width)
+    count, (inputs, outputs, scalars) = len(row.stages), _parts(row)
+    stages, space, sources_of = _all_stages(row), count * MOST, _sources(row, count)
 
     @parallel
     def some_columns(n, inner, width, blocks, operands, index):
         begin = index % blocks * width
         columns, start = min(width, inner - begin), index // blocks * n * inner + begin
         totals, targets = spread(scratch(space, inputs(operands)[0]), count, MOST), at(outputs(operands), start)
-        sources = stages(n, inner, columns, at(inputs(operands), start), targets, totals)
+        stages(n, inner, columns, at(inputs(operands), start), targets, totals)
+        sources = sources_of(at(inputs(operands), start), targets)
         for i in range(n):
             vector_map(output, columns, at(sources, i * inner) + totals, at(targets, i * inner), scalars(operands))
 
-    @kernel(spec)
+    output = row.output
+
+    @kernel(spec, part)
     def run(*arguments):
         outer, n, inner = arguments[0].shape
         if n * inner > 0:
-            width = min(inner, MOST, max(FEWEST, TASK // n))
+            width = width_of(n, inner)
             blocks = (inner + width - 1) // width
             some_columns(outer * blocks, (n, inner, width, blocks, pointers(arguments)))
 
     return run
 
 
-def _stages(row):
-    """A compiled function (n, inner, columns, sources, targets, totals) -> sources for the map; it fills the totals."""
+def _build_rows(spec, part):
+    row = spec.row
+    output, count, (inputs, outputs, scalars) = row.output, len(row.stages), _parts(row)
+    stages, sources_of = _stages_by_blocks(row), _sources(row, count)
 
-    @function
-    def run(n, inner, columns, sources, targets, totals):
-        return sources
+    @parallel
+    def some_rows(n, inner, columns, start, group, total, operands, index):
+        place, totals = start + index * group * inner, spread(pointers((total,)), count, columns)
+        targets = at(outputs(operands), place)
+        sources = sources_of(at(inputs(operands), place), targets)
+        for i in range(min(group, n - index * group)):
+            vector_map(output, columns, at(sources, i * inner) + totals, at(targets, i * inner), scalars(operands))
 
-    for k, stage in enumerate(row.stages):
-        run = _with_stage(run, stage, k, len(row.inputs))
+    @kernel(spec, part)
+    def run(*arguments):
+        outer, n, inner = arguments[0].shape
+        operands, width = pointers(arguments), min(inner, WIDE)
+        group = max(1, TASK // width)
+        blocks = (n + group - 1) // group
+        total, partial = np.empty((count, width), arguments[0].dtype), np.empty((blocks, width), arguments[0].dtype)
+        for o in range(outer):
+            for begin in range(0, inner, width):
+                columns, start = min(width, inner - begin), o * n * inner + begin
+                stages(n, inner, columns, start, group, blocks, total, partial, operands)
+                some_rows(blocks, (n, inner, columns, start, group, total, operands))
+
     return run
 
 
-def _with_stage(before, stage, k, inputs):
-    earlier, own, kept, rest = pick(range(k)), pick([k]), pick([0] * stage.keep), pick(range(int(stage.keep), inputs))
-    fn = _twice(stage.function) if stage.keep else stage.function
-    combine = vector_map_accumulate if stage.combine == "sum" else vector_map_largest
-    start = 0.0 if stage.combine == "sum" else -np.inf
+def _sources(row, count):
+    """A compiled function (inputs, targets) -> the sources behind the first *count* stages."""
+    kept = any(stage.keep for stage in row.stages[:count])
+    own, rest = pick([0] * kept), pick(range(int(kept), len(row.inputs)))
+
+    @function
+    def run(sources, targets):
+        return own(targets) + rest(sources)
+
+    return run
+
+
+def _stage(row, k):
+    """A compiled function (rows, inner, columns, sources, targets, earlier, own): stage k of some rows, its totals in *own*."""
+    stage = row.stages[k]
+    combine, start = _combination(stage)
+    sources_of, kept, fn = (
+        _sources(row, k),
+        pick([0] * stage.keep),
+        _twice(stage.function) if stage.keep else stage.function,
+    )
+
+    @function
+    def run(rows, inner, columns, sources, targets, earlier, own):
+        sources, some = sources_of(sources, targets), scratch(WIDE, own[0])
+        for j in range(columns):
+            own[0][j] = start
+        for first in range(0, rows, TOGETHER):
+            for j in range(columns):
+                some[0][j] = start
+            for i in range(first, min(first + TOGETHER, rows)):
+                combine(fn, columns, at(sources, i * inner) + earlier, at(kept(targets), i * inner), some, ())
+            combine(itself, columns, some, (), own, ())
+
+    return run
+
+
+def _combination(stage):
+    """The loop that combines terms of a stage, and what it starts from."""
+    return (vector_map_accumulate, 0.0) if stage.combine == "sum" else (vector_map_largest, -np.inf)
+
+
+def _all_stages(row):
+    """A compiled function (n, inner, columns, sources, targets, totals): all stages of some columns, one after the other."""
 
     @function
     def run(n, inner, columns, sources, targets, totals):
-        sources = before(n, inner, columns, sources, targets, totals)
+        pass
+
+    for k in range(len(row.stages)):
+        run = _then(run, _stage(row, k), pick(range(k)), pick([k]))
+    return run
+
+
+def _then(before, stage, earlier, own):
+    @function
+    def run(n, inner, columns, sources, targets, totals):
+        before(n, inner, columns, sources, targets, totals)
+        stage(n, inner, columns, sources, targets, earlier(totals), own(totals))
+
+    return run
+
+
+def _stages_by_blocks(row):
+    """A compiled function that does all stages by blocks of rows: (n, inner, columns, start, group, blocks, total, partial,
+
+    operands), with room for the totals of all stages and for those of each block.
+    """
+
+    @function
+    def run(n, inner, columns, start, group, blocks, total, partial, operands):
+        pass
+
+    for k in range(len(row.stages)):
+        run = _then_by_blocks(run, row, k)
+    return run
+
+
+def _then_by_blocks(before, row, k):
+    stage, (inputs, outputs, _), (combine, first) = _stage(row, k), _parts(row), _combination(row.stages[k])
+
+    @parallel
+    def some_rows(n, inner, columns, start, group, total, partial, operands, index):
+        place, rows = start + index * group * inner, min(group, n - index * group)
+        earlier, own = spread(pointers((total,)), k, columns), at(pointers((partial,)), index * columns)
+        stage(rows, inner, columns, at(inputs(operands), place), at(outputs(operands), place), earlier, own)
+
+    @function
+    def run(n, inner, columns, start, group, blocks, total, partial, operands):
+        before(n, inner, columns, start, group, blocks, total, partial, operands)
+        some_rows(blocks, (n, inner, columns, start, group, total, partial, operands))
+        own = at(pointers((total,)), k * columns)
         for j in range(columns):
-            own(totals)[0][j] = start
-        for i in range(n):
-            found = at(sources, i * inner) + earlier(totals)
-            combine(fn, columns, found, at(kept(targets), i * inner), own(totals), ())
-        return kept(targets) + rest(sources)
+            own[0][j] = first
+        for b in range(blocks):
+            combine(itself, columns, at(pointers((partial,)), b * columns), (), own, ())
 
     return run
 

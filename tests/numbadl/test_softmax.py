@@ -12,6 +12,7 @@ from tests.layouts import views
 ROW_FUNCTIONS = {"softmax": (nd.softmax, ref.softmax), "log_softmax": (nd.log_softmax, ref.log_softmax)}
 SHAPES = [(7,), (1,), (5, 3), (3, 1), (1, 6), (4, 3, 5), (2, 3, 4, 5)]
 AXES = [(shape, axis) for shape in SHAPES for axis in range(-len(shape), len(shape))]
+AXES.append(((2, 1100, 290), 1))  # more than L2 holds: by blocks of rows of columns
 DTYPES = [np.float32, pytest.param(np.float64, marks=pytest.mark.slow)]
 
 
@@ -131,16 +132,17 @@ def test_backward_of_the_logarithm_by_its_jacobian(rng):
     np.testing.assert_allclose(nd.log_softmax.backward(grad, np.log(y)), jacobian.T @ grad, rtol=1e-11, atol=1e-13)
 
 
-def test_backward_float32(pair, rng):
+@pytest.mark.parametrize(("shape", "axis"), [((50, 33), 1), ((1100, 290), 0)])
+def test_backward_float32(pair, shape, axis, rng):
     function, reference = pair
-    x, grad = rng.normal(size=(2, 50, 33)).astype(np.float32)
-    y = reference(x).astype(np.float32)
+    x, grad = rng.normal(size=(2, *shape)).astype(np.float32)
+    y = reference(x, axis).astype(np.float32)
     g, y64 = grad.astype(np.float64), y.astype(np.float64)
     if function is nd.softmax:
-        expected = y64 * (g - (g * y64).sum(axis=1, keepdims=True))
+        expected = y64 * (g - (g * y64).sum(axis=axis, keepdims=True))
     else:
-        expected = g - np.exp(y64) * g.sum(axis=1, keepdims=True)
-    np.testing.assert_allclose(function.backward(grad, y), expected, atol=4e-6)
+        expected = g - np.exp(y64) * g.sum(axis=axis, keepdims=True)
+    np.testing.assert_allclose(function.backward(grad, y, axis=axis), expected, atol=4e-6)
 
 
 # -- masks ---------------------------------------------------------------------------------------------------------
