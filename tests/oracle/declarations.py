@@ -14,6 +14,7 @@ from numbadl.kernels.catalog import activation_kernels
 from numbadl.kernels.scalar import stages
 from numbadl.kernels.scalar.fused_norm import fused_batch_norm
 from numbadl.kernels.scalar.language import scalar
+from numbadl.kernels.scalar.losses import LOSSES
 from numbadl.kernels.scalar.random import random_bits
 
 import numbadl as nd
@@ -116,6 +117,11 @@ def operands(declaration, shape, dtype, rng, positive=False):
         found[1] = rng.integers(0, shape[1], shape[0])
     if getattr(declaration, "labelled", False):
         found[len(declaration.inputs) + declaration.columns] = rng.integers(0, max(shape[1], 1), shape[0])
+    targets = getattr(LOSSES.get(getattr(declaration, "name", "").partition(".")[0]), "targets", None)
+    if targets == "probabilities":  # a loss of any other target is NaN, and would agree with anything
+        found[1] = rng.random(found[1].shape).astype(dtype)
+    elif targets == "signs":
+        found[1] = np.copysign(dtype(1), found[1])
     for k in outputs(declaration):
         found[k].fill(np.nan if found[k].dtype.kind == "f" else 0)
     return found
