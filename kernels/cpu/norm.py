@@ -16,7 +16,7 @@ from ..shapes import some_of
 from .compile import building, function, inlined, kernel
 from .map_by_channel import store_sums
 from .pool import parallel
-from .stores import past_cache_pays, storing_pieces
+from .stores import fetched_ahead, past_cache_pays, storing_pieces
 from .vector import (
     BLOCK,
     at,
@@ -34,7 +34,6 @@ TASK = 1 << 13  # elements, in whole rows
 ROWS = 64  # rows that are added to each other, at most, times those that take turns
 PIECE = 1 << 13  # elements of a vector loop, at most; the pieces of a row are added in float64
 LONG = 1 << 8  # elements of rows that are stored past the cache where that pays; rows of 64 took 1.4 times as long
-AHEAD = 1 << 11  # elements, at least, between those that are stored past the cache and those that are fetched for later
 SHORT = 64  # elements of a segment: with fewer, a vector loop for each costs more than reading written-out operands
 
 
@@ -245,7 +244,7 @@ def _build_layout(spec, layout):
         partial = np.zeros((tasks * has_sums, sums, columns), arguments[0].dtype)
         operands = pointers(arguments)
         past = n >= LONG and past_cache_pays(arrays * arguments[0].nbytes, inputs(operands), outputs(operands))
-        ahead = (AHEAD + n - 1) // n * n if n <= PIECE else 0
+        ahead = fetched_ahead(n)
         some_rows(tasks, (rows, n, segments, length, columns, per_row, per_task, partial, past, ahead, operands))
         if has_sums:
             total = np.zeros((sums, columns))

@@ -10,15 +10,13 @@ import numpy as np
 
 from .compile import function, kernel
 from .pool import parallel
-from .stores import past_cache_pays, storing_pieces
+from .stores import fetched_ahead, past_cache_pays, storing_pieces
 from .vector import BLOCK, at, elements, end_stream, pick, pointers, reduce_stages, scratch, vector_map_sum
 
 TASK = 1 << 13  # elements, in whole rows
 PAST_TASK = 1 << 16  # elements of a task whose output goes past the cache: its first row has not been fetched
 LONG = 1 << 9  # elements of rows that are stored past the cache: those of 256 took 0.8 to 1.3 times as long
 KEPT = 1 << 12  # elements of rows that a stage keeps in scratch, at most
-AHEAD = 1 << 11  # elements, at least, between those that are stored past the cache and those that are fetched for later
-FETCHED = 1 << 13  # elements of rows that are fetched before they are read, at most: L2 holds some of them
 
 
 def build(spec):
@@ -64,7 +62,7 @@ def build(spec):
     def run(*arguments):
         rows, n = arguments[0].shape
         if n > 0:
-            operands, past, ahead = pointers(arguments), False, (AHEAD + n - 1) // n * n if n <= FETCHED else 0
+            operands, past, ahead = pointers(arguments), False, fetched_ahead(n)
             if has_output and LONG <= n <= longest:
                 past = past_cache_pays(arrays * arguments[0].nbytes, inputs(operands), outputs(operands))
             per_task = max(1, (PAST_TASK if past else TASK) // n)

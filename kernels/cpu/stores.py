@@ -4,6 +4,15 @@ from .compile import function
 from .pool import cache_bytes
 from .vector import any_equal, stream_map, stream_on, vector_map
 
+AHEAD = 1 << 11  # elements, at least, between those that are stored past the cache and those that are fetched for later
+FETCHED = 1 << 13  # elements of rows that are fetched before they are read, at most: L2 holds some of them
+
+
+@function
+def fetched_ahead(n):
+    """How far ahead of what is stored elements are fetched, in whole rows of *n*."""
+    return (AHEAD + n - 1) // n * n if n <= FETCHED else 0
+
 
 @function
 def past_cache_pays(size, sources, targets):

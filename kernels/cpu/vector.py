@@ -256,15 +256,10 @@ def prefetch(context, pointers, start, count):
         return None
 
     def codegen(cx, builder, sig, values):
-        int32, byte = ir.IntType(32), ir.IntType(8).as_pointer()
-        fn = cgutils.get_or_insert_function(
-            builder.module, ir.FunctionType(ir.VoidType(), [byte] + [int32] * 3), "llvm.prefetch.p0i8"
-        )
         for pointer in cgutils.unpack_tuple(builder, values[0]):
             step = LINE // cx.get_abi_sizeof(pointer.type.pointee)
             for k in range(0, count.literal_value, step):
-                place = builder.bitcast(builder.gep(pointer, [builder.add(values[1], _I64(k))]), byte)
-                builder.call(fn, [place, int32(0), int32(3), int32(1)])
+                _fetch(builder, builder.gep(pointer, [builder.add(values[1], _I64(k))]), 3)
         return cx.get_dummy_value()
 
     return types.void(pointers, types.intp, count), codegen
@@ -823,12 +818,12 @@ def _bytes(pointer):
     return 8 if pointer.type.pointee == ir.DoubleType() else 4
 
 
-def _fetch(builder, pointer):
-    """Have a line read into L2."""
+def _fetch(builder, pointer, locality=2):
+    """Have a line read into L2, or into L1 with a *locality* of 3."""
     address, number = ir.IntType(8).as_pointer(), ir.IntType(32)
     signature = ir.FunctionType(ir.VoidType(), [address, number, number, number])
     fetch = builder.module.declare_intrinsic("llvm.prefetch", [address], signature)
-    builder.call(fetch, [builder.bitcast(pointer, address), number(0), number(2), number(1)])
+    builder.call(fetch, [builder.bitcast(pointer, address), number(0), number(locality), number(1)])
 
 
 def _store_past_cache(builder, source, target, count=BLOCK):
