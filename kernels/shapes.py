@@ -216,7 +216,8 @@ class Row:
     A *threshold*, if there is one, comes after the results of the stages.
 
     Operands of the kernel: inputs (rows, n), columns (n,), [labels (rows,) int64], [output (rows, n)], [values (rows,)],
-    row values (rows,), scalars. A stage with *keep* stores into the output and needs one.
+    row values (rows,), scalars. A stage with *keep* stores into the output and needs one. Kernels of the CPU refuse labels
+    that are no columns.
     """
 
     name: str
@@ -462,6 +463,8 @@ class Take:
 class Matmul:
     """out (M, N) = op(a) @ op(b), where op transposes if asked to; with *bias*, a row (N,) is added to every row.
 
+    Of a *symmetric* result, M = N, what lies below the diagonal is copied from above it.
+
     Operands of the kernel: a, b, [bias], out.
     """
 
@@ -469,6 +472,7 @@ class Matmul:
     transpose_a: bool = False
     transpose_b: bool = False
     bias: bool = False
+    symmetric: bool = False
 
     def operands(self):
         """(kind, number of dimensions) of each operand, in order."""

@@ -802,15 +802,27 @@ def past_line(context, pointers):
     )
 
 
+@intrinsic
+def before_line(context, pointers):
+    """How many elements lie before the next line of the cache that begins, from the first of *pointers* on."""
+    return types.intp(pointers), lambda cx, builder, sig, args: _left_of_line(
+        builder, builder.extract_value(args[0], 0)
+    )
+
+
 def _place_in_line(builder, pointer):
     """How many elements of a line lie in front of the one that *pointer* points to."""
     address = builder.and_(builder.ptrtoint(pointer, _I64), _I64(LINE - 1))
     return builder.udiv(address, _I64(_bytes(pointer)))
 
 
+def _left_of_line(builder, target):
+    return builder.and_(builder.neg(_place_in_line(builder, target)), _I64(LINE // _bytes(target) - 1))
+
+
 def _before_line(builder, target, count):
     """How many of *count* elements lie before the first that begins a line."""
-    head = builder.and_(builder.neg(_place_in_line(builder, target)), _I64(LINE // _bytes(target) - 1))
+    head = _left_of_line(builder, target)
     return builder.select(builder.icmp_signed("<", head, count), head, count)
 
 
