@@ -247,7 +247,7 @@ class ParametricFunction(ActivationFunction):
             return elementwise(kernel.kernel, out, scalars, ordered=True, **inputs)
         if of_numbers and not any(hasattr(v, "shape") and v.shape for v in given.values()):
             numbers, (*before, x), result = tuple(map(float, given.values())), inputs.values(), None
-            if getattr(x, "dtype", None) in DTYPES:
+            if type(x) is np.ndarray and x.dtype in DTYPES:
                 result = of_numbers(x, out, before, [typed(numbers, x.dtype)] * len(DTYPES))
             return elementwise(of_numbers.kernel, out, numbers, **inputs) if result is None else result
         learnt = {p.name: given.pop(p.name) for p in record.learnable}
