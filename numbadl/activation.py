@@ -213,7 +213,7 @@ class ParametricFunction(ActivationFunction):
             result = of_numbers(x, out, before, self._defaults.get(getattr(x, "dtype", None), ()))
             if result is not None:
                 return result
-        record, values = self.record, self.check(*parameters, **options)
+        record, values = self.record, self.check(*parameters, **options) if parameters or options else self.options
         given = {n: values[n] for n in self._parameters}
         if record.random and not values["training"]:
             return self._in_evaluation(kernel, inputs, out, given)

@@ -127,7 +127,7 @@ def _build(spec, part, add_block, map_block, finish, operands_of, group_of):
 
 
 def _build_runs(spec, inputs, targets, reduce_with, map_with, constants, finish):
-    reduce, sums, map_run = spec.reduce, spec.sums, storing(spec.output, len(spec.outputs)) if spec.outputs else None
+    reduce, sums, map_run = spec.reduce, spec.sums, storing(spec.output) if spec.outputs else None
 
     @function
     def images(n, c, s):

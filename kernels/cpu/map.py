@@ -55,8 +55,7 @@ def _parts(spec):
 
 
 def _build_plain(spec):
-    first_out, streamable = len(spec.inputs), len(spec.outputs) == 1
-    arrays = len(spec.inputs) + len(spec.outputs)
+    first_out, arrays = len(spec.inputs), len(spec.inputs) + len(spec.outputs)
     inputs, outputs, scalars = _parts(spec)
     loop, streamed_loop = _loops(spec)
 
@@ -81,7 +80,7 @@ def _build_plain(spec):
             chunks(1, (n, n, operands))
         elif not pool_is_decided():
             return REFUSED
-        elif streamable and past_cache_pays(arrays * arguments[0].nbytes, inputs(operands), outputs(operands)):
+        elif past_cache_pays(arrays * arguments[0].nbytes, inputs(operands), outputs(operands)):
             streamed_chunks((n + LARGE_CHUNK - 1) // LARGE_CHUNK, (n, LARGE_CHUNK, operands))
         else:
             chunks((n + CHUNK - 1) // CHUNK, (n, CHUNK, operands))
