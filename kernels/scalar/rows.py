@@ -19,6 +19,12 @@ def exp_from(x, largest):
 
 
 @scalar
+def moved_exp(total, own, largest):
+    """A sum of exponentials from a part's own largest element, from that of all; a part of -inf alone adds nothing."""
+    return 0 if own == -inf and largest != -inf else total * exp_to_1(own - largest)
+
+
+@scalar
 def share(part, largest, total):
     return part * (1 / total)
 
@@ -147,15 +153,21 @@ def sparsemax_gradient(g, y, total, members):
     return g - total / members if y > 0 else (0 if y == y else y)
 
 
-SOFTMAX = Row("softmax", (Stage("top", itself), Stage("sum", exp_from, keep=True)), share)
-LOG_SOFTMAX = Row("log_softmax", (Stage("top", itself), Stage("sum", exp_from)), log_share)
+SOFTMAX = Row("softmax", (Stage("top", itself), Stage("sum", exp_from, keep=True, rebased=moved_exp)), share)
+LOG_SOFTMAX = Row("log_softmax", (Stage("top", itself), Stage("sum", exp_from, rebased=moved_exp)), log_share)
 SOFTMAX_BACKWARD = Row("softmax.backward", (Stage("sum", product),), softmax_gradient, inputs="xx")
 LOG_SOFTMAX_BACKWARD = Row("log_softmax.backward", (Stage("sum", first),), log_softmax_gradient, inputs="xx")
 SOFTMAX_MASKED = Row(
-    "softmax.masked", (Stage("top", where_kept), Stage("sum", exp_where_kept, keep=True)), kept_share, inputs="xb"
+    "softmax.masked",
+    (Stage("top", where_kept), Stage("sum", exp_where_kept, keep=True, rebased=moved_exp)),
+    kept_share,
+    inputs="xb",
 )
 LOG_SOFTMAX_MASKED = Row(
-    "log_softmax.masked", (Stage("top", where_kept), Stage("sum", exp_where_kept)), kept_log_share, inputs="xb"
+    "log_softmax.masked",
+    (Stage("top", where_kept), Stage("sum", exp_where_kept, rebased=moved_exp)),
+    kept_log_share,
+    inputs="xb",
 )
 SOFTMAX_MASKED_BACKWARD = Row(
     "softmax.masked.backward", (Stage("sum", kept_product),), kept_softmax_gradient, inputs="xxb"
@@ -163,7 +175,7 @@ SOFTMAX_MASKED_BACKWARD = Row(
 LOG_SOFTMAX_MASKED_BACKWARD = Row(
     "log_softmax.masked.backward", (Stage("sum", kept_first),), kept_log_softmax_gradient, inputs="xxb"
 )
-SOFTMIN = Row("softmin", (Stage("top", negated), Stage("sum", exp_below, keep=True)), share)
+SOFTMIN = Row("softmin", (Stage("top", negated), Stage("sum", exp_below, keep=True, rebased=moved_exp)), share)
 SOFTMIN_BACKWARD = Row("softmin.backward", (Stage("sum", product),), softmin_gradient, inputs="xx")
 SPARSEMAX = Row("sparsemax", (Stage("max", itself),), excess, threshold=Threshold(minus_one, above, mean_less_share))
 SPARSEMAX_BACKWARD = Row(
