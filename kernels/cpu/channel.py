@@ -174,7 +174,8 @@ def _build_rows(spec, inputs, targets, reduce_with, map_with, constants, finish)
         whole = last - (last - first) % TOGETHER
         for i in range(first, whole, TOGETHER):
             shared, given = reduce_with(operands), constants(operands)
-            vector_rows_accumulate(reduce, TOGETHER, c, c, at(inputs(operands), i * c), shared, accumulators, given)
+            sources = at(inputs(operands), i * c)
+            vector_rows_accumulate(reduce, TOGETHER, c, c, sources, shared, (), accumulators, given)
         for i in range(whole, last):
             sources = at(inputs(operands), i * c) + reduce_with(operands)
             vector_map_accumulate(reduce, c, sources, (), accumulators, constants(operands))

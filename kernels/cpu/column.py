@@ -25,6 +25,9 @@ from .vector import (
     vector_map,
     vector_map_accumulate,
     vector_map_largest,
+    vector_rows_accumulate,
+    vector_rows_largest,
+    vector_rows_map,
 )
 
 MOST = 1 << 10  # columns of a task that has all rows, at most
@@ -33,6 +36,7 @@ TASK = 1 << 16  # elements of a task, if there are more columns than FEWEST
 CACHED = 1 << 18  # elements that stay in L2 between passes, mostly
 WIDE = 1 << 11  # columns that are passed together, at most: their totals stay in L1
 LONG = 1 << 8  # columns of rows that are stored past the cache
+AT_ONCE = 4  # rows whose totals are loaded and stored once, and what follows from totals alone is computed once
 TOGETHER = 32  # rows that are added to each other before they are added to the others: long sums lose digits
 
 
@@ -80,7 +84,11 @@ def _build_columns(spec, part):
         totals, targets = spread(scratch(space, inputs(operands)[0]), count, MOST), at(outputs(operands), start)
         stages(n, inner, columns, at(inputs(operands), start), targets, totals)
         sources = sources_of(at(inputs(operands), start), targets)
-        for i in range(n):
+        whole = n - n % AT_ONCE
+        for i in range(0, whole, AT_ONCE):
+            given, stored = at(sources, i * inner), at(targets, i * inner)
+            vector_rows_map(output, AT_ONCE, columns, inner, given, totals, stored, scalars(operands))
+        for i in range(whole, n):
             vector_map(output, columns, at(sources, i * inner) + totals, at(targets, i * inner), scalars(operands))
 
     output = row.output
@@ -170,7 +178,7 @@ def _sources(row, count):
 def _stage(row, k):
     """A compiled function (rows, inner, columns, sources, targets, earlier, own): stage k of some rows, its totals in *own*."""
     stage = row.stages[k]
-    combine, start = _combination(stage)
+    combine, combine_rows, start = _combination(stage)
     sources_of, kept, fn = (
         _sources(row, k),
         pick([0] * stage.keep),
@@ -185,7 +193,12 @@ def _stage(row, k):
         for first in range(0, rows, TOGETHER):
             for j in range(columns):
                 some[0][j] = start
-            for i in range(first, min(first + TOGETHER, rows)):
+            end = min(first + TOGETHER, rows)
+            whole = end - (end - first) % AT_ONCE
+            for i in range(first, whole, AT_ONCE):
+                given, stored = at(sources, i * inner), at(kept(targets), i * inner)
+                combine_rows(fn, AT_ONCE, columns, inner, given, earlier, stored, some, ())
+            for i in range(whole, end):
                 combine(fn, columns, at(sources, i * inner) + earlier, at(kept(targets), i * inner), some, ())
             combine(itself, columns, some, (), own, ())
 
@@ -193,8 +206,11 @@ def _stage(row, k):
 
 
 def _combination(stage):
-    """The loop that combines terms of a stage, and what it starts from."""
-    return (vector_map_accumulate, 0.0) if stage.combine == "sum" else (vector_map_largest, -np.inf)
+    """The loops that combine terms of a stage, of one row and of some at once, and what they start from."""
+    return {
+        "sum": (vector_map_accumulate, vector_rows_accumulate, 0.0),
+        "top": (vector_map_largest, vector_rows_largest, -np.inf),
+    }[stage.combine]
 
 
 def _all_stages(row):
@@ -231,7 +247,7 @@ def _all_combined(row):
 
 
 def _then_combined(before, row, k):
-    (combine, start), count, fn = _combination(row.stages[k]), len(row.stages), row.stages[k].rebased or itself
+    (combine, _, start), count, fn = _combination(row.stages[k]), len(row.stages), row.stages[k].rebased or itself
     earlier, own = pick(range(k if row.stages[k].rebased else 0)), pick([k])
 
     @function

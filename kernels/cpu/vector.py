@@ -420,49 +420,68 @@ def _maximum(builder, a, b):
     return builder.call(builder.module.declare_intrinsic("llvm.maximum", [a.type], signature), [a, b])
 
 
-vector_map_accumulate = _map_and_accumulate(lambda builder, total, term: builder.fadd(total, term))
-vector_map_largest = _map_and_accumulate(_maximum)
+def _sum(builder, total, term):
+    return builder.fadd(total, term)
 
 
-@intrinsic(prefer_literal=True)
-def vector_rows_accumulate(context, fn, rows, count, stride, sources, shared, totals, scalars):
-    """for i in range(count): totals[k][i] += the sum over *rows* (a constant) rows of term k of
+def _greater(builder, total, term):
+    """The larger one of two that are no NaN: one instruction, where `_maximum` takes five."""
+    return builder.select(builder.fcmp_ordered(">", term, total), term, total)
 
-    fn(sources[0][row * stride + i], ..., shared[0][i], ..., *scalars): totals are loaded and stored once for all rows.
+
+vector_map_accumulate, vector_map_largest = map(_map_and_accumulate, (_sum, _greater))
+
+
+def _rows_and_accumulate(join):
+    """The intrinsic (fn, rows, count, stride, sources, shared, targets, totals, scalars) that is `_map_and_accumulate`'s of
+
+    *rows* (a constant) rows at once, *stride* apart, which share the sources *shared*: for i in range(count): (targets[0][row *
+    stride + i], ..., *terms) = fn(sources[0][row * stride + i], ..., shared[0][i], ..., *scalars). The rows' terms are joined
+    to each other two by two, and then to totals[k][i]: totals are loaded and stored once for all rows.
     """
-    if not isinstance(rows, types.IntegerLiteral):
-        return None
-    element = _Element(context, fn, types.Tuple([*sources.types, *shared.types]), scalars)
-    dtypes = [p.dtype for p in totals.types]
 
-    def codegen(cx, builder, sig, values):
-        prefer_512_bit(builder)
-        from_, beside, to, parameters = (cgutils.unpack_tuple(builder, v) for v in values[4:])
-        of_row = [
-            [_moved(builder, p, builder.mul(values[3], _I64(r))) for p in from_] for r in range(rows.literal_value)
-        ]
+    @intrinsic(prefer_literal=True)
+    def accumulate(context, fn, rows, count, stride, sources, shared, targets, totals, scalars):
+        if not isinstance(rows, types.IntegerLiteral):
+            return None
+        element = _Element(context, fn, types.Tuple([*sources.types, *shared.types]), scalars)
+        dtypes, total_dtypes = ([p.dtype for p in pointers.types] for pointers in (targets, totals))
 
-        def body(i, mark, carried):
-            terms = [
-                element.call(cx, builder, element.load(cx, builder, [*row, *beside], i, mark) + parameters)
-                for row in of_row
-            ]
-            while len(terms) > 1:
-                pairs = [
-                    [builder.fadd(a, b) for a, b in zip(*two, strict=True)]
-                    for two in zip(terms[::2], terms[1::2], strict=False)
+        def codegen(cx, builder, sig, values):
+            prefer_512_bit(builder)
+            from_, beside, to, kept, parameters = (cgutils.unpack_tuple(builder, v) for v in values[4:])
+            offsets = [builder.mul(values[3], _I64(r)) for r in range(rows.literal_value)]
+            of_row = [([_moved(builder, p, o) for p in from_], [_moved(builder, p, o) for p in to]) for o in offsets]
+
+            def body(i, mark, carried):
+                found = [
+                    element.call(cx, builder, element.load(cx, builder, [*row, *beside], i, mark) + parameters)
+                    for row, _ in of_row
                 ]
-                terms = pairs + terms[len(pairs) * 2 :]
-            before = [builder.load(builder.gep(p, [i], inbounds=True)) for p in to]
-            for access in before:
-                mark(access)
-            added = [builder.fadd(b, f) for b, f in zip(before, terms[0], strict=True)]
-            element.store(cx, builder, added, to, dtypes, i, mark)
+                for values, (_, out) in zip(found, of_row, strict=True):
+                    element.store(cx, builder, values[: len(to)], out, dtypes, i, mark)
+                terms = [values[len(to) :] for values in found]
+                while len(terms) > 1:
+                    pairs = [
+                        [join(builder, a, b) for a, b in zip(*two, strict=True)]
+                        for two in zip(terms[::2], terms[1::2], strict=False)
+                    ]
+                    terms = pairs + terms[len(pairs) * 2 :]
+                before = [builder.load(builder.gep(p, [i], inbounds=True)) for p in kept]
+                for access in before:
+                    mark(access)
+                joined = [join(builder, b, f) for b, f in zip(before, terms[0], strict=True)]
+                element.store(cx, builder, joined, kept, total_dtypes, i, mark, first=len(to))
 
-        _independent_loop(builder, values[2], body)
-        return cx.get_dummy_value()
+            _independent_loop(builder, values[2], body)
+            return cx.get_dummy_value()
 
-    return types.void(fn, rows, types.intp, types.intp, sources, shared, totals, scalars), codegen
+        return types.void(fn, rows, types.intp, types.intp, sources, shared, targets, totals, scalars), codegen
+
+    return accumulate
+
+
+vector_rows_accumulate, vector_rows_largest = map(_rows_and_accumulate, (_sum, _greater))
 
 
 @intrinsic(prefer_literal=True)

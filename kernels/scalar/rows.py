@@ -2,10 +2,14 @@
 
 from math import inf
 
+import numpy as np
+
 from ..shapes import Row, Stage, Threshold
-from .language import scalar
+from .language import ByType, scalar
 from .math.exponential import exp, exp_to_1
 from .math.logarithm import log
+
+LOWEST = ByType(*(float(np.finfo(dtype).min) for dtype in (np.float32, np.float64)))
 
 
 @scalar
@@ -14,14 +18,20 @@ def itself(x):
 
 
 @scalar
+def base(largest):
+    """What elements are reckoned from: where all are -inf, their exponentials are 0, and not NaN, which elements may be."""
+    return LOWEST(largest) if largest < LOWEST(largest) else largest
+
+
+@scalar
 def exp_from(x, largest):
-    return exp_to_1(x - largest)
+    return exp_to_1(x - base(largest))
 
 
 @scalar
 def moved_exp(total, own, largest):
-    """A sum of exponentials from a part's own largest element, from that of all; a part of -inf alone adds nothing."""
-    return 0 if own == -inf and largest != -inf else total * exp_to_1(own - largest)
+    """A sum of exponentials from a part's own largest element, from that of all."""
+    return total * exp_to_1(base(own) - base(largest))
 
 
 @scalar
@@ -62,7 +72,7 @@ def where_kept(x, keep: bool):
 
 @scalar
 def exp_where_kept(x, keep: bool, largest):
-    return exp_to_1(x - largest) if keep else 0
+    return exp_from(x, largest) if keep else 0
 
 
 @scalar
@@ -103,7 +113,7 @@ def negated(x):
 
 @scalar
 def exp_below(x, largest):
-    return exp_to_1(-x - largest)
+    return exp_from(-x, largest)
 
 
 @scalar
