@@ -217,6 +217,7 @@ class Row:
     the element of the output (None: there is none); *value*, if there is one, takes the results of all stages and the
     row's entries, and gives the row's entry of one more output, of shape (rows,).
 
+    *settled*, if there is one, is a function of the last result, computed once for each row, that *output* takes in its place.
     A *threshold*, if there is one, comes after the results of the stages.
 
     Operands of the kernel: inputs (rows, n), columns (n,), [labels (rows,) int64], [output (rows, n)], [values (rows,)],
@@ -233,6 +234,7 @@ class Row:
     threshold: Threshold | None = None
     columns: int = 0
     row_values: int = 0
+    settled: Callable | None = None
 
     def counts(self):
         """The number of inputs, columns, labels, outputs, values and row values; scalars follow."""

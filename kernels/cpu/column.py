@@ -76,6 +76,7 @@ def _build_columns(spec, part):
     row, width_of = spec.row, function(_width)
     count, (inputs, outputs, scalars) = len(row.stages), _parts(row)
     stages, space, sources_of = _all_stages(row), count * MOST, _sources(row, count)
+    settle, last = _settling(row.settled), pick([count - 1])
 
     @parallel
     def some_columns(n, inner, width, blocks, operands, index):
@@ -83,6 +84,7 @@ def _build_columns(spec, part):
         columns, start = min(width, inner - begin), index // blocks * n * inner + begin
         totals, targets = spread(scratch(space, inputs(operands)[0]), count, MOST), at(outputs(operands), start)
         stages(n, inner, columns, at(inputs(operands), start), targets, totals)
+        settle(columns, last(totals))
         sources = sources_of(at(inputs(operands), start), targets)
         whole = n - n % AT_ONCE
         for i in range(0, whole, AT_ONCE):
@@ -108,6 +110,7 @@ def _build_rows(spec, part):
     row = _without_keep(spec.row)
     count, (inputs, outputs, scalars) = len(row.stages), _parts(row)
     stages, combine, store = _all_stages(row), _all_combined(row), storing_pieces(row.output)
+    settle, last = _settling(row.settled), pick([count - 1])
 
     @parallel
     def add_rows(n, inner, columns, start, group, partial, operands, index):
@@ -139,9 +142,24 @@ def _build_rows(spec, part):
                 columns, start = min(width, inner - begin), o * n * inner + begin
                 add_rows(blocks, (n, inner, columns, start, group, partial, operands))
                 combine(blocks, columns, partial, total)
+                settle(columns, last(spread(pointers((total,)), count, columns)))
                 map_rows(blocks, (n, inner, columns, start, group, past, total, operands))
 
     return run
+
+
+def _settling(fn):
+    """A compiled function (columns, totals): *fn* of each total, one pointer, in its place."""
+
+    @function
+    def run(columns, totals):
+        vector_map(fn, columns, totals, totals, ())
+
+    @function
+    def nothing(columns, totals):
+        pass
+
+    return nothing if fn is None else run
 
 
 def _without_keep(row):

@@ -35,13 +35,18 @@ def moved_exp(total, own, largest):
 
 
 @scalar
-def share(part, largest, total):
-    return part * (1 / total)
+def inverse(total):
+    return 1 / total
 
 
 @scalar
-def log_share(x, largest, total):
-    return x - largest - log(total)
+def share(part, largest, factor):
+    return part * factor
+
+
+@scalar
+def log_share(x, largest, log_total):
+    return x - largest - log_total
 
 
 @scalar
@@ -76,13 +81,13 @@ def exp_where_kept(x, keep: bool, largest):
 
 
 @scalar
-def kept_share(part, keep: bool, largest, total):
-    return part * (1 / total) if keep else 0
+def kept_share(part, keep: bool, largest, factor):
+    return part * factor if keep else 0
 
 
 @scalar
-def kept_log_share(x, keep: bool, largest, total):
-    return x - largest - log(total) if keep else -inf
+def kept_log_share(x, keep: bool, largest, log_total):
+    return x - largest - log_total if keep else -inf
 
 
 @scalar
@@ -163,8 +168,12 @@ def sparsemax_gradient(g, y, total, members):
     return g - total / members if y > 0 else (0 if y == y else y)
 
 
-SOFTMAX = Row("softmax", (Stage("top", itself), Stage("sum", exp_from, keep=True, rebased=moved_exp)), share)
-LOG_SOFTMAX = Row("log_softmax", (Stage("top", itself), Stage("sum", exp_from, rebased=moved_exp)), log_share)
+SOFTMAX = Row(
+    "softmax", (Stage("top", itself), Stage("sum", exp_from, keep=True, rebased=moved_exp)), share, settled=inverse
+)
+LOG_SOFTMAX = Row(
+    "log_softmax", (Stage("top", itself), Stage("sum", exp_from, rebased=moved_exp)), log_share, settled=log
+)
 SOFTMAX_BACKWARD = Row("softmax.backward", (Stage("sum", product),), softmax_gradient, inputs="xx")
 LOG_SOFTMAX_BACKWARD = Row("log_softmax.backward", (Stage("sum", first),), log_softmax_gradient, inputs="xx")
 SOFTMAX_MASKED = Row(
@@ -172,12 +181,14 @@ SOFTMAX_MASKED = Row(
     (Stage("top", where_kept), Stage("sum", exp_where_kept, keep=True, rebased=moved_exp)),
     kept_share,
     inputs="xb",
+    settled=inverse,
 )
 LOG_SOFTMAX_MASKED = Row(
     "log_softmax.masked",
     (Stage("top", where_kept), Stage("sum", exp_where_kept, rebased=moved_exp)),
     kept_log_share,
     inputs="xb",
+    settled=log,
 )
 SOFTMAX_MASKED_BACKWARD = Row(
     "softmax.masked.backward", (Stage("sum", kept_product),), kept_softmax_gradient, inputs="xxb"
@@ -185,7 +196,9 @@ SOFTMAX_MASKED_BACKWARD = Row(
 LOG_SOFTMAX_MASKED_BACKWARD = Row(
     "log_softmax.masked.backward", (Stage("sum", kept_first),), kept_log_softmax_gradient, inputs="xxb"
 )
-SOFTMIN = Row("softmin", (Stage("top", negated), Stage("sum", exp_below, keep=True, rebased=moved_exp)), share)
+SOFTMIN = Row(
+    "softmin", (Stage("top", negated), Stage("sum", exp_below, keep=True, rebased=moved_exp)), share, settled=inverse
+)
 SOFTMIN_BACKWARD = Row("softmin.backward", (Stage("sum", product),), softmin_gradient, inputs="xx")
 SPARSEMAX = Row("sparsemax", (Stage("max", itself),), excess, threshold=Threshold(minus_one, above, mean_less_share))
 SPARSEMAX_BACKWARD = Row(
