@@ -237,7 +237,7 @@ class ParametricFunction(ActivationFunction):
         return {self._kernel: self._quick(".numbers"), self._derivative: self._quick(".derivative.numbers")}
 
     def _run(self, kernel, inputs, out, parameters, options):
-        record, values = self.record, self.check(*parameters, **options)
+        record, values = self.record, self.check(*parameters, **options) if parameters or options else self.options
         of_numbers, x = self._of_numbers.get(kernel), inputs["x"]
         given = {n: values[n] for n in self._parameters}
         if record.random and not values["training"]:

@@ -58,8 +58,7 @@ def _parts(spec):
 
 
 def _build_plain(spec):
-    first_out, streamable = len(spec.inputs), len(spec.outputs) == 1
-    arrays = len(spec.inputs) + len(spec.outputs)
+    first_out, arrays = len(spec.inputs), len(spec.inputs) + len(spec.outputs)
     inputs, outputs, scalars = _parts(spec)
     loop, streamed_loop = _loops(spec)
 
@@ -86,7 +85,7 @@ def _build_plain(spec):
         if not pool_is_decided():
             return REFUSED
         head = before_line(outputs(operands))
-        if streamable and past_cache_pays(arrays * arguments[0].nbytes, inputs(operands), outputs(operands)):
+        if past_cache_pays(arrays * arguments[0].nbytes, inputs(operands), outputs(operands)):
             streamed_chunks((n - head + LARGE_CHUNK - 1) // LARGE_CHUNK, (n, LARGE_CHUNK, head, operands))
         else:
             chunks((n - head + CHUNK - 1) // CHUNK, (n, CHUNK, head, operands))

@@ -34,7 +34,7 @@ def build(spec):
     inputs, columns, labels, outputs, values, row_values, scalars = (
         pick(range(*ends)) for ends in itertools.pairwise(first)
     )
-    threshold = _threshold(spec.threshold)
+    threshold, settled = _threshold(spec.threshold), _settled(spec.settled)
     store = storing_pieces(output) if has_output else None
     keeps, arrays = any(stage.keep for stage in spec.stages), len(spec.inputs) + 1
     longest = KEPT if keeps else np.iinfo(np.int64).max
@@ -57,7 +57,7 @@ def build(spec):
                 results, sources = stages(n, sources + (distance,), kept(past, room, targets))
             else:
                 results, sources = stages(n, sources, kept(past, room, targets))
-            results = results + threshold(n, sources, results) + elements(at(row_values(operands), r))
+            results = settled(results) + threshold(n, sources, results) + elements(at(row_values(operands), r))
             if has_output:
                 following = at(inputs(operands), r * n + ahead)
                 begun = store(past, n, sources, targets, results + scalars(operands), following, line, begun)
@@ -89,6 +89,16 @@ def are_columns(labels, rows, n):
     for r in range(rows):
         largest = max(largest, np.uint64(labels[r]))
     return largest < np.uint64(n)
+
+
+def _settled(fn):
+    """A compiled function: results of stages -> those that the map takes."""
+
+    @function
+    def run(results):
+        return results[:-1] + (fn(results[-1]),)
+
+    return run if fn is not None else function(lambda results: results)
 
 
 def _threshold(spec):

@@ -301,6 +301,8 @@ def _row(declaration, given):
                 results.append(found[labels[0][r]])
             else:
                 results.append(np.sum(found) if stage.combine == "sum" else np.max(found))
+        if declaration.settled is not None:
+            results[-1] = declaration.settled(results[-1])
         if declaration.threshold is not None:
             results.append(_threshold(declaration.threshold, columns, results))
         results += [a[r] for a in row_values]
