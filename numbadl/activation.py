@@ -154,6 +154,10 @@ class ActivationFunction:
         """
         return *(DEVICES["cpu"].kernel(quick.kernel) for quick in (self._kernel, self._backward)), ()
 
+    def kernel_of_result(self):
+        """The kernel of backward that takes f(x) in place of x, for flat arrays."""
+        return DEVICES["cpu"].kernel(self._of_result.kernel)
+
     def _quick(self, what):
         name = f"{self._label}{what}"
         return _Quick(self._declared.get(name, name))
