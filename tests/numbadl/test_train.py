@@ -502,6 +502,8 @@ FIT_ERRORS = [
     ({"loss": "binary_cross_entropy", "y": Y.astype("U")}, TypeError, "y: got dtype"),
     ({"epochs": 0}, ValueError, "epochs: got 0"),
     ({"epochs": 1.5}, ValueError, "epochs: got 1.5"),
+    ({"seed": -1}, ValueError, "seed: got -1, accepted are integers from 0"),
+    ({"seed": None}, ValueError, "seed: got None"),
     ({"batch_size": 0}, ValueError, "batch_size: got 0"),
     ({"batch_size": -3}, ValueError, "batch_size: got -3"),
     ({"batch_size": 2.0}, ValueError, "batch_size: got 2.0"),
