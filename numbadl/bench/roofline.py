@@ -9,7 +9,7 @@ from .table import seconds
 
 
 def draw(rows, path):
-    """Write the picture to *path*, PNG or SVG; rows without counted operations are left out, ValueError if there are no others."""
+    """Write the picture to *path*, PNG or SVG, of rows with counted operations; ValueError if there are none."""
     kind = picture_kind(path)
     counted = [row for row in rows if row.operations and row.moved]
     if not counted:
