@@ -135,7 +135,9 @@ def fit(
     if ours:
         optimizer.bind(model)
     optimizer.check_bound_to(model)
-    training = Training(model, optimizer, loss, callbacks, history, seed, source.steps)
+    training = Training(
+        model, optimizer, loss, callbacks, history, seed, source.steps, validates=validation is not None
+    )
     penalties = Penalties(model, regularizer, optimizer)
     if saved is not None:
         try:
