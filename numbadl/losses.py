@@ -238,8 +238,8 @@ class ElementwiseLoss(Loss):
         device = device_of(prediction)
         if factors is None:
             factors = np.ones(prediction.shape, prediction.dtype)
-        if isinstance(factors, np.ndarray):
-            factors = device.from_host(factors.astype(prediction.dtype, copy=False))
+        if isinstance(factors, (np.ndarray, np.generic)):  # products of arrays without axes are numbers
+            factors = device.from_host(np.asarray(factors, prediction.dtype))
         inputs = {"prediction": prediction, "target": target, "weight": factors}
         return run_any(f"{name}.weighted", inputs, (out, None), scalars, ordered=True)[0]
 

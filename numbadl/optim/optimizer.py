@@ -422,3 +422,10 @@ class Optimizer:
         defaults = {**UPDATES[self.name].hyperparameters, **options.GROUP, **options.WHOLE}
         shown = {k: v for k, v in {**self.hyperparameters, **self.whole}.items() if v != defaults[k]}
         return f"{type(self).__name__}({', '.join(f'{k}={v!r}' for k, v in shown.items())})"
+
+
+def check_optimizer(value):
+    """Raise TypeError unless *value* is an optimiser."""
+    if not isinstance(value, Optimizer):
+        got = arguments.shown(value)
+        raise TypeError(f"optimizer: got {got}, accepted are optimisers of numbadl.optim, such as AdamW(lr=1e-3)")

@@ -329,6 +329,10 @@ def test_any_shape(name, shape, rng):
     check_value(value, name, prediction, target)
     check_gradient(gradient, name, prediction, target)
     assert LOSSES[name](prediction, target, reduction="none").shape == shape
+    weighted = {"reduction": "none", "weight": np.full(shape, 2)}
+    check_value(LOSSES[name](prediction, target, **weighted), name, prediction, target, **weighted)
+    doubled = LOSSES[name].backward(prediction, target, grad=np.ones_like(prediction), **weighted)
+    check_gradient(doubled, name, prediction, target, **weighted)
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -8,7 +8,7 @@ import torch
 from ...losses import LOSSES as NATIVE
 from ...losses import ElementwiseLoss
 from . import shortcuts
-from .operation import Operation, once, only_first
+from .operation import Operation, once, only_first, watched
 
 TORCH_NAMES = {  # of the function in torch.nn.functional and of the module
     "mse": ("mse_loss", "MSELoss"),
@@ -109,7 +109,7 @@ class _Loss:
         gradient = once(self.name, gradient, input)
         if grad.dim() and grad.dim() < gradient.dim():  # of rows of classes
             grad = grad.unsqueeze(1)
-        eager = type(grad) is torch.Tensor and not torch.compiler.is_compiling() and not grad.requires_grad
+        eager = type(grad) is torch.Tensor and not (torch.compiler.is_compiling() or watched() or grad.requires_grad)
         one = eager and grad.dim() == 0 and grad.device.type == "cpu" and float(grad) == 1  # usually: no further pass
         return gradient if one else gradient * grad, *[None] * (1 + len(self.tensors))
 
@@ -135,11 +135,16 @@ _BY_TARGET = {  # f' with respect to the target; None where it is that with resp
 class _OfTarget(torch.autograd.Function):
     """A loss's value, which gets its derivative by the target beside that by the input."""
 
+    generate_vmap_rule = True
+
     @staticmethod
-    def forward(ctx, name, value, target, slope):
-        ctx.name = name
-        ctx.save_for_backward(target, slope)
+    def forward(name, value, target, slope):
         return value.view_as(value)
+
+    @staticmethod
+    def setup_context(ctx, inputs, output):
+        ctx.name, _, *saved = inputs
+        ctx.save_for_backward(*saved)
 
     @staticmethod
     def backward(ctx, grad):

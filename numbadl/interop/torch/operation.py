@@ -9,11 +9,12 @@ their shapes before; everything that it does not take goes the long way, which s
 """
 
 import torch
+from torch.autograd import forward_ad
 from torch.library import Library, register_autograd, register_fake
 
 LIBRARY = Library("numbadl", "DEF")
 _PLAIN = (torch.Tensor, torch.nn.Parameter)
-_OPERATOR, _AUTOGRAD, _RUN = "operator", "autograd", "run"
+_OPERATOR, _TRANSFORMED, _AUTOGRAD, _RUN = "operator", "transformed", "autograd", "run"
 # What the short way meets, the long way explains.
 _NOT_SHORT = (AttributeError, LookupError, TypeError, ValueError, RuntimeError)
 
@@ -50,6 +51,8 @@ class Operation:
         way = self._way(arguments)
         if way is _OPERATOR:
             return self.operator(*arguments)
+        if way is _TRANSFORMED:
+            return self._transformed.apply(*arguments)
         return (self._function.apply if way is _AUTOGRAD else self.run)(*arguments)
 
     def first(self, *arguments):
@@ -57,6 +60,8 @@ class Operation:
         way = self._way(arguments)
         if way is _OPERATOR:
             return self.operator(*arguments)
+        if way is _TRANSFORMED:
+            return self._transformed.apply(*arguments)
         if way is _AUTOGRAD:
             return self._apply_short(*arguments)
         try:
@@ -75,8 +80,11 @@ class Operation:
                 if type(tensor) not in _PLAIN:  # another library's subclass, or one that only has a shape
                     return _OPERATOR
                 wanted = wanted or tensor.requires_grad
-        if _watched():
+        if torch._C._len_torch_dispatch_stack():
             return _OPERATOR
+        # Operators lose tangents without a word, and functorch refuses their gradients.
+        if torch._C._are_functorch_transforms_active() or forward_ad._current_level >= 0:
+            return _TRANSFORMED
         return _AUTOGRAD if wanted and torch.is_grad_enabled() else _RUN
 
     def _define(self, schema, shapes, options):
@@ -93,6 +101,12 @@ class Operation:
             return result
 
         self._function = _autograd_function(self.name, forward, self._backward)
+
+        def run(*arguments):  # torch would add the defaults of other arguments
+            return operation.run(*arguments)
+
+        more = {"setup_context": self._setup, "vmap": self._each, "jvp": self._no_tangents}
+        self._transformed = _autograd_function(self.name, run, self._backward, **more)
         if self._short is None:
             self.first = self
         else:
@@ -116,13 +130,26 @@ class Operation:
     def _backward_shortly(self, ctx, *grads):
         if ctx.kept is None:
             return self._backward(ctx, *grads)
-        if not (torch.is_grad_enabled() or _watched()) and type(grads[0]) is torch.Tensor:
+        if not (torch.is_grad_enabled() or watched()) and type(grads[0]) is torch.Tensor:
             try:
                 return *self._short.backward(ctx.saved_tensors, ctx.kept, ctx.options, grads[0]), *self._nothing
             except _NOT_SHORT:
                 pass
         saved = self._short.saved(ctx.saved_tensors, ctx.kept)
         return self._gradients(saved, ctx.options, grads)
+
+    def _each(self, info, in_dims, *arguments):
+        """vmap: one call after the other."""
+        found = []
+        for k in range(info.batch_size):
+            given = zip(arguments, in_dims, strict=True)
+            found.append(self(*(a.select(d, k) if type(d) is int else a for a, d in given)))
+        if type(found[0]) is tuple:
+            return tuple(map(torch.stack, zip(*found, strict=True))), (0,) * len(found[0])
+        return torch.stack(found), 0
+
+    def _no_tangents(self, ctx, *tangents):
+        raise NotImplementedError(f"numbadl's {self.name} has no derivative in forward mode")
 
     def _implementation(self, *arguments):
         with torch.no_grad():
@@ -151,13 +178,14 @@ class Operation:
         return f"<numbadl.interop.torch operation {self.name}>"
 
 
-def _watched():
+def watched():
     """Whether a mode or a transform has to see the operators that are called."""
     return torch._C._len_torch_dispatch_stack() or torch._C._are_functorch_transforms_active()
 
 
-def _autograd_function(name, forward, backward):
-    methods = {"forward": staticmethod(forward), "backward": staticmethod(backward)}
+def _autograd_function(name, forward, backward, **more):
+    methods = {"forward": forward, "backward": backward, **more}
+    methods = {name: staticmethod(method) for name, method in methods.items()}
     return type(torch.autograd.Function)(name.title(), (torch.autograd.Function,), methods)
 
 
@@ -179,10 +207,15 @@ def once(name, tensor, *inputs):
 
 
 class _Once(torch.autograd.Function):
+    generate_vmap_rule = True
+
     @staticmethod
-    def forward(ctx, name, tensor, *inputs):
-        ctx.name = name
+    def forward(name, tensor, *inputs):
         return tensor.view_as(tensor)
+
+    @staticmethod
+    def setup_context(ctx, inputs, output):
+        ctx.name = inputs[0]
 
     @staticmethod
     def backward(ctx, grad):
