@@ -32,10 +32,8 @@ LARGE_CHUNK = 1 << 15
 # Elements whose angles are looked at before their sines are taken. Reading ahead of the arithmetic, as blocks of 1024 do, takes
 # time where arrays lie in memory: 0.34 to 0.38 ns an element of 16M instead of 0.29, and 0.24 if no angle is looked at.
 ANGLES = 1 << 8
-PART, AHEAD = (
-    64,
-    256,
-)  # random words of each of the four that are made at a time, and of all: elements that are prefetched
+PART = 64  # random words of each of the four that are made at a time
+AHEAD = 256  # and of all: elements that are prefetched
 DONE, REFUSED = 0, 1
 
 
