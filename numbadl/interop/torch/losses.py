@@ -74,10 +74,10 @@ class _Loss:
     def _shortcut(self):
         rows = getattr(self.native.record, "plain", None)
         if isinstance(self.native, ElementwiseLoss):
-            return shortcuts.Elements(self.native, 2 + len(self.tensors), len(self.tensors), tuple(self.options))
+            return shortcuts.Elements(self.native, len(self.tensors), tuple(self.options))
         if not rows:
             return None
-        return shortcuts.Labels(rows, 2 + len(self.tensors), self._defaults)
+        return shortcuts.Labels(rows, len(self.tensors), self._defaults[len(self.tensors) :])
 
     def _run(self, input, target, *given):
         *given, wanted = given

@@ -1,30 +1,31 @@
 """The short way from tensors to a kernel, in eager mode on the CPU: a call costs a few microseconds beside the kernel.
 
-What a kernel needs beside its arrays follows from dtypes, shapes and options. A `Shortcut` finds it once for each (its plan),
-after the checks that the long way makes, too; then it takes tensors as arrays and calls the kernel. Whatever is unusual is an
-exception here, after which `Operation` takes the long way: that computes the result, or says why not. Kernels themselves refuse
-arrays that are no dense ones of their type.
+A `Shortcut` declares an operation's kernels, for a dtype, shapes and options, as `prepared.Call`s, after the checks that the
+long way makes, too. Whatever is unusual is an exception then, and None in a call; `Operation` takes the long way after that,
+which computes the result, or says why not.
 """
 
 import functools
 import math
-from types import SimpleNamespace
 
 import numpy as np
 import torch
+from numba import njit
 
 from ... import _arguments as arguments
 from ... import normalization
 from ...arrays import DEVICES, check_axis
 from ...elementwise import typed
-from ...kernels.cpu.map import DONE
+from ...kernels.cpu import norm
+from ...kernels.cpu.compile import OPTIONS, KernelCache
+from ...kernels.cpu.map import DONE, REFUSED
 from ...streams import threshold_of
+from .prepared import Call
 
 _CPU = DEVICES["cpu"]
 _NUMPY = {torch.float32: np.dtype(np.float32), torch.float64: np.dtype(np.float64)}
-_PLANS = 64  # that are kept for each operation
-_VIEWS, _views = 1024, {}  # tensors' memory as arrays
-_tensor = torch.from_numpy
+_CALLS = 256  # that are kept for each operation and direction
+_REFUSALS = (AttributeError, LookupError, TypeError, ValueError, RuntimeError)
 
 
 class Unusual(ValueError):
@@ -32,410 +33,494 @@ class Unusual(ValueError):
 
 
 class Shortcut:
-    """The short way of an operation. `plan` is a function of hashable values only, found once for each."""
+    """The short way of an operation of so many *tensors* and options.
 
-    def __init__(self):
-        self.plan = functools.lru_cache(_PLANS, typed=True)(self.make_plan)
+    Calls are declared for a key: the dtype and the shape of the first tensor, and the options.
+    """
 
-    def make_plan(self, *given):
-        """What the kernels are called with. Raises for what the long way has to look at."""
+    def __init__(self, tensors):
+        self._tensors = tensors
+        kept = functools.lru_cache(_CALLS, typed=True)
+        self._value, self._forward, self._backward = (
+            kept(functools.partial(_prepared, declare, keeps))
+            for declare, keeps in ((self.declare, False), (self.declare, True), (self.declare_backward, True))
+        )
+
+    # -- what an operation consists of --------------------------------------------------------------------------------------
+    def declare(self, call, dtype, shape, *options):
+        """Declare the given tensors, the result as what is made first, what backward needs as what is kept, and the steps."""
         raise NotImplementedError
 
-    def forward(self, *arguments):
-        """(result, what backward needs beside tensors and is not None, the tensors to save)."""
+    def declare_backward(self, call, dtype, shape, *options):
+        """Declare the gradient of the result and the saved tensors as given, the gradients as made, and the steps."""
         raise NotImplementedError
 
-    def backward(self, saved, kept, options, grad):
-        """The gradients of the tensor arguments, as a tuple."""
-        raise NotImplementedError
+    def key(self, tensors, options):
+        return tensors[0].dtype, tensors[0].shape, *options
 
-    def saved(self, saved, kept):
+    def to_save(self, tensors, made):
+        return *tensors, *made[1:]
+
+    def unpacked(self, saved, told):
         """What the long way would have saved."""
         return saved
 
+    def gradients(self, made):
+        """Those of the tensor arguments, from what backward made."""
+        return made
 
-def array_of(tensor):
-    """A C-contiguous CPU tensor as an array of the same memory, with or without requires_grad; only while the tensor lives.
+    # -- calls, which give None where the long way has to be taken -------------------------------------------------------------
+    def value(self, *arguments):
+        """The result."""
+        tensors = arguments[: self._tensors]
+        run = self._value(*self.key(tensors, arguments[self._tensors :]))
+        made = run and run(*tensors)
+        return made and made[0]
 
-    An array is an address, a type and a shape, which come again and again: one that was made is kept, and owns nothing.
-    """
-    if not (tensor.is_cpu and tensor.is_contiguous()):
-        raise Unusual
-    if tensor.is_neg():  # a view whose signs are in a flag
-        return tensor.numpy(force=True)
-    key = tensor.data_ptr(), tensor.dtype, tensor.shape
-    found = _views.get(key)
-    if found is None:
-        if len(_views) >= _VIEWS:
-            _views.clear()
-        found = tensor.numpy(force=True)
-        held = SimpleNamespace(__array_interface__=found.__array_interface__)
-        found = _views[key] = np.asarray(held) if found.size else found
-    return found
+    def forward(self, *arguments):
+        """(the result, the tensors to save, what `backward` is to be told)."""
+        tensors = arguments[: self._tensors]
+        key = self.key(tensors, arguments[self._tensors :])
+        run = self._forward(*key)
+        made = run and run(*tensors)
+        return made and (made[0], self.to_save(tensors, made), key)
 
-
-def _dense(grad):
-    """*grad* as an array; of a copy, which nobody else has, one that keeps it."""
-    return array_of(grad) if grad.is_contiguous() else grad.contiguous().numpy(force=True)
+    def backward(self, saved, told, grad):
+        """The gradients of the tensor arguments, as a tuple."""
+        run = self._backward(*told)
+        made = run and run(grad if grad.is_contiguous() else grad.contiguous(), *saved)
+        return made and self.gradients(made)
 
 
+def _prepared(declare, keeps, dtype, *key):
+    call = Call(keeps)
+    try:
+        declare(call, _NUMPY[dtype], *key)
+        return call.prepared()
+    except _REFUSALS:  # not asked again
+        return None
+
+
+def _kernels(name):
+    return _CPU.kernel(name), _CPU.kernel(f"{name}.backward")
+
+
+# -- steps beside the kernels ----------------------------------------------------------------------------------------------
+def _step(fn):
+    dispatcher = njit(**OPTIONS)(fn)
+    dispatcher._cache = KernelCache(f"torch.{fn.__name__}", fn)
+    return dispatcher
+
+
+@_step
+def _store_mean(*operands):
+    """Unless it is NaN: that tells of a target that is not accepted, among others."""
+    total, divisor, value = operands
+    mean = total[0] / divisor
+    value[0] = mean
+    return DONE if mean == mean else REFUSED
+
+
+@_step
+def _labels_fit(*operands):
+    labels, classes = operands
+    wrong = 0
+    for label in labels:
+        wrong += (label < 0) | (label >= classes)
+    return REFUSED if wrong else DONE
+
+
+@_step
+def _take_apart(*operands):
+    x, halves = operands
+    for i in range(x.shape[0]):
+        for k in range(2):
+            for j in range(x.shape[2]):
+                halves[k, i, j] = x[i, k, j]
+    return DONE
+
+
+@_step
+def _put_together(*operands):
+    halves, x = operands
+    for i in range(x.shape[0]):
+        for k in range(2):
+            for j in range(x.shape[2]):
+                x[i, k, j] = halves[k, i, j]
+    return DONE
+
+
+@_step
+def _write_out(*operands):
+    """Each value as often as it takes to fill what is written."""
+    values, written = operands
+    times = written.size // values.size
+    for i in range(values.size):
+        for j in range(i * times, (i + 1) * times):
+            written[j] = values[i]
+    return DONE
+
+
+# -- activations -----------------------------------------------------------------------------------------------------------
 class Map(Shortcut):
     """Of an activation without learnable or random parameters."""
 
     def __init__(self, native):
-        super().__init__()
-        self.native = native
+        super().__init__(1)
+        self._native = native
 
-    def make_plan(self, dtype, *given):
-        return self.native.kernels(_NUMPY[dtype], **dict(zip(self.native.options, given, strict=True) if given else {}))
-
-    def forward(self, x, *given):
-        kernel, _, scalars = self.plan(x.dtype, *given)
-        array = array_of(x)
-        y = np.empty_like(array)
-        if kernel(array.reshape(-1), y.reshape(-1), *scalars) != DONE:
+    def _kernels(self, dtype, shape, given):
+        if 0 in shape:
             raise Unusual
-        return _tensor(y), True, (x,)
+        _CPU.prepare(math.prod(shape))
+        return self._native.kernels(dtype, **dict(zip(self._native.options, given, strict=True) if given else {}))
 
-    def backward(self, saved, kept, options, grad):
-        x = saved[0]
-        _, kernel, scalars = self.plan(x.dtype, *options)
-        array = array_of(x)
-        dx = np.empty_like(array)
-        if kernel(_dense(grad).reshape(-1), array.reshape(-1), dx.reshape(-1), *scalars) != DONE:
-            raise Unusual
-        return (_tensor(dx),)
+    def declare(self, call, dtype, shape, *given):
+        kernel, _, numbers = self._kernels(dtype, shape, given)
+        x, y = call.given(dtype, *shape), call.made(dtype, *shape)
+        call.step(kernel, x.flat, y.flat, *numbers)
+
+    def declare_backward(self, call, dtype, shape, *given):
+        _, kernel, numbers = self._kernels(dtype, shape, given)
+        grad, x, dx = call.given(dtype, *shape), call.given(dtype, *shape), call.made(dtype, *shape)
+        call.step(kernel, grad.flat, x.flat, dx.flat, *numbers)
 
 
 class Learnable(Shortcut):
     """Of an activation with learnable parameters, all of one number or all of one for each channel."""
 
     def __init__(self, native, learnable, options):
-        super().__init__()
-        self.native, self._count, self._names = native, learnable, options
+        super().__init__(1 + learnable)
+        self._native, self._learnable, self._names = native, learnable, options
 
-    def make_plan(self, dtype, shape, counts, *given):
-        options, size, count = dict(zip(self._names, given, strict=True)), math.prod(shape), math.prod(counts[0])
-        axis = options.pop("axis")
-        if size == 0 or any(of_one != (count,) for of_one in counts):
-            raise Unusual
-        inner = size
+    def key(self, tensors, options):
+        return tensors[0].dtype, tensors[0].shape, tensors[1].shape, *options
+
+    def gradients(self, made):
+        return made[0], *made[1].unbind()
+
+    def _operands(self, call, dtype, shape, of_one, given):
+        """x and the parameters, the numbers behind the arrays, and which of the kernels of channels suits them."""
+        options, size = dict(zip(self._names, given, strict=True)), math.prod(shape)
+        axis, (count,), inner = options.pop("axis"), of_one, size
         if count > 1:
             axis = check_axis(axis, len(shape))
             inner = math.prod(shape[axis + 1 :])
             if shape[axis] != count:
                 raise Unusual
-        self.native.check(**options)
+        if size == 0:
+            raise Unusual
+        self._native.check(**options)
         _CPU.prepare(size)
-        kernels = [_CPU.kernel(quick.kernel) for quick in (self.native._kernel, self.native._backward)]
-        return *kernels, (*typed(options.values(), _NUMPY[dtype]), inner)
+        operands = [call.given(dtype, *shape), *(call.given(dtype, count) for _ in range(self._learnable))]
+        return operands, (*typed(options.values(), dtype), inner), (size, dtype.itemsize, count, inner)
 
-    def _plan_of(self, x, parameters, options):
-        return self.plan(x.dtype, x.shape, tuple([p.shape for p in parameters]), *options)
+    def declare(self, call, dtype, shape, of_one, *given):
+        (x, *parameters), numbers, layout = self._operands(call, dtype, shape, of_one, given)
+        kernel = _CPU.kernel(self._native._kernel.kernel).part_of(*layout)
+        call.step(kernel, x.flat, call.made(dtype, *shape).flat, *parameters, *numbers)
 
-    def forward(self, x, *given):
-        parameters, options = given[: self._count], given[self._count :]
-        kernel, _, numbers = self._plan_of(x, parameters, options)
-        array = array_of(x)
-        y = np.empty_like(array)
-        if kernel(array.reshape(-1), y.reshape(-1), *map(array_of, parameters), *numbers) != DONE:
-            raise Unusual
-        return _tensor(y), True, (x, *parameters)
-
-    def backward(self, saved, kept, options, grad):
-        x, *parameters = saved
-        _, kernel, numbers = self._plan_of(x, parameters, options)
-        array, values = array_of(x), [array_of(p) for p in parameters]
-        dx, sums = np.empty_like(array), np.empty((self._count, values[0].size), array.dtype)
-        if kernel(_dense(grad).reshape(-1), array.reshape(-1), dx.reshape(-1), *values, sums, *numbers) != DONE:
-            raise Unusual
-        return _tensor(dx), *map(_tensor, sums)
+    def declare_backward(self, call, dtype, shape, of_one, *given):
+        grad = call.given(dtype, *shape)
+        (x, *parameters), numbers, layout = self._operands(call, dtype, shape, of_one, given)
+        dx, sums = call.made(dtype, *shape), call.made(dtype, self._learnable, *of_one)
+        kernel = _CPU.kernel(self._native._backward.kernel).part_of(*layout)
+        call.step(kernel, grad.flat, x.flat, dx.flat, *parameters, sums, *numbers)
 
 
+# -- gated units, rows -----------------------------------------------------------------------------------------------------
 class Gated(Shortcut):
     """Of a gated unit of two tensors."""
 
     def __init__(self, name):
-        super().__init__()
-        self._names = name, f"{name}.backward"
+        super().__init__(2)
+        self._name = name
 
-    def make_plan(self):
-        return [_CPU.kernel(name) for name in self._names]
+    def declare(self, call, dtype, shape):
+        x, gate, y = call.given(dtype, *shape), call.given(dtype, *shape), call.made(dtype, *shape)
+        call.step(_kernels(self._name)[0], x.flat, gate.flat, y.flat)
 
-    def forward(self, x, gate):
-        arrays = array_of(x), array_of(gate)
-        y = np.empty_like(arrays[0])
-        if x.shape != gate.shape or self.plan()[0](*(a.reshape(-1) for a in (*arrays, y))) != DONE:
-            raise Unusual
-        return _tensor(y), True, (x, gate)
-
-    def backward(self, saved, kept, options, grad):
-        x, gate = map(array_of, saved)
-        found = np.empty_like(x), np.empty_like(x)
-        if self.plan()[1](*(a.reshape(-1) for a in (_dense(grad), x, gate, *found))) != DONE:
-            raise Unusual
-        return tuple(map(_tensor, found))
+    def declare_backward(self, call, dtype, shape):
+        given = [call.given(dtype, *shape).flat for _ in range(3)]
+        made = [call.made(dtype, *shape).flat for _ in range(2)]
+        call.step(_kernels(self._name)[1], *given, *made)
 
 
-class Split(Gated):
+class Split(Shortcut):
     """Of a gated unit of the halves of a tensor, which are copied where they lie apart."""
 
-    def make_plan(self, shape, dim):
+    def __init__(self, name):
+        super().__init__(1)
+        self._name = name
+
+    @staticmethod
+    def _shapes(shape, dim):
+        """That of a half, and of the tensor with its halves side by side."""
         axis = check_axis(dim, len(shape))
         if shape[axis] % 2 or 0 in shape:
             raise Unusual
-        halved = (*shape[:axis], shape[axis] // 2, *shape[axis + 1 :])
-        return *super().make_plan(), halved, (math.prod(shape[:axis]), 2, -1)
+        _CPU.prepare(math.prod(shape))
+        half = (*shape[:axis], shape[axis] // 2, *shape[axis + 1 :])
+        outer = math.prod(shape[:axis])
+        return half, (outer, 2, math.prod(half) // outer)
 
-    def forward(self, x, dim):
-        kernel, _, shape, halves = self.plan(x.shape, dim)
-        array = array_of(x)
-        y = np.empty(shape, array.dtype)
-        if kernel(*_parts(array, halves), y.reshape(-1)) != DONE:
-            raise Unusual
-        return _tensor(y), True, (x,)
+    @staticmethod
+    def _halves(call, x, parts):
+        if parts[0] == 1:
+            return x.shaped(2, parts[2]).rows
+        halves = call.scratch(x.dtype, 2, parts[0], parts[2])
+        call.step(_take_apart, x.shaped(*parts), halves)
+        return [half.flat for half in halves.rows]
 
-    def backward(self, saved, kept, options, grad):
-        (x,) = map(array_of, saved)
-        _, kernel, shape, halves = self.plan(saved[0].shape, *options)
-        dx, found = np.empty_like(x), np.empty((2, math.prod(shape)), x.dtype)
-        if kernel(_dense(grad).reshape(-1), *_parts(x, halves), *found) != DONE:
-            raise Unusual
-        np.copyto(dx.reshape(halves).transpose(1, 0, 2), found.reshape(2, halves[0], -1))
-        return (_tensor(dx),)
+    def declare(self, call, dtype, shape, dim):
+        half, parts = self._shapes(shape, dim)
+        x, y = call.given(dtype, *shape), call.made(dtype, *half)
+        call.step(_kernels(self._name)[0], *self._halves(call, x, parts), y.flat)
 
-
-def _parts(array, halves):
-    """Both halves, as flat arrays."""
-    three = array.reshape(halves)
-    return [np.ascontiguousarray(three[:, k]).reshape(-1) for k in range(2)]
+    def declare_backward(self, call, dtype, shape, dim):
+        half, parts = self._shapes(shape, dim)
+        grad, x, dx = call.given(dtype, *half), call.given(dtype, *shape), call.made(dtype, *shape)
+        found = call.scratch(dtype, 2, parts[0], parts[2])
+        halves = [each.flat for each in found.rows]
+        call.step(_kernels(self._name)[1], grad.flat, *self._halves(call, x, parts), *halves)
+        call.step(_put_together, found, dx.shaped(*parts))
 
 
 class Rows(Shortcut):
     """Of softmax and its kin along the last axis."""
 
     def __init__(self, name):
-        super().__init__()
-        self._names = name, f"{name}.backward"
+        super().__init__(1)
+        self._name = name
 
-    def make_plan(self, shape, dim):
+    @staticmethod
+    def _matrix(shape, dim):
         if check_axis(dim, len(shape)) != len(shape) - 1 or 0 in shape:
             raise Unusual
         _CPU.prepare(math.prod(shape))
-        return *map(_CPU.kernel, self._names), (-1, shape[-1])
+        return math.prod(shape[:-1]), shape[-1]
 
-    def forward(self, x, dim):
-        kernel, _, matrix = self.plan(x.shape, dim)
-        array = array_of(x)
-        y = np.empty_like(array)
-        kernel(array.reshape(matrix), y.reshape(matrix))
-        y = _tensor(y)
-        return y, True, (y,)
+    def to_save(self, tensors, made):
+        return made
 
-    def backward(self, saved, kept, options, grad):
-        _, kernel, matrix = self.plan(saved[0].shape, *options)
-        y = array_of(saved[0])
-        dx = np.empty_like(y)
-        kernel(*(a.reshape(matrix) for a in (_dense(grad), y, dx)))
-        return (_tensor(dx),)
+    def declare(self, call, dtype, shape, dim):
+        matrix = self._matrix(shape, dim)
+        x, y = call.given(dtype, *shape), call.made(dtype, *shape)
+        call.step(_kernels(self._name)[0], x.shaped(*matrix), y.shaped(*matrix))
+
+    def declare_backward(self, call, dtype, shape, dim):
+        matrix = self._matrix(shape, dim)
+        operands = call.given(dtype, *shape), call.given(dtype, *shape), call.made(dtype, *shape)
+        call.step(_kernels(self._name)[1], *(o.shaped(*matrix) for o in operands))
 
 
+# -- norms, dropout --------------------------------------------------------------------------------------------------------
 class RowNorm(Shortcut):
-    """Of a norm of rows with all its affine parameters; *rows* is the function (shape, *option) -> `row_norms.Rows`."""
+    """Of a norm of rows with all its affine *parameters*; *rows* is the function (shape, *option) -> `row_norms.Rows`."""
 
     def __init__(self, fn, rows, parameters):
-        super().__init__()
-        self.fn, self._rows, self._parameters = fn, rows, parameters
+        super().__init__(1 + parameters)
+        self._fn, self._rows, self._parameters = fn, rows, parameters
 
-    def make_plan(self, dtype, shape, affine, option, eps):
+    def to_save(self, tensors, made):
+        return *tensors, made[1]
+
+    def unpacked(self, saved, told):
+        return *saved[:-1], *saved[-1].unbind()
+
+    def gradients(self, made):
+        return made[0], *made[1].unbind()
+
+    def _operands(self, call, dtype, shape, option, eps):
+        """The rows, x, the affine parameters."""
         rows = self._rows(shape, *option)
         arguments.number("eps", eps)
         fits = rows.count > 0 and rows.n > 1 and rows.count * rows.n == math.prod(shape)
         if option and type(option[0]) is tuple:
             fits = fits and shape[-len(option[0]) :] == option[0]
-        if not fits or any(p != rows.parameter for p in affine):
+        if not fits:
             raise Unusual
         _CPU.prepare(rows.count * rows.n)
-        kernels = [_CPU.kernel(self.fn._kernel + part) for part in ("", ".backward")]
-        return *kernels, rows, _NUMPY[dtype].type(eps)
+        return rows, call.given(dtype, *shape), [call.given(dtype, *rows.parameter) for _ in range(self._parameters)]
 
-    def _plan_of(self, x, affine, option, eps):
-        return self.plan(x.dtype, x.shape, tuple([p.shape for p in affine]), option, eps)
+    def _kernel(self, call, rows, affine, backward=""):
+        """The kernel for such rows, and the affine operands as it takes them."""
+        layout, affine = norm.layout_of(rows.segment), [p.flat for p in affine]
+        if layout == "columns" and rows.segment > 1:
+            values, affine = affine, [call.scratch(p.dtype, p.shape[0] * rows.segment) for p in affine]
+            for given, written in zip(values, affine, strict=True):
+                call.step(_write_out, given, written)
+        return _CPU.kernel(self._fn._kernel + backward).parts[layout], affine
 
-    def forward(self, x, *given):
-        affine, option, eps = given[: self._parameters], given[self._parameters : -1], given[-1]
-        kernel, _, rows, scalar = self._plan_of(x, affine, option, eps)
-        array, matrix = array_of(x), (rows.count, rows.n)
-        y, values = np.empty_like(array), np.empty((self.fn._saved, rows.count), array.dtype)
-        operands = [array_of(p).reshape(-1) for p in affine]
-        kernel(array.reshape(matrix), y.reshape(matrix), *operands, *values, scalar, rows.segment)
-        return _tensor(y), values, (x, *affine)
+    def declare(self, call, dtype, shape, *options):
+        *option, eps = options
+        rows, x, affine = self._operands(call, dtype, shape, option, eps)
+        y, saved, matrix = call.made(dtype, *shape), call.kept(dtype, self._fn._saved, rows.count), (rows.count, rows.n)
+        kernel, affine = self._kernel(call, rows, affine)
+        call.step(kernel, x.shaped(*matrix), y.shaped(*matrix), *affine, *saved.rows, dtype.type(eps), rows.segment)
 
-    def backward(self, saved, kept, options, grad):
-        x, *affine = saved
-        _, kernel, rows, _ = self._plan_of(x, affine, options[:-1], options[-1])
-        array, matrix, weight = array_of(x), (rows.count, rows.n), array_of(affine[0]).reshape(-1)
-        dx, sums = np.empty_like(array), np.zeros((len(affine), weight.size), array.dtype)
-        inputs = _dense(grad).reshape(matrix), array.reshape(matrix), dx.reshape(matrix)
-        kernel(*inputs, weight, *kept, sums, rows.segment)
-        return _tensor(dx), *(_tensor(total.reshape(rows.parameter)) for total in sums)
-
-    def saved(self, saved, kept):
-        return *saved, *map(_tensor, kept)
+    def declare_backward(self, call, dtype, shape, *options):
+        grad = call.given(dtype, *shape)
+        rows, x, affine = self._operands(call, dtype, shape, options[:-1], options[-1])
+        saved = call.given(dtype, self._fn._saved, rows.count)
+        dx, sums = call.made(dtype, *shape), call.made(dtype, self._parameters, *rows.parameter)
+        arrays = [each.shaped(rows.count, rows.n) for each in (grad, x, dx)]
+        kernel, weight = self._kernel(call, rows, affine[:1], ".backward")
+        totals = sums.shaped(self._parameters, math.prod(rows.parameter))
+        call.step(kernel, *arrays, *weight, *saved.rows, totals, rows.segment)
 
 
 class BatchNorm(Shortcut):
     """Of batch norm with affine parameters and running statistics, which it updates in place."""
 
-    def make_plan(self, dtype, shape, by_channel, training, momentum, eps):
+    def __init__(self):
+        super().__init__(5)
+
+    def to_save(self, tensors, made):
+        return *tensors[:3], made[1]
+
+    def unpacked(self, saved, told):
+        return *saved[:3], *saved[3].unbind()
+
+    def gradients(self, made):
+        return made[0], *made[1].unbind()[:2], None, None
+
+    @staticmethod
+    def _checked(shape, momentum, eps):
         samples, channels, *rest = shape
         size = math.prod(rest)
-        if any(p != (channels,) for p in by_channel) or samples * size < 2 or channels == 0:
+        if samples * size < 2 or channels == 0:
             raise Unusual
         arguments.number("eps", eps)
         normalization.momentum_of(momentum, None, True)
         _CPU.prepare(math.prod(shape))
-        of = _NUMPY[dtype].type
-        kernels = normalization.KERNELS[training], normalization.BACKWARD_KERNELS[training], "typical_values"
-        scalars = (of(momentum), of(eps)) if training else (of(eps),)
-        return *map(_CPU.kernel, kernels), (samples, channels, size), scalars
+        return samples, channels, size
 
-    def _plan_of(self, x, by_channel, options):
-        return self.plan(x.dtype, x.shape, tuple([p.shape for p in by_channel]), *options)
-
-    def forward(self, x, weight, bias, running_mean, running_var, *options):
-        parameters = weight, bias, running_mean, running_var
-        kernel, _, typical_values, shape, scalars = self._plan_of(x, parameters, options)
-        array, (weight, bias, mean, variance) = array_of(x), map(array_of, parameters)
-        y, kept = np.empty_like(array), np.empty((4, shape[1]), array.dtype)
-        (shift, *results), x3 = kept, array.reshape(shape)
-        if options[0]:
-            typical_values(x3, shift)
-            operands, results = (shift, weight, bias, mean, variance), (*results, mean, variance)
+    def declare(self, call, dtype, shape, training, momentum, eps):
+        shape3 = self._checked(shape, momentum, eps)
+        x, *parameters = call.given(dtype, *shape), *(call.given(dtype, shape[1]) for _ in range(4))
+        weight, bias, mean, variance = parameters
+        arrays = x.shaped(*shape3), call.made(dtype, *shape).shaped(*shape3)
+        shift, *results = call.kept(dtype, 4, shape[1]).rows
+        kernel, eps = _CPU.kernel(normalization.KERNELS[training]).part_of(shape3), dtype.type(eps)
+        if training:
+            call.step(_CPU.kernel("typical_values"), arrays[0], shift)
+            operands = shift, weight, bias, mean, variance, *results, mean, variance, dtype.type(momentum), eps
         else:
-            np.copyto(shift, mean)
-            operands = shift, variance, weight, bias
-        kernel(x3, y.reshape(shape), *operands, *results, *scalars)
-        return _tensor(y), kept, (x, *parameters[:2])
+            call.step(_write_out, mean, shift)
+            operands = shift, variance, weight, bias, *results, eps
+        call.step(kernel, *arrays, *operands)
 
-    def backward(self, saved, kept, options, grad):
-        x, weight, bias = saved
-        _, kernel, _, shape, _ = self._plan_of(x, (weight, bias), options)
-        array, (shift, delta, rstd, _) = array_of(x), kept
-        dx, found = np.empty_like(array), np.empty((5 if options[0] else 3, shape[1]), array.dtype)
-        arrays = _dense(grad).reshape(shape), array.reshape(shape), dx.reshape(shape)
-        kernel(*arrays, shift, delta, rstd, array_of(weight), *found)
-        return _tensor(dx), _tensor(found[0]), _tensor(found[1]), None, None
-
-    def saved(self, saved, kept):
-        return *saved, *map(_tensor, kept)
+    def declare_backward(self, call, dtype, shape, training, momentum, eps):
+        shape3 = self._checked(shape, momentum, eps)
+        grad, x = call.given(dtype, *shape), call.given(dtype, *shape)
+        weight, _, (shift, delta, rstd, _) = (
+            call.given(dtype, shape[1]),
+            call.given(dtype, shape[1]),
+            call.given(dtype, 4, shape[1]).rows,
+        )
+        arrays = [each.shaped(*shape3) for each in (grad, x, call.made(dtype, *shape))]
+        found = call.made(dtype, 5 if training else 3, shape[1])
+        kernel = _CPU.kernel(normalization.BACKWARD_KERNELS[training]).part_of(shape3)
+        call.step(kernel, *arrays, shift, delta, rstd, weight, *found.rows)
 
 
 class Dropout(Shortcut):
     """Of dropout; the seed is all that backward needs."""
 
-    def make_plan(self, dtype, p):
+    def __init__(self):
+        super().__init__(2)
+
+    def to_save(self, tensors, made):
+        return tensors[1:]
+
+    def gradients(self, made):
+        return made[0], None
+
+    def declare(self, call, dtype, shape, p):
         threshold = threshold_of(p)
-        if threshold is None:
+        if threshold is None or 0 in shape:
             raise Unusual
-        return _CPU.kernel("dropout"), threshold, dtype.type(0.0 if p == 1 else 1 / (1 - p))
+        _CPU.prepare(math.prod(shape))
+        x, seed, y = call.given(dtype, *shape), call.given(np.int64), call.made(dtype, *shape)
+        scale = dtype.type(0.0 if p == 1 else 1 / (1 - p))
+        stream = seed.as_type(np.uint64), np.uint64(0), np.int64(0)
+        call.step(_CPU.kernel("dropout"), x.flat, y.flat, threshold, scale, *stream)
 
-    def _run(self, array, seed, p):
-        kernel, *scalars = self.plan(array.dtype, p)
-        y = np.empty_like(array)
-        _CPU.prepare(array.size)
-        kernel(array.reshape(-1), y.reshape(-1), *scalars, seed, _OFFSET, _START)
-        return _tensor(y)
-
-    def forward(self, x, seed, p):
-        number = np.uint64(seed.item())
-        return self._run(array_of(x), number, p), (number, seed), ()
-
-    def backward(self, saved, kept, options, grad):
-        return self._run(_dense(grad), kept[0], *options), None
-
-    def saved(self, saved, kept):
-        return kept[1:]
+    declare_backward = declare
 
 
-_OFFSET, _START = np.uint64(0), np.int64(0)
-
-
+# -- losses ----------------------------------------------------------------------------------------------------------------
 class _Loss(Shortcut):
-    """Of a loss that is one number. What is kept are the options and, until it is taken, the gradient."""
+    """Of a loss that is one number, without *weights*. Forward makes the value and the gradient."""
 
-    def __init__(self, tensors):
-        super().__init__()
-        self._tensors = tensors
+    def __init__(self, weights):
+        super().__init__(2)
+        self._weights = (None,) * weights
 
-    def _value(self, x, target, options, gradient):
-        """The value; *gradient*, an array like x or None, is written to."""
-        raise NotImplementedError
+    def key(self, tensors, options):
+        *options, _ = options
+        return super().key(tensors, options)
+
+    def value(self, x, target, *given):
+        count = len(self._weights)
+        return super().value(x, target, *given[count:]) if given[:count] == self._weights else None
 
     def forward(self, x, target, *given):
-        *options, wanted = given
-        array = array_of(x)
-        gradient = np.empty_like(array) if wanted else None
-        value = self._value(x, target, options, gradient)
-        kept = [options, _tensor(gradient)] if wanted else [options]
-        return _tensor(np.array(value, array.dtype)), kept, (x, target)
+        """Told to backward is the gradient, too, until it is taken."""
+        count = len(self._weights)
+        if given[:count] != self._weights:
+            return None
+        key = self.key((x, target), given[count:])
+        run = self._forward(*key)
+        made = run and run(x, target)
+        return made and (made[0], (x, target), [key, made[1]])
 
-    def _gradient(self, saved, kept):
+    def _gradient(self, saved, told):
         """That of forward, once: who gets it may write to it. After that it is computed again."""
-        if len(kept) > 1:
-            return kept.pop()
-        gradient = np.empty_like(array_of(saved[0]))
-        self._value(*saved, kept[0], gradient)
-        return _tensor(gradient)
+        return told.pop() if len(told) > 1 else self._forward(*told[0])(*saved)[1]
 
-    def backward(self, saved, kept, options, grad):
-        gradient = self._gradient(saved, kept)
+    def backward(self, saved, told, grad):
+        gradient = self._gradient(saved, told)
         # Usually 1: no further pass.
-        return (gradient if grad.item() == 1 else gradient * grad), *[None] * (self._tensors - 1)
+        return gradient if grad.item() == 1 else gradient * grad, None, *self._weights
 
-    def saved(self, saved, kept):
-        return saved[0], self._gradient(saved, kept)
+    def unpacked(self, saved, told):
+        return saved[0], self._gradient(saved, told)
 
 
 class Labels(_Loss):
     """Of the mean of a loss of labels with the *defaults*: *rows* are those of its value, and of value and gradient."""
 
-    def __init__(self, rows, tensors, defaults):
-        super().__init__(tensors)
-        self._rows, self._defaults = rows, list(defaults)
+    def __init__(self, rows, weights, defaults):
+        super().__init__(weights)
+        self._rows, self._defaults = rows, tuple(defaults)
 
-    def make_plan(self, dtype, count, classes):
-        if count * classes == 0:
+    def declare(self, call, dtype, shape, *options):
+        count, classes = shape
+        if options != self._defaults or count * classes == 0:
             raise Unusual
         _CPU.prepare(count * classes)
-        kernels = [_CPU.kernel(row.name) for row in self._rows]
-        return *kernels, _CPU.kernel("sum"), _NUMPY[dtype].type(1 / count)
-
-    def _value(self, x, labels, options, gradient):
-        if options != self._defaults or x.dim() != 2 or labels.dim() != 1 or labels.dtype is not torch.int64:
-            raise Unusual
-        count, classes = x.shape
-        value_of, both_of, total_of, scale = self.plan(x.dtype, count, classes)
-        rows, numbers = array_of(x), array_of(labels)
-        # Negative labels are large ones here.
-        if numbers.size != count or np.maximum.reduce(numbers.view(np.uint64)) >= classes:
-            raise Unusual
-        values = np.empty(count, rows.dtype)
-        if gradient is None:
-            value_of(rows, numbers, values)
+        x, labels, value = call.given(dtype, *shape), call.given(np.int64, count), call.made(dtype)
+        values, total = call.scratch(dtype, count), call.scratch(np.float64, 1)
+        call.step(_labels_fit, labels, classes)
+        if call.keeps:
+            kernel = _CPU.kernel(self._rows[1].name)
+            call.step(kernel, x, labels, call.made(dtype, *shape), values, dtype.type(1 / count))
         else:
-            both_of(rows, numbers, gradient, values, scale)
-        return total_of(values) / count
+            call.step(_CPU.kernel(self._rows[0].name), x, labels, values)
+        call.step(_CPU.kernel("sum"), values, result=total)
+        call.step(_store_mean, total, np.float64(count), value.flat)
 
 
 class Elements(_Loss):
     """Of a loss of elements without weights, such as the `numbadl.losses` one *native*, added up."""
 
-    def __init__(self, native, tensors, weights, names):
-        super().__init__(tensors)
-        self._native, self._weights, self._names = native, [None] * weights, names
+    def __init__(self, native, weights, names):
+        super().__init__(weights)
+        self._native, self._names = native, names
 
-    def make_plan(self, dtype, shape, *given):
+    def declare(self, call, dtype, shape, *given):
         native, options = self._native, {**self._native.options, **dict(zip(self._names, given, strict=True))}
         for name in self._names:
             native._check_option(name, options[name])
@@ -443,26 +528,15 @@ class Elements(_Loss):
         if count == 0 or options["reduction"] == "none":
             raise Unusual
         _CPU.prepare(count)
-        divisor = {"mean": count, "batchmean": shape[0], "sum": 1}[options["reduction"]]
-        scalars = typed(record.scalars(*(options[p.name] for p in record.parameters)), _NUMPY[dtype])
-        kernels = [_CPU.kernel(f"{record.variant(options).kernels}.{name}") for name in ("value", "value_and_grad")]
-        return *kernels, scalars, _NUMPY[dtype].type(1 / divisor), divisor
-
-    def _value(self, x, target, options, gradient):
-        if options[: len(self._weights)] != self._weights or target.shape != x.shape:
-            raise Unusual
-        value_of, both_of, scalars, scale, divisor = self.plan(x.dtype, x.shape, *options[len(self._weights) :])
-        flat = array_of(x).reshape(-1), array_of(target).reshape(-1)
-        if gradient is None:
-            return _known(value_of(*flat, *scalars)) / divisor
-        total = np.empty((1, 1), gradient.dtype)
-        if both_of(*flat, gradient.reshape(-1), total, scale, *scalars, gradient.size) != DONE:
-            raise Unusual
-        return _known(float(total[0, 0])) / divisor
-
-
-def _known(value):
-    """*value*, unless it is NaN: that tells of a target that is not accepted, among others."""
-    if value != value:
-        raise Unusual
-    return value
+        divisor = {"mean": count, "batchmean": shape[0] if shape else 1, "sum": 1}[options["reduction"]]
+        numbers = typed(record.scalars(*(options[p.name] for p in record.parameters)), dtype)
+        name = record.variant(options).kernels
+        arrays = [call.given(dtype, *shape).flat, call.given(dtype, *shape).flat]
+        value, total = call.made(dtype), call.scratch(dtype if call.keeps else np.float64, 1, 1)
+        if call.keeps:
+            arrays.append(call.made(dtype, *shape).flat)
+            kernel = _CPU.kernel(f"{name}.value_and_grad").part_of(count, dtype.itemsize, 1, count)
+            call.step(kernel, *arrays, total, dtype.type(1 / divisor), *numbers, count)
+        else:
+            call.step(_CPU.kernel(f"{name}.value"), *arrays, *numbers, result=total)
+        call.step(_store_mean, total.flat, np.float64(divisor), value.flat)
