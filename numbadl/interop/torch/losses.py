@@ -1,7 +1,6 @@
 """Every loss as a function with autograd, made from its record, with the names and arguments that torch has for it."""
 
 import inspect
-from types import SimpleNamespace
 
 import torch
 
@@ -46,22 +45,13 @@ class _Loss:
         wanted = input.requires_grad and torch.is_grad_enabled()
         values = self._values(input, options) if options else self._defaults
         if getattr(target, "requires_grad", False) and torch.is_grad_enabled():
-            if self.name not in _BY_TARGET:
+            if getattr(self.native.record, "by_target", None) is None:
                 raise TypeError(f"target: requires grad, but numbadl's {self.name} has no gradient of it; detach it")
             fixed = target.detach()
             value = only_first(self.operation.first(input, fixed, *values, wanted))
-            return _OfTarget.apply(self.name, value, target, self._by_target(input.detach(), fixed, values, options))
+            slope = self.native.target_gradient(input.detach(), fixed, **self._native_options(values))
+            return _OfTarget.apply(self.name, value, target, slope)
         return only_first(self.operation.first(input, target, *values, wanted))
-
-    def _by_target(self, input, target, values, options):
-        """The gradient of the value, or of each of them, with respect to the target."""
-        slope = _BY_TARGET[self.name]
-        if slope is None:
-            return -self.operation(input, target, *values, True)[1]
-        given = self.native._merged({name: value for name, value in options.items() if value is not None})
-        factors, count = self.native._weights(SimpleNamespace(shape=input.shape, size=input.numel()), given)
-        slope = slope(input, target, given) / count
-        return slope if factors is None else slope * torch.tensor(factors, dtype=input.dtype, device=input.device)
 
     def _values(self, input, options):
         """The operator's arguments for these options."""
@@ -80,11 +70,8 @@ class _Loss:
         return shortcuts.Labels(rows, len(self.tensors), self._defaults[len(self.tensors) :])
 
     def _run(self, input, target, *given):
-        *given, wanted = given
-        options = dict(zip((*self.tensors, *self.options), given, strict=True))
-        if "pos_weight" in options:
-            weight = options["pos_weight"]
-            options["pos_weight"] = 1.0 if weight is None else float(weight) if weight.numel() == 1 else weight
+        *values, wanted = given
+        options = self._native_options(values)
         if not wanted:
             value, gradient = self.native(input, target, **options), input.new_empty(0)
         else:
@@ -92,6 +79,14 @@ class _Loss:
         if not isinstance(value, torch.Tensor):
             value = torch.scalar_tensor(value, dtype=input.dtype, device=input.device)
         return value, gradient
+
+    def _native_options(self, values):
+        """What `_values` gave, as options of numbadl's own loss."""
+        options = dict(zip((*self.tensors, *self.options), values, strict=True))
+        if "pos_weight" in options:
+            weight = options["pos_weight"]
+            options["pos_weight"] = 1.0 if weight is None else float(weight) if weight.numel() == 1 else weight
+        return options
 
     def _shapes(self, input, target, *given):
         options = dict(zip((*self.tensors, *self.options), given, strict=False))
@@ -112,24 +107,6 @@ class _Loss:
         eager = type(grad) is torch.Tensor and not torch.compiler.is_compiling() and not grad.requires_grad
         one = eager and grad.dim() == 0 and grad.device.type == "cpu" and float(grad) == 1  # usually: no further pass
         return gradient if one else gradient * grad, *[None] * (1 + len(self.tensors))
-
-
-def _kl_div_by_target(input, target, options):
-    if options["log_target"]:
-        return target.exp() * (target - input + 1)
-    return target.log() + 1 - input
-
-
-def _binary_cross_entropy_by_target(input, target, options):
-    logsigmoid, positive = torch.nn.functional.logsigmoid, options["pos_weight"]
-    return logsigmoid(-input) - positive * logsigmoid(input)
-
-
-_BY_TARGET = {  # f' with respect to the target; None where it is that with respect to the input, with the other sign
-    **dict.fromkeys(("mse", "mae", "huber", "smooth_l1")),
-    "kl_div": _kl_div_by_target,
-    "binary_cross_entropy": _binary_cross_entropy_by_target,
-}
 
 
 class _OfTarget(torch.autograd.Function):

@@ -31,6 +31,7 @@ _WORDS = _I64.as_pointer()
 _FROM_OBJECT, _NONE, _NUMBERS, _SCRATCH, _TENSORS, _STEPS, _HEAD = range(7)  # words of the head
 _DATA, _DEVICE, _KIND, _SHAPE, _STRIDES, _OFFSET, _DLTENSOR = range(7)  # words of DLPack's DLTensor
 _CPU = 1  # DLPack's number of that type of device; above it 0, the device's own
+_ABSENT = 0  # in place of a tensor's kind
 _CODES, _DTYPES = {"i": 0, "f": 2}, {np.dtype(np.float32): torch.float32, np.dtype(np.float64): torch.float64}
 _LINE = 64  # bytes: what lies in the scratch begins at a multiple
 _SMALL = 1 << 14  # elements
@@ -100,6 +101,10 @@ class Call:
         self._tensors.append(Memory(len(self._tensors), np.dtype(dtype), shape))
         return self._tensors[-1]
 
+    def absent(self):
+        """The next tensor that a call is given has to be None."""
+        self._tensors.append(None)
+
     def made(self, dtype, *shape):
         """The next new tensor that a call returns."""
         self._made += 1
@@ -120,10 +125,10 @@ class Call:
         self._steps.append((kernel, operands, result))
 
     def prepared(self):
-        """The call as a function of the given tensors."""
+        """The call as a function, see `_run`."""
         tensors, steps, numbers = [], [], []
         for t in self._tensors:
-            tensors += [_kind(t.dtype, len(t.shape)), *t.shape]
+            tensors += [_ABSENT] if t is None else [_kind(t.dtype, len(t.shape)), *t.shape]
         for kernel, operands, result in self._steps:
             examples = tuple([_example(o) for o in operands])
             trampoline, address = _compiled(kernel, examples)
@@ -142,20 +147,28 @@ class Call:
             held[k : k + 1].view(value.dtype)[0] = value
         head = [FROM_OBJECT, id(None), held.ctypes.data, self._size, len(self._tensors), len(self._steps)]
         made = self._tensors[len(self._tensors) - self._made :]
-        return Prepared(np.array([*head, *tensors, *steps], np.int64), held, made)
+        return _run(np.array([*head, *tensors, *steps], np.int64), held, made, self.keeps)
 
 
-class Prepared:
-    """A function of tensors -> new tensors, as a tuple; None where a tensor is not what was declared, or a kernel refuses."""
+def _run(words, numbers, made, keeps):
+    """A function of tensors -> the new tensors: as a tuple where what backward needs is kept, or else the only one.
 
-    def __init__(self, words, numbers, made):
-        self._words, self._numbers = words, numbers
-        self._like = [_like(_DTYPES[m.dtype], m.shape) for m in made]
+    None where a tensor is not what was declared, or a kernel refuses. It holds *numbers*, to which *words* point.
+    """
+    like = [_like(_DTYPES[m.dtype], m.shape) for m in made]
+    (only, *_) = like
 
-    def __call__(self, *given):
-        made = tuple([_empty_like(tensor) for tensor in self._like])
-        tensors = given + made
-        return made if _launch(self._words, id(tensors)) == DONE else None
+    def run(*given, held=numbers):
+        result = _empty_like(only)
+        tensors = *given, result
+        return result if _launch(words, id(tensors)) == DONE else None
+
+    def run_and_keep(*given, held=numbers):
+        results = *map(_empty_like, like),
+        tensors = given + results
+        return results if _launch(words, id(tensors)) == DONE else None
+
+    return run_and_keep if keeps else run
 
 
 def _like(dtype, shape):
@@ -291,9 +304,12 @@ def _launch(words, tensors):
     bases, tensor = np.empty(count + 2, np.int64), np.empty(_DLTENSOR, np.int64)
     for k in range(count):
         given = _item((tensors, k))
-        if given == words[_NONE]:
-            return REFUSED
-        if _call(words[_FROM_OBJECT], given, tensor.ctypes.data) != 0:
+        if words[at] == _ABSENT or given == words[_NONE]:
+            if words[at] != _ABSENT or given != words[_NONE]:
+                return REFUSED
+            at += 1
+            continue
+        if given == 0 or _call(words[_FROM_OBJECT], given, tensor.ctypes.data) != 0:
             _forget_error(())
             return REFUSED
         if not _fits(words, at, tensor):

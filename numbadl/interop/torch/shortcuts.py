@@ -55,11 +55,13 @@ class Shortcut:
         """Declare the gradient of the result and the saved tensors as given, the gradients as made, and the steps."""
         raise NotImplementedError
 
-    def key(self, tensors, options):
-        return tensors[0].dtype, tensors[0].shape, *options
+    @staticmethod
+    def key(tensors):
+        return tensors[0].dtype, tensors[0].shape
 
-    def to_save(self, tensors, made):
-        return *tensors, *made[1:]
+    def to_save(self, tensors, made, key):
+        """(tensors, what `backward` is told)."""
+        return (*tensors, *made[1:]), key
 
     def unpacked(self, saved, told):
         """What the long way would have saved."""
@@ -73,17 +75,16 @@ class Shortcut:
     def value(self, *arguments):
         """The result."""
         tensors = arguments[: self._tensors]
-        run = self._value(*self.key(tensors, arguments[self._tensors :]))
-        made = run and run(*tensors)
-        return made and made[0]
+        run = self._value(*self.key(tensors), *arguments[self._tensors :])
+        return run and run(*tensors)
 
     def forward(self, *arguments):
         """(the result, the tensors to save, what `backward` is to be told)."""
         tensors = arguments[: self._tensors]
-        key = self.key(tensors, arguments[self._tensors :])
+        key = *self.key(tensors), *arguments[self._tensors :]
         run = self._forward(*key)
         made = run and run(*tensors)
-        return made and (made[0], self.to_save(tensors, made), key)
+        return made and (made[0], *self.to_save(tensors, made, key))
 
     def backward(self, saved, told, grad):
         """The gradients of the tensor arguments, as a tuple."""
@@ -193,8 +194,9 @@ class Learnable(Shortcut):
         super().__init__(1 + learnable)
         self._native, self._learnable, self._names = native, learnable, options
 
-    def key(self, tensors, options):
-        return tensors[0].dtype, tensors[0].shape, tensors[1].shape, *options
+    @staticmethod
+    def key(tensors):
+        return tensors[0].dtype, tensors[0].shape, tensors[1].shape
 
     def gradients(self, made):
         return made[0], *made[1].unbind()
@@ -300,8 +302,8 @@ class Rows(Shortcut):
         _CPU.prepare(math.prod(shape))
         return math.prod(shape[:-1]), shape[-1]
 
-    def to_save(self, tensors, made):
-        return made
+    def to_save(self, tensors, made, key):
+        return made, key
 
     def declare(self, call, dtype, shape, dim):
         matrix = self._matrix(shape, dim)
@@ -321,9 +323,6 @@ class RowNorm(Shortcut):
     def __init__(self, fn, rows, parameters):
         super().__init__(1 + parameters)
         self._fn, self._rows, self._parameters = fn, rows, parameters
-
-    def to_save(self, tensors, made):
-        return *tensors, made[1]
 
     def unpacked(self, saved, told):
         return *saved[:-1], *saved[-1].unbind()
@@ -376,8 +375,8 @@ class BatchNorm(Shortcut):
     def __init__(self):
         super().__init__(5)
 
-    def to_save(self, tensors, made):
-        return *tensors[:3], made[1]
+    def to_save(self, tensors, made, key):
+        return (*tensors[:3], made[1]), key
 
     def unpacked(self, saved, told):
         return *saved[:3], *saved[3].unbind()
@@ -431,8 +430,8 @@ class Dropout(Shortcut):
     def __init__(self):
         super().__init__(2)
 
-    def to_save(self, tensors, made):
-        return tensors[1:]
+    def to_save(self, tensors, made, key):
+        return tensors[1:], key
 
     def gradients(self, made):
         return made[0], None
@@ -455,30 +454,21 @@ class _Loss(Shortcut):
     """Of a loss that is one number, without *weights*. Forward makes the value and the gradient."""
 
     def __init__(self, weights):
-        super().__init__(2)
+        super().__init__(2 + weights)
         self._weights = (None,) * weights
 
-    def key(self, tensors, options):
-        *options, _ = options
-        return super().key(tensors, options)
+    def to_save(self, tensors, made, key):
+        return tensors[:2], [key, made[1]]  # until it is taken
 
-    def value(self, x, target, *given):
-        count = len(self._weights)
-        return super().value(x, target, *given[count:]) if given[:count] == self._weights else None
-
-    def forward(self, x, target, *given):
-        """Told to backward is the gradient, too, until it is taken."""
-        count = len(self._weights)
-        if given[:count] != self._weights:
-            return None
-        key = self.key((x, target), given[count:])
-        run = self._forward(*key)
-        made = run and run(x, target)
-        return made and (made[0], (x, target), [key, made[1]])
+    def _given(self, call, dtype, shape, target_dtype, *target_shape):
+        given = call.given(dtype, *shape), call.given(target_dtype, *target_shape)
+        for _ in self._weights:
+            call.absent()
+        return given
 
     def _gradient(self, saved, told):
         """That of forward, once: who gets it may write to it. After that it is computed again."""
-        return told.pop() if len(told) > 1 else self._forward(*told[0])(*saved)[1]
+        return told.pop() if len(told) > 1 else self._forward(*told[0])(*saved, *self._weights)[1]
 
     def backward(self, saved, told, grad):
         gradient = self._gradient(saved, told)
@@ -494,14 +484,14 @@ class Labels(_Loss):
 
     def __init__(self, rows, weights, defaults):
         super().__init__(weights)
-        self._rows, self._defaults = rows, tuple(defaults)
+        self._rows, self._defaults = rows, list(defaults)
 
     def declare(self, call, dtype, shape, *options):
-        count, classes = shape
+        (count, classes), (*options, _) = shape, options
         if options != self._defaults or count * classes == 0:
             raise Unusual
         _CPU.prepare(count * classes)
-        x, labels, value = call.given(dtype, *shape), call.given(np.int64, count), call.made(dtype)
+        (x, labels), value = self._given(call, dtype, shape, np.int64, count), call.made(dtype)
         values, total = call.scratch(dtype, count), call.scratch(np.float64, 1)
         call.step(_labels_fit, labels, classes)
         if call.keeps:
@@ -521,7 +511,7 @@ class Elements(_Loss):
         self._native, self._names = native, names
 
     def declare(self, call, dtype, shape, *given):
-        native, options = self._native, {**self._native.options, **dict(zip(self._names, given, strict=True))}
+        native, options = self._native, {**self._native.options, **dict(zip(self._names, given[:-1], strict=True))}
         for name in self._names:
             native._check_option(name, options[name])
         count, record = math.prod(shape), native.record
@@ -531,7 +521,7 @@ class Elements(_Loss):
         divisor = {"mean": count, "batchmean": shape[0] if shape else 1, "sum": 1}[options["reduction"]]
         numbers = typed(record.scalars(*(options[p.name] for p in record.parameters)), dtype)
         name = record.variant(options).kernels
-        arrays = [call.given(dtype, *shape).flat, call.given(dtype, *shape).flat]
+        arrays = [array.flat for array in self._given(call, dtype, shape, dtype, *shape)]
         value, total = call.made(dtype), call.scratch(dtype if call.keeps else np.float64, 1, 1)
         if call.keeps:
             arrays.append(call.made(dtype, *shape).flat)
