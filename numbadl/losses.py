@@ -188,7 +188,9 @@ class ElementwiseLoss(Loss):
             weight = device.from_host(np.asarray(factors, prediction.dtype))
             inputs = {"prediction": prediction, "target": target, "weight": weight}
             scalars = (number / count if count else 0.0, *record.scalars(*values))
-            ((part,), _) = run_any(f"{record.variant(options).kernels}.by_target", inputs, (None,), scalars, ordered=True)
+            ((part,), _) = run_any(
+                f"{record.variant(options).kernels}.by_target", inputs, (None,), scalars, ordered=True
+            )
             found.append(part)
         return found[0] if len(found) == 1 else device.from_host(to_host(found[0]) + to_host(found[1]))
 

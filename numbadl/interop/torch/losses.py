@@ -1,13 +1,17 @@
 """Every loss as a function with autograd, made from its record, with the names and arguments that torch has for it."""
 
 import inspect
+import math
 
+import numpy as np
 import torch
 
+from ...elementwise import typed
+from ...kernels.cpu.map import DONE, REFUSED
 from ...losses import LOSSES as NATIVE
 from ...losses import ElementwiseLoss
-from . import shortcuts
 from .operation import Operation, once, only_first
+from .shortcuts import CPU, Shortcut, Unusual, step
 
 TORCH_NAMES = {  # of the function in torch.nn.functional and of the module
     "mse": ("mse_loss", "MSELoss"),
@@ -22,6 +26,106 @@ TORCH_NAMES = {  # of the function in torch.nn.functional and of the module
 }
 _TENSORS = ("weight", "pos_weight", "sample_weight")
 _KINDS = {float: "float", int: "int", str: "str", bool: "bool"}
+
+
+@step
+def _store_mean(*operands):
+    """Unless it is NaN: that tells of a target that is not accepted, among others."""
+    total, divisor, value = operands
+    mean = total[0] / divisor
+    value[0] = mean
+    return DONE if mean == mean else REFUSED
+
+
+@step
+def _labels_fit(*operands):
+    labels, classes = operands
+    wrong = 0
+    for label in labels:
+        wrong += (label < 0) | (label >= classes)
+    return REFUSED if wrong else DONE
+
+
+class _ShortLoss(Shortcut):
+    """Of a loss that is one number, without *weights*. Forward makes the value and the gradient."""
+
+    def __init__(self, weights):
+        super().__init__(2 + weights)
+        self._weights = (None,) * weights
+
+    def to_save(self, tensors, made, key):
+        return tensors[:2], [key, made[1]]  # until it is taken
+
+    def _given(self, call, dtype, shape, target_dtype, *target_shape):
+        given = call.given(dtype, *shape), call.given(target_dtype, *target_shape)
+        for _ in self._weights:
+            call.absent()
+        return given
+
+    def _gradient(self, saved, told):
+        """That of forward, once: who gets it may write to it. After that it is computed again."""
+        return told.pop() if len(told) > 1 else self._forward(*told[0])(*saved, *self._weights)[1]
+
+    def backward(self, saved, told, grad):
+        gradient = self._gradient(saved, told)
+        # Usually 1: no further pass.
+        return gradient if grad.item() == 1 else gradient * grad, None, *self._weights
+
+    def unpacked(self, saved, told):
+        return saved[0], self._gradient(saved, told)
+
+
+class _ShortLabels(_ShortLoss):
+    """Of the mean of a loss of labels with the *defaults*: *rows* are those of its value, and of value and gradient."""
+
+    def __init__(self, rows, weights, defaults):
+        super().__init__(weights)
+        self._rows, self._defaults = rows, list(defaults)
+
+    def declare(self, call, dtype, shape, *options):
+        (count, classes), (*options, _) = shape, options
+        if options != self._defaults or count * classes == 0:
+            raise Unusual
+        CPU.prepare(count * classes)
+        (x, labels), value = self._given(call, dtype, shape, np.int64, count), call.made(dtype)
+        values, total = call.scratch(dtype, count), call.scratch(np.float64, 1)
+        call.step(_labels_fit, labels, classes)
+        if call.keeps:
+            kernel = CPU.kernel(self._rows[1].name)
+            call.step(kernel, x, labels, call.made(dtype, *shape), values, dtype.type(1 / count))
+        else:
+            call.step(CPU.kernel(self._rows[0].name), x, labels, values)
+        call.step(CPU.kernel("sum"), values, result=total)
+        call.step(_store_mean, total, np.float64(count), value.flat)
+
+
+class _ShortElements(_ShortLoss):
+    """Of a loss of elements without weights, such as the `numbadl.losses` one *native*, added up."""
+
+    def __init__(self, native, weights, names):
+        super().__init__(weights)
+        self._native, self._names = native, names
+
+    def declare(self, call, dtype, shape, *given):
+        native, options = self._native, {**self._native.options, **dict(zip(self._names, given[:-1], strict=True))}
+        for name in self._names:
+            native._check_option(name, options[name])
+        count, record = math.prod(shape), native.record
+        if count == 0 or options["reduction"] == "none":
+            raise Unusual
+        CPU.prepare(count)
+        divisor = {"mean": count, "batchmean": shape[0] if shape else 1, "sum": 1}[options["reduction"]]
+        numbers = typed(record.scalars(*(options[p.name] for p in record.parameters)), dtype)
+        name = record.variant(options).kernels
+        arrays = [array.flat for array in self._given(call, dtype, shape, dtype, *shape)]
+        value, total = call.made(dtype), call.scratch(dtype if call.keeps else np.float64, 1, 1)
+        if call.keeps:
+            arrays.append(call.made(dtype, *shape).flat)
+            kernel = CPU.kernel(f"{name}.value_and_grad").part_of(count, dtype.itemsize, 1, count)
+            call.step(kernel, *arrays, total, dtype.type(1 / divisor), *numbers, count)
+        else:
+            call.step(CPU.kernel(f"{name}.value"), *arrays, *numbers, result=total)
+        call.step(_store_mean, total.flat, np.float64(divisor), value.flat)
 
 
 class _Loss:
@@ -64,10 +168,10 @@ class _Loss:
     def _shortcut(self):
         rows = getattr(self.native.record, "plain", None)
         if isinstance(self.native, ElementwiseLoss):
-            return shortcuts.Elements(self.native, len(self.tensors), tuple(self.options))
+            return _ShortElements(self.native, len(self.tensors), tuple(self.options))
         if not rows:
             return None
-        return shortcuts.Labels(rows, len(self.tensors), self._defaults[len(self.tensors) :])
+        return _ShortLabels(rows, len(self.tensors), self._defaults[len(self.tensors) :])
 
     def _run(self, input, target, *given):
         *values, wanted = given

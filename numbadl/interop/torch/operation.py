@@ -15,9 +15,9 @@ from .prepared import FROM_OBJECT
 
 LIBRARY = Library("numbadl", "DEF")
 _PLAIN = (torch.Tensor, torch.nn.Parameter)
-_OPERATOR, _AUTOGRAD, _RUN = "operator", "autograd", "run"
 # What the short way meets, the long way explains.
 _NOT_SHORT = (AttributeError, LookupError, TypeError, ValueError, RuntimeError)
+_OPERATOR, _AUTOGRAD, _RUN = "operator", "autograd", "run"
 
 
 class Operation:
@@ -33,7 +33,7 @@ class Operation:
     save : function (arguments, results) -> the tensors that *gradient* needs; left out, those among the arguments
     shapes : function of the arguments -> results without values, for the compiler; left out, one like the first argument
     differentiable : how many of the results have gradients, the first ones
-    short : the `shortcuts.Shortcut` for the first result, which `first` takes; only where that alone has a gradient
+    short : the `Shortcut` for the first result, which `first` takes; only where that alone has a gradient
     """
 
     def __init__(

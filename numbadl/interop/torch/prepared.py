@@ -32,10 +32,8 @@ _FROM_OBJECT, _NONE, _NUMBERS, _SCRATCH, _TENSORS, _STEPS, _HEAD = range(7)  # w
 _DATA, _DEVICE, _KIND, _SHAPE, _STRIDES, _OFFSET, _DLTENSOR = range(7)  # words of DLPack's DLTensor
 _CPU = 1  # DLPack's number of that type of device; above it 0, the device's own
 _ABSENT = 0  # in place of a tensor's kind
-_CODES, _DTYPES = {"i": 0, "f": 2}, {np.dtype(np.float32): torch.float32, np.dtype(np.float64): torch.float64}
-_LINE = 64  # bytes: what lies in the scratch begins at a multiple
-_SMALL = 1 << 14  # elements
-_empty_like = torch.empty_like
+_CODES = {"i": 0, "f": 2}  # of types
+_empty, _from_numpy = np.empty, torch.from_numpy
 
 
 def _from_object():
@@ -116,7 +114,7 @@ class Call:
     def scratch(self, dtype, *shape):
         """Memory for the time of a call."""
         memory = Memory(self._IN_SCRATCH, np.dtype(dtype), shape, self._size)
-        self._size += -(-math.prod(shape) * memory.dtype.itemsize // _LINE) * _LINE
+        self._size += -(-math.prod(shape) * memory.dtype.itemsize // 8) * 8
         return memory
 
     def step(self, kernel, *operands, result=None):
@@ -145,7 +143,7 @@ class Call:
         for k, number in enumerate(numbers):
             value = np.asarray(number)
             held[k : k + 1].view(value.dtype)[0] = value
-        head = [FROM_OBJECT, id(None), held.ctypes.data, self._size, len(self._tensors), len(self._steps)]
+        head = [FROM_OBJECT, id(None), held.ctypes.data, self._size // 8, len(self._tensors), len(self._steps)]
         made = self._tensors[len(self._tensors) - self._made :]
         return _run(np.array([*head, *tensors, *steps], np.int64), held, made, self.keeps)
 
@@ -155,26 +153,20 @@ def _run(words, numbers, made, keeps):
 
     None where a tensor is not what was declared, or a kernel refuses. It holds *numbers*, to which *words* point.
     """
-    like = [_like(_DTYPES[m.dtype], m.shape) for m in made]
-    (only, *_) = like
+    results_of = [(m.shape, m.dtype) for m in made]
+    (shape, dtype), *_ = results_of
 
     def run(*given, held=numbers):
-        result = _empty_like(only)
+        result = _from_numpy(_empty(shape, dtype))  # less than torch.empty takes
         tensors = *given, result
         return result if _launch(words, id(tensors)) == DONE else None
 
     def run_and_keep(*given, held=numbers):
-        results = *map(_empty_like, like),
+        results = tuple([_from_numpy(_empty(*of_one)) for of_one in results_of])
         tensors = given + results
         return results if _launch(words, id(tensors)) == DONE else None
 
     return run_and_keep if keeps else run
-
-
-def _like(dtype, shape):
-    """A tensor for `torch.empty_like`, which takes half the time of `torch.empty`; large ones have no memory."""
-    like = torch.empty((), dtype=dtype).expand(shape)
-    return torch.empty_like(like) if like.numel() <= _SMALL else like
 
 
 def _kind(dtype, ndim):
@@ -301,7 +293,8 @@ def _fits(words, at, tensor):
 def _launch(words, tensors):
     """Make the call of these words on the tensors of a tuple, given as the address of that."""
     count, at = words[_TENSORS], _HEAD
-    bases, tensor = np.empty(count + 2, np.int64), np.empty(_DLTENSOR, np.int64)
+    # The scratch lies behind the bases, so that it lives as long as these are used.
+    bases, tensor = np.empty(count + 2 + words[_SCRATCH], np.int64), np.empty(_DLTENSOR, np.int64)
     for k in range(count):
         given = _item((tensors, k))
         if words[at] == _ABSENT or given == words[_NONE]:
@@ -316,8 +309,7 @@ def _launch(words, tensors):
             return REFUSED
         bases[k] = tensor[_DATA] + tensor[_OFFSET]
         at += 1 + (words[at] & 0xFFFFFFFF)
-    room = np.empty(words[_SCRATCH], np.int8)
-    bases[count], bases[count + 1] = room.ctypes.data, words[_NUMBERS]
+    bases[count], bases[count + 1] = bases.ctypes.data + 8 * (count + 2), words[_NUMBERS]
     thread, status = _unlock(()), DONE
     for _ in range(words[_STEPS]):
         if status == DONE:
