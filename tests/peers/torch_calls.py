@@ -93,40 +93,46 @@ def calls(library, shape, name):
 
 
 def times(functions, rounds=31, count=40):
-    """Microseconds of each function: the median of rounds that take turns, of the median of their calls."""
-    found = [[] for _ in functions]
+    """Microseconds of each function in each of the rounds, in which they take turns: the median of its calls there."""
+    found = []
     for _ in range(rounds):
-        for function, of_function in zip(functions, found, strict=True):
+        found.append([])
+        for function in functions:
             each = []
             for _ in range(count):
                 start = time.perf_counter()
                 function()
                 each.append(time.perf_counter() - start)
-            of_function.append(statistics.median(each) * 1e6)
-    return [statistics.median(each) for each in found]
+            found[-1].append(statistics.median(each) * 1e6)
+    return zip(*found, strict=True)
+
+
+HEADS = (
+    "kernel", "call", "more", "torch", "ratio", "kernel (gradient)", "call", "more", "torch", "and backward", "torch", "ratio"
+)  # fmt: skip
 
 
 def main(sizes):
-    heads = (
-        "kernel",
-        "call",
-        "more",
-        "kernel with gradient",
-        "call",
-        "more",
-        "and backward",
-        "torch",
-        "with",
-        "and backward",
-    )
     for size in sizes:
         shape = SHAPES[size]
-        print(f"| {shape} | " + " | ".join(heads) + " |\n|" + " --- |" * (len(heads) + 1))
-        for name, (plain, with_gradient) in kernels(shape).items():
-            sides = plain, with_gradient, *calls(ours, shape, name), *calls(F, shape, name)
-            kernel, kernel_with, call, call_with, backward, *theirs = times(sides)
-            row = kernel, call, call - kernel, kernel_with, call_with, call_with - kernel_with, backward, *theirs
-            print(f"| {name} | " + " | ".join(f"{t:.1f}" for t in row) + " |", flush=True)
+        print(f"| {shape} | " + " | ".join(HEADS) + " |\n|" + " --- |" * (len(HEADS) + 1))
+        for name, of_kernels in kernels(shape).items():
+            found = list(times((*of_kernels, *calls(ours, shape, name), *calls(F, shape, name))))
+            kernel, kernel_with, *mine = found[:5]
+            # Of each round, whose sides ran at the same speed.
+            more, more_with = map(_differences, mine, (kernel, kernel_with))
+            (call, call_with, backward), theirs = mine, found[5:]
+            row = kernel, call, more, theirs[0], _ratios(theirs[0], call)
+            row += kernel_with, call_with, more_with, theirs[1], backward, theirs[2], _ratios(theirs[2], backward)
+            print(f"| {name} | " + " | ".join(f"{statistics.median(t):.1f}" for t in row) + " |", flush=True)
+
+
+def _differences(a, b):
+    return [x - y for x, y in zip(a, b, strict=True)]
+
+
+def _ratios(a, b):
+    return [x / y for x, y in zip(a, b, strict=True)]
 
 
 if __name__ == "__main__":

@@ -108,11 +108,8 @@ class _ShortBatchNorm(Shortcut):
     def declare_backward(self, call, dtype, shape, training, momentum, eps):
         shape3 = self._checked(shape, momentum, eps)
         grad, x = call.given(dtype, *shape), call.given(dtype, *shape)
-        weight, _, (shift, delta, rstd, _) = (
-            call.given(dtype, shape[1]),
-            call.given(dtype, shape[1]),
-            call.given(dtype, 4, shape[1]).rows,
-        )
+        weight, _ = call.given(dtype, shape[1]), call.given(dtype, shape[1])
+        shift, delta, rstd, _ = call.given(dtype, 4, shape[1]).rows
         arrays = [each.shaped(*shape3) for each in (grad, x, call.made(dtype, *shape))]
         found = call.made(dtype, 5 if training else 3, shape[1])
         kernel = CPU.kernel(normalization.BACKWARD_KERNELS[training]).part_of(shape3)

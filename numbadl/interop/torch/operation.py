@@ -17,6 +17,7 @@ LIBRARY = Library("numbadl", "DEF")
 _PLAIN = (torch.Tensor, torch.nn.Parameter)
 # What the short way meets, the long way explains.
 _NOT_SHORT = (AttributeError, LookupError, TypeError, ValueError, RuntimeError)
+_modes, _transforms = torch._C._len_torch_dispatch_stack, torch._C._are_functorch_transforms_active
 _OPERATOR, _AUTOGRAD, _RUN = "operator", "autograd", "run"
 
 
@@ -157,7 +158,7 @@ class Operation:
 
 def _watched():
     """Whether a mode or a transform has to see the operators that are called."""
-    return torch._C._len_torch_dispatch_stack() or torch._C._are_functorch_transforms_active()
+    return _modes() or _transforms()
 
 
 def _autograd_function(name, forward, backward):

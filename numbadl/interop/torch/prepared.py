@@ -109,6 +109,7 @@ class Call:
         return self.given(dtype, *shape)
 
     def kept(self, dtype, *shape):
+        """What only backward needs: the next new tensor, or scratch."""
         return (self.made if self.keeps else self.scratch)(dtype, *shape)
 
     def scratch(self, dtype, *shape):
@@ -118,8 +119,10 @@ class Call:
         return memory
 
     def step(self, kernel, *operands, result=None):
-        """Call a *kernel* with memory and numbers. A float that it returns is stored in *result*; a status ends the call
-        unless it is DONE."""
+        """Call a *kernel* with memory and numbers.
+
+        A float that it returns is stored in *result*; a status other than DONE ends the call.
+        """
         self._steps.append((kernel, operands, result))
 
     def prepared(self):
@@ -128,9 +131,7 @@ class Call:
         for t in self._tensors:
             tensors += [_ABSENT] if t is None else [_kind(t.dtype, len(t.shape)), *t.shape]
         for kernel, operands, result in self._steps:
-            examples = tuple([_example(o) for o in operands])
-            trampoline, address = _compiled(kernel, examples)
-            words = [trampoline, address]
+            words = [*_compiled(kernel, tuple([_kind_of(o) for o in operands]))]
             for operand in (*operands, *([] if result is None else [result])):
                 if isinstance(operand, Memory):
                     base = len(self._tensors) if operand.base == self._IN_SCRATCH else operand.base
@@ -174,15 +175,16 @@ def _kind(dtype, ndim):
     return ndim | _CODES[dtype.kind] << 32 | 8 * dtype.itemsize << 40 | 1 << 48
 
 
-def _example(operand):
-    if not isinstance(operand, Memory):
-        return operand
-    return np.empty((1,) * len(operand.shape), operand.dtype) if operand.shape else operand.dtype.type(0)
+def _kind_of(operand):
+    """(dtype, number of axes)."""
+    return (operand.dtype, len(operand.shape)) if isinstance(operand, Memory) else (np.asarray(operand).dtype, 0)
 
 
 # -- kernels by address ---------------------------------------------------------------------------------------------------
-def _compiled(kernel, examples):
-    """(address of the trampoline, address of the kernel) for operands of such types."""
+@functools.cache
+def _compiled(kernel, kinds):
+    """(address of the trampoline, address of the kernel) for operands of such kinds."""
+    examples = tuple([np.empty((1,) * ndim, dtype) if ndim else dtype.type(0) for dtype, ndim in kinds])
     key = (typeof(examples),)  # one tuple: every kernel is declared as run(*arguments)
     if key not in kernel.overloads:
         kernel._compile_for_args(examples)
