@@ -67,7 +67,7 @@ def _gated_kernels(record):
 def _loss_kernels(record):
     if not isinstance(record, ElementLoss):
         return record.rows
-    value, gradient = record.value, record.gradient
+    value, gradient, by_target = record.value, record.gradient, record.by_target
 
     @scalar
     def scaled_gradient(prediction, target, scale, *scalars):
@@ -82,6 +82,10 @@ def _loss_kernels(record):
         slope, loss = gradient(prediction, target, *scalars), value(prediction, target, *scalars)
         return 0 if weight == 0 else scale * weight * slope, 0 if weight == 0 else weight * loss
 
+    @scalar
+    def weighted_by_target(prediction, target, weight, scale, *scalars):
+        return 0 if weight == 0 else scale * weight * by_target(prediction, target, *scalars)
+
     name, scalars = record.kernels, "x" * len(record.scalars(*(p.default for p in record.parameters)))
     others = [kernel for _, variant in record.variants for kernel in _loss_kernels(variant)]
     return [
@@ -90,6 +94,7 @@ def _loss_kernels(record):
         Map(f"{name}.gradient", scaled_gradient, "xx", scalars="x" + scalars),
         Map(f"{name}.value_and_grad", gradient_and_value, "xx", scalars="x" + scalars, sums=1),
         Map(f"{name}.weighted", weighted, "xxx", "xx", "x" + scalars),
+        *([Map(f"{name}.by_target", weighted_by_target, "xxx", scalars="x" + scalars)] if by_target else []),
     ]
 
 

@@ -134,6 +134,7 @@ class Loss:
         return f"<numbadl loss {self.__name__}{given}: {self.record.formula}>"
 
 
+@takes_any_array
 class ElementwiseLoss(Loss):
     """A loss of elements: predictions and targets, arrays of one shape and dtype."""
 
@@ -160,6 +161,43 @@ class ElementwiseLoss(Loss):
             arguments.within(name, target, 0, 1, start=start)
         else:
             arguments.among(name, target, (-1, 1), start)
+
+    def target_gradient(self, prediction, target, /, grad=None, **options):
+        """The gradient with respect to the target, times *grad*, as `backward` is the one by the prediction.
+
+        Raises TypeError for a loss whose targets are no numbers that could be changed, such as hinge.
+        """
+        record, options = self.record, self._merged(options)
+        if record.by_target is None:
+            raise TypeError(f"{self.__name__}: has no gradient with respect to its target")
+        self._check_operands(prediction, target)
+        if isinstance(target, np.ndarray):
+            self.check_target(target, options=options)
+        factors, count = self._weights(prediction, options)
+        number, upstream = _upstream(grad, prediction, prediction.shape, options)
+        factors = np.ones(prediction.shape) if factors is None else factors
+        factors = factors if upstream is None else factors * to_host(upstream)
+        given = [options[p.name] for p in record.parameters]
+        if _has_one_pos_weight(options):
+            parts = [(factors, map(float, given))]
+        else:  # linear in each pos_weight p: p times what it is for 1, and 1 - p times what it is for 0
+            positive = arguments.weights("pos_weight", _host("pos_weight", given[0]), prediction.shape)
+            parts = [(factors * positive, [1.0]), (factors * (1 - positive), [0.0])]
+        device, found = device_of(prediction), []
+        for factors, values in parts:
+            weight = device.from_host(np.asarray(factors, prediction.dtype))
+            inputs = {"prediction": prediction, "target": target, "weight": weight}
+            scalars = (number / count if count else 0.0, *record.scalars(*values))
+            ((part,), _) = run_any(
+                f"{record.variant(options).kernels}.by_target", inputs, (None,), scalars, ordered=True
+            )
+            found.append(part)
+        return found[0] if len(found) == 1 else device.from_host(to_host(found[0]) + to_host(found[1]))
+
+    @staticmethod
+    def _check_operands(prediction, target):
+        check(prediction=prediction, target=target)
+        check_shape("target", target, prediction.shape, "that of the prediction")
 
     def prepared(self, prediction, target, /, out):
         options = self.options
@@ -189,8 +227,7 @@ class ElementwiseLoss(Loss):
 
     def _sums(self, prediction, target, options, out=None, grad=None, value=True, gradient=True):
         """(the sum of the terms or an array of them, gradient, what a mean divides by)."""
-        check(prediction=prediction, target=target)
-        check_shape("target", target, prediction.shape, "that of the prediction")
+        self._check_operands(prediction, target)
         plain = options["reduction"] != "none" and _has_one_weight(options)
         told = plain and value and out is None  # the value tells of wrong targets, in time
         if not told and isinstance(target, np.ndarray):  # one on a GPU would have to be copied to be looked at

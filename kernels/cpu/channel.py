@@ -47,10 +47,14 @@ def build(spec):
             found.append(build_part(spec, *parts))
     by_row, by_run = found
 
-    def run(*arguments):
-        (by_row if arguments[0].shape[2] == 1 else by_run)(*arguments)
+    def part_of(shape):
+        """The compiled kernel for arrays of that shape."""
+        return by_row if shape[2] == 1 else by_run
 
-    run.dispatchers = (by_row, by_run)
+    def run(*arguments):
+        part_of(arguments[0].shape)(*arguments)
+
+    run.dispatchers, run.part_of = (by_row, by_run), part_of
     return run
 
 

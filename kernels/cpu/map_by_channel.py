@@ -50,6 +50,12 @@ def build(spec):
             with building(spec, part):
                 parts[layout, streamed] = build_layout(spec, part, streamed)
 
+    def part_of(n, itemsize, channels, inner, in_place=False):
+        """The compiled kernel for n elements, of which so many neighbours belong to each of the channels."""
+        layout = layout_of(channels, inner)
+        streamed = not in_place and _can_stream(spec, layout) and 4 * n * itemsize * first_channel > 3 * cache_size()
+        return parts[layout, streamed]
+
     def run(*arguments):
         arrays, channels, inner = arguments[:first_channel], arguments[first_channel].shape[-1], int(arguments[-1])
         n = arrays[0].size
@@ -61,12 +67,10 @@ def build(spec):
             return DONE
         if channels == 1:
             inner = n
-        layout = layout_of(channels, inner)
-        streamed = _can_stream(spec, layout) and 4 * n * arrays[0].itemsize * first_channel > 3 * cache_size()
-        streamed = streamed and all(a is not arrays[first_out] for a in arrays[:first_out])
-        return parts[layout, streamed](*arguments[:-1], inner)
+        in_place = any(a is arrays[first_out] for a in arrays[:first_out])
+        return part_of(n, arrays[0].itemsize, channels, inner, in_place)(*arguments[:-1], inner)
 
-    run.dispatchers, run.parts = tuple(parts.values()), parts
+    run.dispatchers, run.parts, run.part_of = tuple(parts.values()), parts, part_of
     return run
 
 

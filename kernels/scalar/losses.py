@@ -43,6 +43,7 @@ class ElementLoss:
     weighted_mean : whether the mean of terms times `weight` divides by the sum of the weights, or by their number
     reductions : what there is beside "mean", "sum" and "none"
     variants : pairs of an option's name and the record to take in place of this one where that option is True
+    by_target : scalar function of the same, the derivative by the target; None where targets are no numbers to be changed
     """
 
     name: str
@@ -57,6 +58,7 @@ class ElementLoss:
     weighted_mean: bool = True
     reductions: tuple = ()
     variants: tuple = ()
+    by_target: Callable | None = None
 
     @property
     def kernels(self):
@@ -96,6 +98,16 @@ class LabelLoss:
     def rows(self):
         """All kernels' declarations."""
         return [row for row in (*self.plain, self.weighted, self.soft) if row is not None]
+
+
+def opposite(gradient):
+    """The derivative by the target of a loss of differences, whose derivative by the prediction is *gradient*."""
+
+    @scalar
+    def by_target(prediction, target, *scalars):
+        return -gradient(prediction, target, *scalars)
+
+    return by_target
 
 
 # -- regression ------------------------------------------------------------------------------------------------------
@@ -163,6 +175,14 @@ def binary_cross_entropy_gradient(logit, target, pos_weight):
 
 
 @scalar
+def binary_cross_entropy_by_target(logit, target, pos_weight):
+    """p log(1 + exp(-x)) - log(1 + exp(x)): the loss is linear in its target, and in p."""
+    e = exp_to_1(-abs(logit))
+    rest = fma(e * e, LOG1P_TO_1_TAIL(e), e)
+    return (pos_weight - 1) * rest - (logit if logit > 0 else pos_weight * logit)
+
+
+@scalar
 def hinge(prediction, target, squared):
     short = 1 - sign(target) * prediction
     short = 0 if short <= 0 else short  # NaN stays
@@ -188,6 +208,11 @@ def kl_div_gradient(log_prediction, target):
 
 
 @scalar
+def kl_div_by_target(log_prediction, target):
+    return log(target) - log_prediction + 1
+
+
+@scalar
 def kl_div_of_log(log_prediction, log_target):
     share = exp(log_target)
     return 0 if share == 0 else share * (log_target - log_prediction)
@@ -196,6 +221,11 @@ def kl_div_of_log(log_prediction, log_target):
 @scalar
 def kl_div_of_log_gradient(log_prediction, log_target):
     return -exp(log_target)
+
+
+@scalar
+def kl_div_of_log_by_target(log_prediction, log_target):
+    return exp(log_target) * (log_target - log_prediction + 1)
 
 
 # -- classification of rows ------------------------------------------------------------------------------------------
@@ -332,33 +362,44 @@ def _none(*values):
 _ABOVE_0, _FROM_0 = (finite_above_0, "finite numbers above 0"), (finite_from_0, "finite numbers from 0 on")
 _BOOL = is_bool, "True and False"
 
-_KL_DIV_OF_LOG = ElementLoss("kl_div.log_target", kl_div_of_log, kl_div_of_log_gradient, r"e^t (t - p)", scalars=_none)
+_KL_DIV_OF_LOG = ElementLoss(
+    "kl_div.log_target", kl_div_of_log, kl_div_of_log_gradient, r"e^t (t - p)", scalars=_none,
+    by_target=kl_div_of_log_by_target,
+)  # fmt: skip
+
+_BENT_BY_TARGET = opposite(bent_error_gradient)
 
 LOSSES = {
     record.name: record
     for record in [
-        ElementLoss("mse", squared_error, squared_error_gradient, r"(p - t)^2", "mean squared error"),
+        ElementLoss(
+            "mse", squared_error, squared_error_gradient, r"(p - t)^2", "mean squared error",
+            by_target=opposite(squared_error_gradient),
+        ),
         ElementLoss(
             "mae", bent_error, bent_error_gradient, r"|p - t|", "mean absolute error; its gradient at 0 is 0",
-            scalars=_mae, kernel="huber",
+            scalars=_mae, kernel="huber", by_target=_BENT_BY_TARGET,
         ),
         ElementLoss(
             "huber", bent_error, bent_error_gradient,
             r"\tfrac{1}{2} d^2\ \text{if}\ d < \delta,\ \delta (d - \tfrac{1}{2}\delta)\ \text{if not},\ d = |p - t|",
             "P. J. Huber, Robust estimation of a location parameter, Annals of Mathematical Statistics 35, 1964",
             (Parameter("delta", 1.0, None, *_ABOVE_0),), _huber, weighted_mean=False,
+            by_target=_BENT_BY_TARGET,
         ),
         ElementLoss(
             "smooth_l1", bent_error, bent_error_gradient,
             r"d^2 / (2\beta)\ \text{if}\ d < \beta,\ d - \tfrac{1}{2}\beta\ \text{if not},\ d = |p - t|",
             "R. Girshick, Fast R-CNN, ICCV 2015: huber divided by beta",
             (Parameter("beta", 1.0, None, *_FROM_0),), _smooth_l1, kernel="huber",
+            by_target=_BENT_BY_TARGET,
         ),
         ElementLoss(
             "binary_cross_entropy", binary_cross_entropy, binary_cross_entropy_gradient,
             r"w\,t \log(1 + e^{-x}) + (1 - t) \log(1 + e^x)",
             "on logits x, in a form that neither overflows nor cancels; w is pos_weight",
             (Parameter("pos_weight", 1.0, None, *_FROM_0),), targets="probabilities", weighted_mean=False,
+            by_target=binary_cross_entropy_by_target,
         ),
         ElementLoss(
             "hinge", hinge, hinge_gradient, r"\max(0, 1 - t p)",
@@ -369,7 +410,7 @@ LOSSES = {
             "kl_div", kl_div, kl_div_gradient, r"t (\log t - p)",
             "Kullback-Leibler divergence; p are log-probabilities, t probabilities, or their logarithms if log_target is True",
             (Parameter("log_target", False, None, *_BOOL),), _none, targets="probabilities", reductions=("batchmean",),
-            variants=(("log_target", _KL_DIV_OF_LOG),),
+            variants=(("log_target", _KL_DIV_OF_LOG),), by_target=kl_div_by_target,
         ),
         LabelLoss(
             "cross_entropy", "logits", _CROSS_ENTROPY,

@@ -17,7 +17,7 @@ from . import dlpack
 PROTOCOLS = ("__cuda_array_interface__", "__dlpack__", "__array_interface__")
 WRAPPED = (
     "__call__", "derivative", "backward", "value_and_grad", "sum_and_count", "sum_count_and_grad",
-    "gradient", "add_gradient", "shrink",
+    "gradient", "add_gradient", "shrink", "target_gradient",
 )  # fmt: skip
 _DLPACK_CPU = 1
 

@@ -121,6 +121,32 @@ def test_gradient_with_options_is_the_slope(name, rng):
         check_slopes(name, prediction, target, weight=weight, sample_weight=rng.uniform(0.5, 2, 5), **options)
 
 
+def check_target_slopes(name, prediction, target, grad, **options):
+    found, moved = LOSSES[name].target_gradient(prediction, target, grad=grad, **options), target.copy()
+    value = lambda: float(np.sum(grad * ref.loss(name, prediction, moved, **options)[0]))  # noqa: E731
+    np.testing.assert_allclose(found, ref.numeric_gradient(value, moved), rtol=1e-6, atol=1e-8)
+
+
+@pytest.mark.parametrize("name", representative([n for n in ELEMENTWISE if n != "hinge"], "binary_cross_entropy"))
+def test_gradient_by_the_target_is_the_slope(name, rng):
+    weights = {"weight": rng.uniform(0.5, 2, 5), "sample_weight": np.array([0, 1, 2, 0.5, 1])}
+    for options in [{}, weights, *OPTIONS.get(name, [])]:
+        prediction, target = make(name, (5, 5), np.float64, rng)
+        target = np.log(target) if options.get("log_target") else target * 0.9 + 0.05
+        for reduction, grad in (("mean", 1.0), ("sum", 3.0), ("none", rng.normal(size=(5, 5)))):
+            check_target_slopes(name, prediction, target, grad, reduction=reduction, **options)
+
+
+def test_which_targets_have_gradients():
+    x = np.ones((2, 3), np.float32)
+    with pytest.raises(TypeError, match="hinge: has no gradient with respect to its target"):
+        LOSSES["hinge"].target_gradient(x, x)
+    with pytest.raises(ValueError, match=r"target\[0, 0\]: got"):
+        LOSSES["kl_div"].target_gradient(x, 2 * x)
+    with pytest.raises(ValueError, match="target: got shape"):
+        LOSSES["mse"].target_gradient(x, x[:1])
+
+
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
 @pytest.mark.parametrize("name", NAMES)

@@ -1,12 +1,16 @@
 """The short way of numbadl.interop.torch's eager calls: it is taken, has the long one's bits, and refuses what that refuses."""
 
 import functools
+import threading
 
+import numpy as np
 import pytest
+from numbadl.kernels import cpu
 
 torch = pytest.importorskip("torch")
 ours = pytest.importorskip("numbadl.interop.torch")
 from numbadl.interop.torch.operation import Operation
+from numbadl.interop.torch.prepared import Call
 
 F = torch.nn.functional
 
@@ -142,3 +146,45 @@ def test_tensors_are_taken_as_they_are_now():
             ((3 * theirs(x)).sum()).backward()
             torch.testing.assert_close(mine, x.grad)
             x.grad = None
+
+
+def test_a_prepared_call_takes_what_was_declared_and_nothing_else():
+    call = Call(keeps=True)
+    x, weight = call.given(np.float32, 2, 3), call.given(np.float32)
+    call.absent()
+    y, z, scratch = call.made(np.float32, 2, 3), call.made(np.float32, 3), call.scratch(np.float32, 2, 3)
+    call.step(cpu.kernel("relu"), x.flat, scratch.flat)
+    call.step(cpu.kernel("scaled"), scratch.flat, y.flat, weight)
+    call.step(cpu.kernel("scaled"), y[1], z, np.float32(2))
+    run = call.prepared()
+    x, half = torch.randn(2, 3), torch.tensor(0.5)
+    for given in (x, torch.nn.Parameter(x), x[None][0], torch.cat([x, x])[2:]):
+        y, z = run(given, half, None)
+        assert torch.equal(y, F.relu(x) / 2) and torch.equal(z, F.relu(x)[1])
+    unaligned = torch.frombuffer(bytearray(25), dtype=torch.float32, offset=1).reshape(2, 3)
+    others = (
+        None, 3.0, x.double(), x[:1], x.reshape(3, 2), x.reshape(-1), x.T.contiguous().T, torch.randn(2, 6)[:, ::2], unaligned,
+        x.to("meta"), x.to_sparse(), torch._efficientzerotensor((2, 3)),
+    )  # fmt: skip
+    for other in others:
+        assert run(other, half, None) is None
+    assert run(x, None, None) is None and run(x, half, half) is None and run(x, half) is None
+
+
+def test_threads_share_a_prepared_call():
+    """Each has results and scratch of its own, while kernels run without Python's lock."""
+    logits, labels = torch.randn(8, 2000, 10), torch.randint(0, 10, (8, 2000))
+    expected = [F.cross_entropy(x, y) for x, y in zip(logits, labels, strict=True)]
+    wrong = []
+
+    def check(k):
+        for _ in range(50):
+            if not torch.allclose(ours.cross_entropy(logits[k], labels[k]), expected[k], rtol=1e-5):
+                wrong.append(k)
+
+    threads = [threading.Thread(target=check, args=(k,)) for k in range(8)]
+    for t in threads:
+        t.start()
+    for t in threads:
+        t.join()
+    assert not wrong

@@ -1,10 +1,12 @@
-"""What a call from PyTorch costs beside the kernel, and beside torch's own: ``python -m tests.peers.torch_calls``.
+"""What a call from PyTorch costs beside the kernel, and beside torch's own: ``python -m tests.peers.torch_calls [small|large]``.
 
-Microseconds, medians of sides that take turns. Small tensors show the overhead: a kernel alone, as compiled code is called; the
-function without gradients; with them; and with backward. Large ones are what networks have.
+Microseconds, medians of sides that take turns. Small tensors show the overhead: the function without gradients, and with them,
+each beside the kernels that it runs, called with arrays that are at hand; and with backward. Large ones are what networks have.
+Losses that are asked for gradients compute them at once, so that they have kernels of their own.
 """
 
 import statistics
+import sys
 import time
 
 import numpy as np
@@ -14,15 +16,16 @@ from numbadl.kernels import cpu
 import numbadl.interop.torch as ours
 
 F = torch.nn.functional
-SMALL, LARGE, CLASSES = (4, 16), (256, 512), 10
+SHAPES, CLASSES = {"small": (4, 16), "large": (256, 512)}, 10
 
 
 def kernels(shape):
-    """Name -> a call of the kernels that the forward of that operation runs, with everything at hand."""
+    """Name -> calls of the kernels that forward runs without gradients and with them, with everything at hand."""
     a, y = np.ones(shape, np.float32), np.empty(shape, np.float32)
     w, rows, numbers = np.ones((5, shape[1]), np.float32), np.empty((3, shape[0]), np.float32), np.float32([0.1, 1e-5])
     flat, shaped = (a.reshape(-1), y.reshape(-1)), (a.reshape(*shape, 1), y.reshape(*shape, 1))
     logits, labels = np.ones((shape[0], CLASSES), np.float32), np.zeros(shape[0], np.int64)
+    slopes = np.empty_like(logits)
     stream = np.uint32(1 << 30), np.float32(4 / 3), np.uint64(5), np.uint64(0), np.int64(0)
 
     def batch_norm():
@@ -30,10 +33,17 @@ def kernels(shape):
         cpu.kernel("batch_norm")(*shaped, *w, *np.empty((3, shape[1]), np.float32), w[3], w[4], *numbers)
 
     def cross_entropy():
-        cpu.kernel("cross_entropy.gradient")(logits, labels, logits, rows[0], np.float32(1))
+        cpu.kernel("cross_entropy.value")(logits, labels, rows[0])
         cpu.kernel("sum")(rows[0])
 
-    return {
+    def cross_entropy_with_gradient():
+        cpu.kernel("cross_entropy.gradient")(logits, labels, slopes, rows[0], np.float32(1))
+        cpu.kernel("sum")(rows[0])
+
+    def mse_with_gradient():
+        cpu.kernel("mse.value_and_grad")(a.reshape(-1), *flat, w[:1, :1], numbers[0], a.size)
+
+    found = {
         "relu": lambda: cpu.kernel("relu")(*flat),
         "gelu": lambda: cpu.kernel("gelu")(*flat),
         "prelu": lambda: cpu.kernel("prelu")(*flat, w[0, :1], a.size),
@@ -44,6 +54,8 @@ def kernels(shape):
         "dropout": lambda: cpu.kernel("dropout")(*flat, *stream),
         "cross entropy": cross_entropy,
     }
+    with_gradient = {"mse": mse_with_gradient, "cross entropy": cross_entropy_with_gradient}
+    return {name: (call, with_gradient.get(name, call)) for name, call in found.items()}
 
 
 def operations(library, shape, trained):
@@ -80,27 +92,48 @@ def calls(library, shape, name):
     return lambda: plain(x), lambda: function(wanted), backward
 
 
-def times(functions, rounds=5, count=100):
-    """Microseconds of each function: the median of rounds that take turns, of the median of their calls."""
-    found = [[] for _ in functions]
-    for _ in range(rounds + 1):
-        for function, of_function in zip(functions, found, strict=True):
+def times(functions, rounds=31, count=40):
+    """Microseconds of each function in each of the rounds, in which they take turns: the median of its calls there."""
+    found = []
+    for _ in range(rounds):
+        found.append([])
+        for function in functions:
             each = []
             for _ in range(count):
                 start = time.perf_counter()
                 function()
                 each.append(time.perf_counter() - start)
-            of_function.append(statistics.median(each) * 1e6)
-    return [statistics.median(each[1:]) for each in found]
+            found[-1].append(statistics.median(each) * 1e6)
+    return zip(*found, strict=True)
 
 
-def main():
-    for shape in (SMALL, LARGE):
-        print(f"{shape!s:<16} kernel |   ours: without, with gradients, and backward |  torch")
-        for name, kernel in kernels(shape).items():
-            first, *rest = times([kernel, *calls(ours, shape, name), *calls(F, shape, name)])
-            print(f"{name:<14} {first:8.1f} | " + " ".join(f"{t:8.1f}" for t in rest), flush=True)
+HEADS = (
+    "kernel", "call", "more", "torch", "ratio", "kernel (gradient)", "call", "more", "torch", "and backward", "torch", "ratio"
+)  # fmt: skip
+
+
+def main(sizes):
+    for size in sizes:
+        shape = SHAPES[size]
+        print(f"| {shape} | " + " | ".join(HEADS) + " |\n|" + " --- |" * (len(HEADS) + 1))
+        for name, of_kernels in kernels(shape).items():
+            found = list(times((*of_kernels, *calls(ours, shape, name), *calls(F, shape, name))))
+            kernel, kernel_with, *mine = found[:5]
+            # Of each round, whose sides ran at the same speed.
+            more, more_with = map(_differences, mine, (kernel, kernel_with))
+            (call, call_with, backward), theirs = mine, found[5:]
+            row = kernel, call, more, theirs[0], _ratios(theirs[0], call)
+            row += kernel_with, call_with, more_with, theirs[1], backward, theirs[2], _ratios(theirs[2], backward)
+            print(f"| {name} | " + " | ".join(f"{statistics.median(t):.1f}" for t in row) + " |", flush=True)
+
+
+def _differences(a, b):
+    return [x - y for x, y in zip(a, b, strict=True)]
+
+
+def _ratios(a, b):
+    return [x / y for x, y in zip(a, b, strict=True)]
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1:] or SHAPES)

@@ -3,21 +3,91 @@
 import dataclasses
 import functools
 import inspect
+import math
 
 import torch
 
 from ...activation import ActivationFunction, ParametricFunction
+from ...arrays import check_axis
+from ...elementwise import typed
 from ...functional import FUNCTIONS as NATIVE
 from ...kernels.catalog import activation_kernels
 from ...kernels.scalar.differentiate import derivative_of
 from ...kernels.scalar.source import NoSource
 from ...kernels.scalar.translate import NotScalar
-from . import shortcuts
 from .operation import Operation
 from .seeds import draw
+from .shortcuts import CPU, Shortcut, Unusual
 
 _KINDS = {float: "float", int: "int", str: "str", bool: "bool"}
 _DRAWN = ("seed", "offset")  # options that a caller does not give
+
+
+class _OfNumbers(Shortcut):
+    """Of an activation without learnable or random parameters."""
+
+    def __init__(self, native):
+        super().__init__(1)
+        self._native = native
+
+    def _kernels(self, dtype, shape, given):
+        if 0 in shape:
+            raise Unusual
+        CPU.prepare(math.prod(shape))
+        return self._native.kernels(dtype, **dict(zip(self._native.options, given, strict=True) if given else {}))
+
+    def declare(self, call, dtype, shape, *given):
+        kernel, _, numbers = self._kernels(dtype, shape, given)
+        x, y = call.given(dtype, *shape), call.made(dtype, *shape)
+        call.step(kernel, x.flat, y.flat, *numbers)
+
+    def declare_backward(self, call, dtype, shape, *given):
+        _, kernel, numbers = self._kernels(dtype, shape, given)
+        grad, x, dx = call.given(dtype, *shape), call.given(dtype, *shape), call.made(dtype, *shape)
+        call.step(kernel, grad.flat, x.flat, dx.flat, *numbers)
+
+
+class _OfChannels(Shortcut):
+    """Of an activation with learnable parameters, all of one number or all of one for each channel."""
+
+    def __init__(self, native, learnable, options):
+        super().__init__(1 + learnable)
+        self._native, self._learnable, self._names = native, learnable, options
+
+    @staticmethod
+    def key(tensors):
+        return tensors[0].dtype, tensors[0].shape, tensors[1].shape
+
+    def gradients(self, made):
+        return made[0], *made[1].unbind()
+
+    def _operands(self, call, dtype, shape, of_one, given):
+        """x and the parameters, the numbers behind the arrays, and which of the kernels of channels suits them."""
+        options, size = dict(zip(self._names, given, strict=True)), math.prod(shape)
+        axis, (count,), inner = options.pop("axis"), of_one, size
+        if count > 1:
+            axis = check_axis(axis, len(shape))
+            inner = math.prod(shape[axis + 1 :])
+            if shape[axis] != count:
+                raise Unusual
+        if size == 0:
+            raise Unusual
+        self._native.check(**options)
+        CPU.prepare(size)
+        operands = [call.given(dtype, *shape), *(call.given(dtype, count) for _ in range(self._learnable))]
+        return operands, (*typed(options.values(), dtype), inner), (size, dtype.itemsize, count, inner)
+
+    def declare(self, call, dtype, shape, of_one, *given):
+        (x, *parameters), numbers, layout = self._operands(call, dtype, shape, of_one, given)
+        kernel = CPU.kernel(self._native._kernel.kernel).part_of(*layout)
+        call.step(kernel, x.flat, call.made(dtype, *shape).flat, *parameters, *numbers)
+
+    def declare_backward(self, call, dtype, shape, of_one, *given):
+        grad = call.given(dtype, *shape)
+        (x, *parameters), numbers, layout = self._operands(call, dtype, shape, of_one, given)
+        dx, sums = call.made(dtype, *shape), call.made(dtype, self._learnable, *of_one)
+        kernel = CPU.kernel(self._native._backward.kernel).part_of(*layout)
+        call.step(kernel, grad.flat, x.flat, dx.flat, *parameters, sums, *numbers)
 
 
 class _Activation:
@@ -43,8 +113,8 @@ class _Activation:
 
     def _shortcut(self):
         if self.learnable:
-            return shortcuts.Learnable(self.native, len(self.learnable), tuple(self.options))
-        return None if self.random or "axis" in self.options else shortcuts.Map(self.native)
+            return _OfChannels(self.native, len(self.learnable), tuple(self.options))
+        return None if self.random or "axis" in self.options else _OfNumbers(self.native)
 
     def _forward(self, x, *given):
         return self.native(x, **self._named(given))

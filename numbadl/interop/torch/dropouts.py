@@ -1,9 +1,39 @@
 """Dropout and its kin as functions with autograd: seeds come from PyTorch's generator, and no mask is stored."""
 
+import math
+
+import numpy as np
+
 from ...dropout import alpha_dropout, dropout, feature_dropout, gaussian_dropout
-from . import shortcuts
+from ...streams import threshold_of
 from .operation import Operation
 from .seeds import draw
+from .shortcuts import CPU, Shortcut, Unusual
+
+
+class _ShortDropout(Shortcut):
+    """Of dropout; the seed is all that backward needs."""
+
+    def __init__(self):
+        super().__init__(2)
+
+    def to_save(self, tensors, made, key):
+        return tensors[1:], key
+
+    def gradients(self, made):
+        return made[0], None
+
+    def declare(self, call, dtype, shape, p):
+        threshold = threshold_of(p)
+        if threshold is None or 0 in shape:
+            raise Unusual
+        CPU.prepare(math.prod(shape))
+        x, seed, y = call.given(dtype, *shape), call.given(np.int64), call.made(dtype, *shape)
+        scale = dtype.type(0.0 if p == 1 else 1 / (1 - p))
+        stream = seed.as_type(np.uint64), np.uint64(0), np.int64(0)
+        call.step(CPU.kernel("dropout"), x.flat, y.flat, threshold, scale, *stream)
+
+    declare_backward = declare
 
 
 class _Dropout:
@@ -14,7 +44,7 @@ class _Dropout:
         self.backward = Operation(f"{fn.__name__}_backward", schema, _seeded(fn.backward), self._gradient)
         self.forward = Operation(
             fn.__name__, schema, _seeded(fn), self._gradient, save=lambda inputs, output: inputs[1:2],
-            short=shortcuts.Dropout() if fn is dropout else None,
+            short=_ShortDropout() if fn is dropout else None,
         )  # fmt: skip
         self.backward._save = self.forward._save
 

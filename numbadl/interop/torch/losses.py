@@ -1,14 +1,17 @@
 """Every loss as a function with autograd, made from its record, with the names and arguments that torch has for it."""
 
 import inspect
-from types import SimpleNamespace
+import math
 
+import numpy as np
 import torch
 
+from ...elementwise import typed
+from ...kernels.cpu.map import DONE, REFUSED
 from ...losses import LOSSES as NATIVE
 from ...losses import ElementwiseLoss
-from . import shortcuts
 from .operation import Operation, once, only_first, watched
+from .shortcuts import CPU, Shortcut, Unusual, step
 
 TORCH_NAMES = {  # of the function in torch.nn.functional and of the module
     "mse": ("mse_loss", "MSELoss"),
@@ -23,6 +26,96 @@ TORCH_NAMES = {  # of the function in torch.nn.functional and of the module
 }
 _TENSORS = ("weight", "pos_weight", "sample_weight")
 _KINDS = {float: "float", int: "int", str: "str", bool: "bool"}
+
+
+@step
+def _store_mean(*operands):
+    """Unless it is NaN: that tells of a target that is not accepted, among others."""
+    total, divisor, value = operands
+    mean = total[0] / divisor
+    value[0] = mean
+    return DONE if mean == mean else REFUSED
+
+
+class _ShortLoss(Shortcut):
+    """Of a loss that is one number, without *weights*. Forward makes the value and the gradient."""
+
+    def __init__(self, weights):
+        super().__init__(2 + weights)
+        self._weights = (None,) * weights
+
+    def to_save(self, tensors, made, key):
+        return tensors[:2], [key, made[1]]  # until it is taken
+
+    def _given(self, call, dtype, shape, target_dtype, *target_shape):
+        given = call.given(dtype, *shape), call.given(target_dtype, *target_shape)
+        for _ in self._weights:
+            call.absent()
+        return given
+
+    def _gradient(self, saved, told):
+        """That of forward, once: who gets it may write to it. After that it is computed again."""
+        return told.pop() if len(told) > 1 else self._forward(*told[0])(*saved, *self._weights)[1]
+
+    def backward(self, saved, told, grad):
+        gradient = self._gradient(saved, told)
+        # Usually 1: no further pass.
+        return gradient if grad.item() == 1 else gradient * grad, None, *self._weights
+
+    def unpacked(self, saved, told):
+        return saved[0], self._gradient(saved, told)
+
+
+class _ShortLabels(_ShortLoss):
+    """Of the mean of a loss of labels with the *defaults*: *rows* are those of its value, and of value and gradient."""
+
+    def __init__(self, rows, weights, defaults):
+        super().__init__(weights)
+        self._rows, self._defaults = rows, list(defaults)
+
+    def declare(self, call, dtype, shape, *options):
+        (count, classes), (*options, _) = shape, options
+        if options != self._defaults or count * classes == 0:
+            raise Unusual
+        CPU.prepare(count * classes)
+        (x, labels), value = self._given(call, dtype, shape, np.int64, count), call.made(dtype)
+        values, total = call.scratch(dtype, count), call.scratch(np.float64, 1)
+        if call.keeps:
+            kernel = CPU.kernel(self._rows[1].name)
+            call.step(kernel, x, labels, call.made(dtype, *shape), values, dtype.type(1 / count))
+        else:
+            call.step(CPU.kernel(self._rows[0].name), x, labels, values)
+        call.step(CPU.kernel("sum"), values, result=total)
+        call.step(_store_mean, total, np.float64(count), value.flat)
+
+
+class _ShortElements(_ShortLoss):
+    """Of a loss of elements without weights, such as the `numbadl.losses` one *native*, added up."""
+
+    def __init__(self, native, weights, names):
+        super().__init__(weights)
+        self._native, self._names = native, names
+
+    def declare(self, call, dtype, shape, *given):
+        native, options = self._native, {**self._native.options, **dict(zip(self._names, given[:-1], strict=True))}
+        for name in self._names:
+            native._check_option(name, options[name])
+        count, record = math.prod(shape), native.record
+        if count == 0 or options["reduction"] == "none":
+            raise Unusual
+        CPU.prepare(count)
+        divisor = {"mean": count, "batchmean": shape[0] if shape else 1, "sum": 1}[options["reduction"]]
+        numbers = typed(record.scalars(*(options[p.name] for p in record.parameters)), dtype)
+        name = record.variant(options).kernels
+        arrays = [array.flat for array in self._given(call, dtype, shape, dtype, *shape)]
+        value, total = call.made(dtype), call.scratch(dtype if call.keeps else np.float64, 1, 1)
+        if call.keeps:
+            arrays.append(call.made(dtype, *shape).flat)
+            kernel = CPU.kernel(f"{name}.value_and_grad").part_of(count, dtype.itemsize, 1, count)
+            call.step(kernel, *arrays, total, dtype.type(1 / divisor), *numbers, count)
+        else:
+            call.step(CPU.kernel(f"{name}.value"), *arrays, *numbers, result=total)
+        call.step(_store_mean, total.flat, np.float64(divisor), value.flat)
 
 
 class _Loss:
@@ -46,22 +139,13 @@ class _Loss:
         wanted = input.requires_grad and torch.is_grad_enabled()
         values = self._values(input, options) if options else self._defaults
         if getattr(target, "requires_grad", False) and torch.is_grad_enabled():
-            if self.name not in _BY_TARGET:
+            if getattr(self.native.record, "by_target", None) is None:
                 raise TypeError(f"target: requires grad, but numbadl's {self.name} has no gradient of it; detach it")
             fixed = target.detach()
             value = only_first(self.operation.first(input, fixed, *values, wanted))
-            return _OfTarget.apply(self.name, value, target, self._by_target(input.detach(), fixed, values, options))
+            slope = self.native.target_gradient(input.detach(), fixed, **self._native_options(values))
+            return _OfTarget.apply(self.name, value, target, slope)
         return only_first(self.operation.first(input, target, *values, wanted))
-
-    def _by_target(self, input, target, values, options):
-        """The gradient of the value, or of each of them, with respect to the target."""
-        slope = _BY_TARGET[self.name]
-        if slope is None:
-            return -self.operation(input, target, *values, True)[1]
-        given = self.native._merged({name: value for name, value in options.items() if value is not None})
-        factors, count = self.native._weights(SimpleNamespace(shape=input.shape, size=input.numel()), given)
-        slope = slope(input, target, given) / count
-        return slope if factors is None else slope * torch.tensor(factors, dtype=input.dtype, device=input.device)
 
     def _values(self, input, options):
         """The operator's arguments for these options."""
@@ -74,17 +158,14 @@ class _Loss:
     def _shortcut(self):
         rows = getattr(self.native.record, "plain", None)
         if isinstance(self.native, ElementwiseLoss):
-            return shortcuts.Elements(self.native, 2 + len(self.tensors), len(self.tensors), tuple(self.options))
+            return _ShortElements(self.native, len(self.tensors), tuple(self.options))
         if not rows:
             return None
-        return shortcuts.Labels(rows, 2 + len(self.tensors), self._defaults)
+        return _ShortLabels(rows, len(self.tensors), self._defaults[len(self.tensors) :])
 
     def _run(self, input, target, *given):
-        *given, wanted = given
-        options = dict(zip((*self.tensors, *self.options), given, strict=True))
-        if "pos_weight" in options:
-            weight = options["pos_weight"]
-            options["pos_weight"] = 1.0 if weight is None else float(weight) if weight.numel() == 1 else weight
+        *values, wanted = given
+        options = self._native_options(values)
         if not wanted:
             value, gradient = self.native(input, target, **options), input.new_empty(0)
         else:
@@ -92,6 +173,14 @@ class _Loss:
         if not isinstance(value, torch.Tensor):
             value = torch.scalar_tensor(value, dtype=input.dtype, device=input.device)
         return value, gradient
+
+    def _native_options(self, values):
+        """What `_values` gave, as options of numbadl's own loss."""
+        options = dict(zip((*self.tensors, *self.options), values, strict=True))
+        if "pos_weight" in options:
+            weight = options["pos_weight"]
+            options["pos_weight"] = 1.0 if weight is None else float(weight) if weight.numel() == 1 else weight
+        return options
 
     def _shapes(self, input, target, *given):
         options = dict(zip((*self.tensors, *self.options), given, strict=False))
@@ -112,24 +201,6 @@ class _Loss:
         eager = type(grad) is torch.Tensor and not (torch.compiler.is_compiling() or watched() or grad.requires_grad)
         one = eager and grad.dim() == 0 and grad.device.type == "cpu" and float(grad) == 1  # usually: no further pass
         return gradient if one else gradient * grad, *[None] * (1 + len(self.tensors))
-
-
-def _kl_div_by_target(input, target, options):
-    if options["log_target"]:
-        return target.exp() * (target - input + 1)
-    return target.log() + 1 - input
-
-
-def _binary_cross_entropy_by_target(input, target, options):
-    logsigmoid, positive = torch.nn.functional.logsigmoid, options["pos_weight"]
-    return logsigmoid(-input) - positive * logsigmoid(input)
-
-
-_BY_TARGET = {  # f' with respect to the target; None where it is that with respect to the input, with the other sign
-    **dict.fromkeys(("mse", "mae", "huber", "smooth_l1")),
-    "kl_div": _kl_div_by_target,
-    "binary_cross_entropy": _binary_cross_entropy_by_target,
-}
 
 
 class _OfTarget(torch.autograd.Function):

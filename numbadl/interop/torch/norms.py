@@ -4,10 +4,116 @@ import math
 
 import torch
 
+from ... import _arguments as arguments
 from ... import normalization, row_norms
+from ...kernels.cpu import norm
 from ..arrays import KINDS
-from . import shortcuts
 from .operation import Operation, only_first
+from .shortcuts import CPU, Shortcut, Unusual, write_out
+
+
+class _ShortRowNorm(Shortcut):
+    """Of a norm of rows with all its affine *parameters*; *rows* is the function (shape, *option) -> `row_norms.Rows`."""
+
+    def __init__(self, fn, rows, parameters):
+        super().__init__(1 + parameters)
+        self._fn, self._rows, self._parameters = fn, rows, parameters
+
+    def unpacked(self, saved, told):
+        return *saved[:-1], *saved[-1].unbind()
+
+    def gradients(self, made):
+        return made[0], *made[1].unbind()
+
+    def _operands(self, call, dtype, shape, option, eps):
+        """The rows, x, the affine parameters."""
+        rows = self._rows(shape, *option)
+        arguments.number("eps", eps)
+        fits = rows.count > 0 and rows.n > 1 and rows.count * rows.n == math.prod(shape)
+        if option and type(option[0]) is tuple:
+            fits = fits and shape[-len(option[0]) :] == option[0]
+        if not fits:
+            raise Unusual
+        CPU.prepare(rows.count * rows.n)
+        return rows, call.given(dtype, *shape), [call.given(dtype, *rows.parameter) for _ in range(self._parameters)]
+
+    def _kernel(self, call, rows, affine, backward=""):
+        """The kernel for such rows, and the affine operands as it takes them."""
+        layout, affine = norm.layout_of(rows.segment), [p.flat for p in affine]
+        if layout == "columns" and rows.segment > 1:
+            values, affine = affine, [call.scratch(p.dtype, p.shape[0] * rows.segment) for p in affine]
+            for given, written in zip(values, affine, strict=True):
+                call.step(write_out, given, written)
+        return CPU.kernel(self._fn._kernel + backward).parts[layout], affine
+
+    def declare(self, call, dtype, shape, *options):
+        *option, eps = options
+        rows, x, affine = self._operands(call, dtype, shape, option, eps)
+        y, saved, matrix = call.made(dtype, *shape), call.kept(dtype, self._fn._saved, rows.count), (rows.count, rows.n)
+        kernel, affine = self._kernel(call, rows, affine)
+        call.step(kernel, x.shaped(*matrix), y.shaped(*matrix), *affine, *saved.rows, dtype.type(eps), rows.segment)
+
+    def declare_backward(self, call, dtype, shape, *options):
+        grad = call.given(dtype, *shape)
+        rows, x, affine = self._operands(call, dtype, shape, options[:-1], options[-1])
+        saved = call.given(dtype, self._fn._saved, rows.count)
+        dx, sums = call.made(dtype, *shape), call.made(dtype, self._parameters, *rows.parameter)
+        arrays = [each.shaped(rows.count, rows.n) for each in (grad, x, dx)]
+        kernel, weight = self._kernel(call, rows, affine[:1], ".backward")
+        totals = sums.shaped(self._parameters, math.prod(rows.parameter))
+        call.step(kernel, *arrays, *weight, *saved.rows, totals, rows.segment)
+
+
+class _ShortBatchNorm(Shortcut):
+    """Of batch norm with affine parameters and running statistics, which it updates in place."""
+
+    def __init__(self):
+        super().__init__(5)
+
+    def to_save(self, tensors, made, key):
+        return (*tensors[:3], made[1]), key
+
+    def unpacked(self, saved, told):
+        return *saved[:3], *saved[3].unbind()
+
+    def gradients(self, made):
+        return made[0], *made[1].unbind()[:2], None, None
+
+    @staticmethod
+    def _checked(shape, momentum, eps):
+        samples, channels, *rest = shape
+        size = math.prod(rest)
+        if samples * size < 2 or channels == 0:
+            raise Unusual
+        arguments.number("eps", eps)
+        normalization.momentum_of(momentum, None, True)
+        CPU.prepare(math.prod(shape))
+        return samples, channels, size
+
+    def declare(self, call, dtype, shape, training, momentum, eps):
+        shape3 = self._checked(shape, momentum, eps)
+        x, *parameters = call.given(dtype, *shape), *(call.given(dtype, shape[1]) for _ in range(4))
+        weight, bias, mean, variance = parameters
+        arrays = x.shaped(*shape3), call.made(dtype, *shape).shaped(*shape3)
+        shift, *results = call.kept(dtype, 4, shape[1]).rows
+        kernel, eps = CPU.kernel(normalization.KERNELS[training]).part_of(shape3), dtype.type(eps)
+        if training:
+            call.step(CPU.kernel("typical_values"), arrays[0], shift)
+            operands = shift, weight, bias, mean, variance, *results, mean, variance, dtype.type(momentum), eps
+        else:
+            call.step(write_out, mean, shift)
+            operands = shift, variance, weight, bias, *results, eps
+        call.step(kernel, *arrays, *operands)
+
+    def declare_backward(self, call, dtype, shape, training, momentum, eps):
+        shape3 = self._checked(shape, momentum, eps)
+        grad, x = call.given(dtype, *shape), call.given(dtype, *shape)
+        weight, _ = call.given(dtype, shape[1]), call.given(dtype, shape[1])
+        shift, delta, rstd, _ = call.given(dtype, 4, shape[1]).rows
+        arrays = [each.shaped(*shape3) for each in (grad, x, call.made(dtype, *shape))]
+        found = call.made(dtype, 5 if training else 3, shape[1])
+        kernel = CPU.kernel(normalization.BACKWARD_KERNELS[training]).part_of(shape3)
+        call.step(kernel, *arrays, shift, delta, rstd, weight, *found.rows)
 
 
 class _RowNorm:
@@ -20,7 +126,7 @@ class _RowNorm:
         self.forward = Operation(
             fn.__name__, f"(Tensor x, {affine}{option}, float eps) -> ({', '.join(['Tensor', *saved])})", self._run,
             self._gradient, lambda inputs, output: (*inputs[: self._parameters + 1], *output[1:]), self._shapes,
-            short=shortcuts.RowNorm(fn, rows, self._parameters),
+            short=_ShortRowNorm(fn, rows, self._parameters),
         )  # fmt: skip
         kept = ", ".join(f"Tensor saved{k}" for k in range(fn._saved))
         results = ", ".join(["Tensor"] * (1 + self._parameters))
@@ -122,7 +228,7 @@ BATCH = Operation(
     "(Tensor x, Tensor? weight, Tensor? bias, Tensor? running_mean, Tensor? running_var, bool training, float momentum,"
     " float eps) -> (Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor)",
     _batch_norm, _batch_norm_gradient, lambda inputs, output: (*inputs[:3], *output[1:5]), _batch_norm_shapes,
-    short=shortcuts.BatchNorm(),
+    short=_ShortBatchNorm(),
 )  # fmt: skip
 BATCH_BACKWARD = Operation(
     "batch_norm_backward",

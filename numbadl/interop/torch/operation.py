@@ -12,11 +12,14 @@ import torch
 from torch.autograd import forward_ad
 from torch.library import Library, register_autograd, register_fake
 
+from .prepared import FROM_OBJECT
+
 LIBRARY = Library("numbadl", "DEF")
 _PLAIN = (torch.Tensor, torch.nn.Parameter)
-_OPERATOR, _TRANSFORMED, _AUTOGRAD, _RUN = "operator", "transformed", "autograd", "run"
 # What the short way meets, the long way explains.
 _NOT_SHORT = (AttributeError, LookupError, TypeError, ValueError, RuntimeError)
+_modes, _transforms = torch._C._len_torch_dispatch_stack, torch._C._are_functorch_transforms_active
+_OPERATOR, _TRANSFORMED, _AUTOGRAD, _RUN = "operator", "transformed", "autograd", "run"
 
 
 class Operation:
@@ -32,13 +35,13 @@ class Operation:
     save : function (arguments, results) -> the tensors that *gradient* needs; left out, those among the arguments
     shapes : function of the arguments -> results without values, for the compiler; left out, one like the first argument
     differentiable : how many of the results have gradients, the first ones
-    short : the `shortcuts.Shortcut` for the first result, which `first` takes; only where that alone has a gradient
+    short : the `Shortcut` for the first result, which `first` takes; only where that alone has a gradient
     """
 
     def __init__(
         self, name, schema, run, gradient=None, save=None, shapes=torch.empty_like, differentiable=1, short=None
     ):
-        self.name, self.run, self._short = name, run, short
+        self.name, self.run, self._short = name, run, short if FROM_OBJECT else None
         self.__name__ = self.__qualname__ = name
         inputs = [argument.strip().split(" ") for argument in schema[1 : schema.index(")")].split(",")]
         self.tensors = sum(kind.startswith("Tensor") for kind, _ in inputs)
@@ -65,25 +68,24 @@ class Operation:
         if way is _AUTOGRAD:
             return self._apply_short(*arguments)
         try:
-            found = self._short.forward(*arguments)
+            found = self._short.value(*arguments)
         except _NOT_SHORT:
             found = None
-        return self.run(*arguments) if found is None else found[0]
+        return self.run(*arguments) if found is None else found
 
     def _way(self, arguments):
         """How a call is made: by the operator where anybody watches or traces, or else with autograd or without."""
-        if torch.compiler.is_compiling():
+        if torch.compiler.is_compiling() or _modes():
             return _OPERATOR
         wanted = False
         for tensor in arguments[: self.tensors]:
             if tensor is not None:
-                if type(tensor) not in _PLAIN:  # another library's subclass, or one that only has a shape
+                # Another library's subclass, one that only has a shape, or a view whose signs are in a flag.
+                if type(tensor) not in _PLAIN or tensor.is_neg():
                     return _OPERATOR
                 wanted = wanted or tensor.requires_grad
-        if torch._C._len_torch_dispatch_stack():
-            return _OPERATOR
         # Operators lose tangents without a word, and functorch refuses their gradients.
-        if torch._C._are_functorch_transforms_active() or forward_ad._current_level >= 0:
+        if _transforms() or forward_ad._current_level >= 0:
             return _TRANSFORMED
         return _AUTOGRAD if wanted and torch.is_grad_enabled() else _RUN
 
@@ -116,27 +118,30 @@ class Operation:
 
     def _forward_shortly(self, ctx, *arguments):
         try:
-            result, ctx.kept, save = self._short.forward(*arguments)
+            found = self._short.forward(*arguments)
         except _NOT_SHORT:
-            ctx.kept = None
-        if ctx.kept is None:
-            result = self.run(*arguments)
+            found = None
+        if found is None:
+            result, ctx.told = self.run(*arguments), None
             self._setup(ctx, arguments, result)
             return result
+        result, save, ctx.told = found
         ctx.save_for_backward(*save)
         ctx.options = arguments[self.tensors :]
         return result
 
     def _backward_shortly(self, ctx, *grads):
-        if ctx.kept is None:
+        if ctx.told is None:
             return self._backward(ctx, *grads)
-        if not (torch.is_grad_enabled() or watched()) and type(grads[0]) is torch.Tensor:
+        saved, grad = ctx.saved_tensors, grads[0]
+        if not (torch.is_grad_enabled() or watched()) and type(grad) is torch.Tensor and not grad.is_neg():
             try:
-                return *self._short.backward(ctx.saved_tensors, ctx.kept, ctx.options, grads[0]), *self._nothing
+                found = self._short.backward(saved, ctx.told, grad)
             except _NOT_SHORT:
-                pass
-        saved = self._short.saved(ctx.saved_tensors, ctx.kept)
-        return self._gradients(saved, ctx.options, grads)
+                found = None
+            if found is not None:
+                return *found, *self._nothing
+        return self._gradients(self._short.unpacked(saved, ctx.told), ctx.options, grads)
 
     def _each(self, info, in_dims, *arguments):
         """vmap: one call after the other."""
@@ -180,7 +185,7 @@ class Operation:
 
 def watched():
     """Whether a mode or a transform has to see the operators that are called."""
-    return torch._C._len_torch_dispatch_stack() or torch._C._are_functorch_transforms_active()
+    return _modes() or _transforms()
 
 
 def _autograd_function(name, forward, backward, **more):

@@ -1,10 +1,119 @@
 """softmax and its kin, gated units, maxout and apl as functions with autograd."""
 
+import math
+
 import torch
 
 from ... import functional as native
-from . import shortcuts
+from ...arrays import check_axis
+from ...kernels.cpu.map import DONE
 from .operation import Operation
+from .shortcuts import CPU, Shortcut, Unusual, kernels_of, step
+
+
+@step
+def _take_apart(*operands):
+    x, halves = operands
+    for i in range(x.shape[0]):
+        for k in range(2):
+            for j in range(x.shape[2]):
+                halves[k, i, j] = x[i, k, j]
+    return DONE
+
+
+@step
+def _put_together(*operands):
+    halves, x = operands
+    for i in range(x.shape[0]):
+        for k in range(2):
+            for j in range(x.shape[2]):
+                x[i, k, j] = halves[k, i, j]
+    return DONE
+
+
+class _ShortGated(Shortcut):
+    """Of a gated unit of two tensors."""
+
+    def __init__(self, name):
+        super().__init__(2)
+        self._name = name
+
+    def declare(self, call, dtype, shape):
+        x, gate, y = call.given(dtype, *shape), call.given(dtype, *shape), call.made(dtype, *shape)
+        call.step(kernels_of(self._name)[0], x.flat, gate.flat, y.flat)
+
+    def declare_backward(self, call, dtype, shape):
+        given = [call.given(dtype, *shape).flat for _ in range(3)]
+        made = [call.made(dtype, *shape).flat for _ in range(2)]
+        call.step(kernels_of(self._name)[1], *given, *made)
+
+
+class _ShortSplit(Shortcut):
+    """Of a gated unit of the halves of a tensor, which are copied where they lie apart."""
+
+    def __init__(self, name):
+        super().__init__(1)
+        self._name = name
+
+    @staticmethod
+    def _shapes(shape, dim):
+        """That of a half, and of the tensor with its halves side by side."""
+        axis = check_axis(dim, len(shape))
+        if shape[axis] % 2 or 0 in shape:
+            raise Unusual
+        CPU.prepare(math.prod(shape))
+        half = (*shape[:axis], shape[axis] // 2, *shape[axis + 1 :])
+        outer = math.prod(shape[:axis])
+        return half, (outer, 2, math.prod(half) // outer)
+
+    @staticmethod
+    def _halves(call, x, parts):
+        if parts[0] == 1:
+            return x.shaped(2, parts[2]).rows
+        halves = call.scratch(x.dtype, 2, parts[0], parts[2])
+        call.step(_take_apart, x.shaped(*parts), halves)
+        return [half.flat for half in halves.rows]
+
+    def declare(self, call, dtype, shape, dim):
+        half, parts = self._shapes(shape, dim)
+        x, y = call.given(dtype, *shape), call.made(dtype, *half)
+        call.step(kernels_of(self._name)[0], *self._halves(call, x, parts), y.flat)
+
+    def declare_backward(self, call, dtype, shape, dim):
+        half, parts = self._shapes(shape, dim)
+        grad, x, dx = call.given(dtype, *half), call.given(dtype, *shape), call.made(dtype, *shape)
+        found = call.scratch(dtype, 2, parts[0], parts[2])
+        halves = [each.flat for each in found.rows]
+        call.step(kernels_of(self._name)[1], grad.flat, *self._halves(call, x, parts), *halves)
+        call.step(_put_together, found, dx.shaped(*parts))
+
+
+class _ShortRows(Shortcut):
+    """Of softmax and its kin along the last axis."""
+
+    def __init__(self, name):
+        super().__init__(1)
+        self._name = name
+
+    @staticmethod
+    def _matrix(shape, dim):
+        if check_axis(dim, len(shape)) != len(shape) - 1 or 0 in shape:
+            raise Unusual
+        CPU.prepare(math.prod(shape))
+        return math.prod(shape[:-1]), shape[-1]
+
+    def to_save(self, tensors, made, key):
+        return made, key
+
+    def declare(self, call, dtype, shape, dim):
+        matrix = self._matrix(shape, dim)
+        x, y = call.given(dtype, *shape), call.made(dtype, *shape)
+        call.step(kernels_of(self._name)[0], x.shaped(*matrix), y.shaped(*matrix))
+
+    def declare_backward(self, call, dtype, shape, dim):
+        matrix = self._matrix(shape, dim)
+        operands = call.given(dtype, *shape), call.given(dtype, *shape), call.made(dtype, *shape)
+        call.step(kernels_of(self._name)[1], *(o.shaped(*matrix) for o in operands))
 
 
 class _Rows:
@@ -18,7 +127,7 @@ class _Rows:
         self._second = second
         self.forward = Operation(
             fn.__name__, "(Tensor x, int dim) -> Tensor", fn, self._gradient, lambda inputs, output: (output,), _dense,
-            short=shortcuts.Rows(fn.__name__),
+            short=_ShortRows(fn.__name__),
         )  # fmt: skip
         schema = "(Tensor grad, Tensor y, int dim) -> Tensor"
         self.backward = Operation(f"{fn.__name__}_backward", schema, fn.backward, self._again, shapes=_dense)
@@ -93,9 +202,9 @@ def _of_apl(grad, x, a, b, dim):
 
 
 GATED = {
-    name: _OfInputs(fn, name, ("x",), ("dim",), _half, _whole, shortcuts.Split(name))
+    name: _OfInputs(fn, name, ("x",), ("dim",), _half, _whole, _ShortSplit(name))
     if isinstance(fn, native.SplitFunction)
-    else _OfInputs(fn, name, ("x", "gate"), (), torch.empty_like, _pair, shortcuts.Gated(name))
+    else _OfInputs(fn, name, ("x", "gate"), (), torch.empty_like, _pair, _ShortGated(name))
     for name, fn in native.GATED.items()
 }
 _maxout = _OfInputs(native.maxout, "maxout", ("x",), ("pieces", "dim"), _part, _whole)
