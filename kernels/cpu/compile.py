@@ -61,6 +61,11 @@ def inlined(fn):
     return function(fn, forceinline=True)
 
 
+def in_place(fn):
+    """`function` whose text Numba puts into its callers: nothing is compiled for itself, and then once more with each of them."""
+    return function(fn, inline="always")
+
+
 def kernel(declaration, part=""):
     """Decorate a function that Python calls: compiled at its first call, then kept on disk under its name.
 

@@ -6,7 +6,7 @@ order. So the bits follow from the operands alone, whatever the tiles and the th
 Of a symmetric result the tiles on and above the diagonal are computed, by columns, and what lies below is copied from there.
 """
 
-from .compile import function, kernel
+from .compile import function, in_place, kernel
 from .pool import parallel
 from .tile import (
     VECTORS,
@@ -108,7 +108,7 @@ def strips(shape, operands, top, bottom, left, columns, start, depth, panels, pa
         done += 1
 
 
-@function
+@in_place
 def block(shape, operands, top, bottom, left, right):
     """Compute these rows and columns of the result; of a symmetric one what lies on and above the diagonal."""
     _, n, k, _, transposed, has_bias, is_turned, is_symmetric = shape
@@ -155,7 +155,7 @@ def build(spec):
 
     A result of one column is computed as one row, op(b)^T op(a)^T: a tile of one column is mostly idle.
     """
-    transpose_a, transpose_b, has_bias, is_symmetric = spec.transpose_a, spec.transpose_b, spec.bias, spec.symmetric
+    transpose_a, transpose_b, has_bias = spec.transpose_a, spec.transpose_b, spec.bias
     inner = 0 if transpose_a else 1
 
     @kernel(spec)
@@ -164,11 +164,6 @@ def build(spec):
         if m * n > 0:
             k, given, is_turned = arguments[0].shape[inner], pointers(arguments), n == 1 and m > 1
             a, b, flags = given[0], given[1], (transpose_a, transpose_b)
-            if is_symmetric:
-                width = symmetric_width(n, k)
-                count = ((n + width - 1) // width + 1) // 2
-                symmetric_tasks(count, (width, (m, n, k, *flags, has_bias, False, True), (a, b, given[2], given[-1])))
-                return
             if is_turned:
                 m, n, a, b, flags = n, m, b, a, (not transpose_b, not transpose_a)
             height, width = task_shape(m, n, k, flags[0])
@@ -176,4 +171,12 @@ def build(spec):
             shape = m, n, k, *flags, has_bias, is_turned, False
             tasks(count, (height, width, shape, (a, b, given[2], given[-1])))
 
-    return run
+    @kernel(spec)
+    def run_symmetric(*arguments):
+        n, k, given = arguments[-1].shape[1], arguments[0].shape[inner], pointers(arguments)
+        if n > 0:
+            width = symmetric_width(n, k)
+            shape = n, n, k, transpose_a, transpose_b, False, False, True
+            symmetric_tasks(((n + width - 1) // width + 1) // 2, (width, shape, (*given, given[-1])))
+
+    return run_symmetric if spec.symmetric else run

@@ -36,6 +36,10 @@ def test_wrong_arrays(wrong):
     nd.relu(right), nd.relu.derivative(right), nd.relu.backward(right, right)  # a compiled kernel must not be lured
     with pytest.raises(TypeError, match="^x: got .*accepted"):
         nd.relu(wrong)
+    for options in ((), (0.3,)):
+        nd.leaky_relu(right, *options)
+        with pytest.raises(TypeError, match="^x: got .*accepted"):
+            nd.leaky_relu(wrong, *options)
     with pytest.raises(TypeError, match="^x: got .*accepted"):
         nd.relu.derivative(wrong)
     with pytest.raises(TypeError, match="^x: got "):
