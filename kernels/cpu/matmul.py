@@ -27,9 +27,7 @@ PANELS = 8  # of b at a time, which stay in L2
 PANEL_BYTES = 1 << 18  # of the stack for these panels
 ROW_BYTES = 3 << 15  # of the stack for rows of a, where they are packed, too
 TASK = 1 << 21  # multiply-adds of a task, at least: some 50 us, against 2 us for starting the threads
-FEW = (
-    1 << 21
-)  # multiply-adds that are two tasks; where half as many were, steps of small networks took as long, or up to twice
+FEW = 1 << 21  # multiply-adds that are two tasks: with half as many, steps took as long, or twice as long
 PACKING = 15  # rows that would take as long as packing b takes
 TASKS = 64  # at most
 WORTH_PACKING = 128  # rows of a task, where there are as many: packing takes a twentieth of it

@@ -99,7 +99,6 @@ class ActivationLayer(Layer):
         run = self._prepared(0, x, y)
         if run is None:
             return None
-
         kept = x if self._of_result is None else y
 
         def again():

@@ -102,6 +102,21 @@ def test_backward_after_a_forward_of_another_array():
     assert np.allclose(layer.backward(grad, input_gradient=True), expected, rtol=1e-6)
 
 
+@pytest.mark.parametrize("kind, slope", [("Tanh", lambda x: 1 / np.cosh(x) ** 2), ("Exponential", np.exp)])
+def test_a_gradient_from_the_result(kind, slope, rng):
+    """In every step, the long way and prepared, it is grad * f'(x) within some epsilon of grad, or of it where f' is larger."""
+    layer, x, grad = getattr(nd.nn, kind)(), np.empty((4, 5), np.float32), np.empty((4, 5), np.float32)
+    model = nd.nn.Sequential(layer)
+    for _ in range(4):
+        x[...], grad[...] = rng.normal(size=x.shape), rng.normal(size=x.shape)
+        y = model.forward(x, training=True)
+        found = model.backward(grad, input_gradient=True)
+        assert np.array_equal(found, layer.function.backward(grad, result=y))
+        exact = slope(x.astype(np.float64))
+        error = np.abs(found - grad * exact) / (np.abs(grad) * np.maximum(exact, 1))
+        assert error.max() < 4 * np.finfo(np.float32).eps
+
+
 def test_an_array_that_became_read_only_is_still_taken():
     model, x = nd.nn.Sequential(nd.nn.Linear(3, 2), nd.nn.ReLU()), np.ones((4, 3), np.float32)
     first = [model.forward(x, training=True).copy() for _ in range(3)][-1]
