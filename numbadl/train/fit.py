@@ -170,7 +170,8 @@ def fit(
                     found = _evaluate(model, validation, loss, _EVALUATED_ROWS, metrics, weights)
                     values |= {f"val_{k}": v for k, v in found.items()}
                 history.record(epoch, values)
-                bar.set_postfix({k: f"{v:.4f}" for k, v in values.items()}, refresh=False)
+                if not bar.disable:
+                    bar.set_postfix({k: f"{v:.4f}" for k, v in values.items()}, refresh=False)
                 training.tell("on_epoch_end")
                 training.tell("on_checkpoint")
             training.tell("on_train_end")

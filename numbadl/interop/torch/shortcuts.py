@@ -17,7 +17,7 @@ from ... import _arguments as arguments
 from ... import normalization
 from ...arrays import DEVICES, check_axis
 from ...elementwise import typed
-from ...kernels.cpu.map import DONE
+from ...kernels.cpu.map import DONE, REFUSED
 from ...streams import threshold_of
 
 _CPU = DEVICES["cpu"]
@@ -417,14 +417,12 @@ class Labels(_Loss):
         count, classes = x.shape
         value_of, both_of, total_of, scale = self.plan(x.dtype, count, classes)
         rows, numbers = array_of(x), array_of(labels)
-        # Negative labels are large ones here.
-        if numbers.size != count or np.maximum.reduce(numbers.view(np.uint64)) >= classes:
+        if numbers.size != count:
             raise Unusual
         values = np.empty(count, rows.dtype)
-        if gradient is None:
-            value_of(rows, numbers, values)
-        else:
-            both_of(rows, numbers, gradient, values, scale)
+        kernel, rest = (value_of, (values,)) if gradient is None else (both_of, (gradient, values, scale))
+        if kernel(rows, numbers, *rest) == REFUSED:  # a label that is none, or is ignored
+            raise Unusual
         return total_of(values) / count
 
 
