@@ -129,9 +129,14 @@ class Layer:
     def bind(self, values, gradients, device, dtype):
         """Use these arrays from now on; buffers move along to the device and dtype."""
         self._values, self._gradients, self.device, self.dtype = values, gradients, device, dtype
-        self._workspace, self._kept, self.repeats = {}, None, (Repeats(), Repeats())
+        self._workspace = {}
+        self.forget()
         for name, value in self._buffers.items():
             self._buffers[name] = device.from_host(np.ascontiguousarray(to_host(value), dtype))
+
+    def forget(self):
+        """Keep nothing of the last step's input: another forward in training comes before the next backward."""
+        self._kept, self.repeats = None, (Repeats(), Repeats())
 
     def __reduce__(self):
         """Pickles and copies are layers of their own: parameters, buffers and random stream, but nothing of a step."""

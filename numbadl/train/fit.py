@@ -9,6 +9,7 @@ from tqdm import tqdm
 from .. import _arguments as arguments
 from ..arrays import to_host
 from ..losses import loss as find_loss
+from ..nn.layer import every
 from ..optim.optimizer import check_optimizer
 from ..regularizers import checked as check_regularizer
 from ..repeated import MISSING
@@ -177,6 +178,9 @@ def fit(
     except KeyboardInterrupt:
         optimizer.eval()
         raise TrainingInterrupted(history, optimizer.steps - before) from None
+    finally:
+        for layer in every(model.layers):
+            layer.forget()
     return history
 
 

@@ -1,10 +1,12 @@
 """Training: what is learnt, which rows meet in which step, the same bits again, and errors before anything changes."""
 
 import copy
+import gc
 import inspect
 import re
 import signal
 import time
+import weakref
 
 import numpy as np
 import pytest
@@ -218,6 +220,16 @@ def test_the_data_stay_as_they_are():
     for batch_size in (None, 13):
         make_model().fit(x, y, loss="cross_entropy", optimizer=nd.optim.AdamW(), batch_size=batch_size, **QUIET)
     assert np.array_equal(x, kept[0]) and np.array_equal(y, kept[1])
+
+
+def test_nothing_of_the_data_is_kept():
+    """A full batch is the caller's array itself."""
+    x, y = X.copy(), Y.copy()
+    model, alive = make_model(), weakref.ref(x)
+    model.fit(x, y, loss="cross_entropy", optimizer=nd.optim.SGD(lr=0.1), epochs=4, batch_size=None, **QUIET)
+    del x
+    gc.collect()
+    assert alive() is None
 
 
 def test_data_of_other_types_and_layouts():
