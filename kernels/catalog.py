@@ -124,6 +124,11 @@ def blend(x, y, a, b):
 
 
 @scalar
+def quadratic(one, x, square, a, b, c):
+    return a * one + (b * x + c * square)
+
+
+@scalar
 def added(x, y):
     return (x + y,)
 
@@ -177,8 +182,11 @@ def catalog():
         found += [value for value in vars(module).values() if isinstance(value, kinds)]
     found += [Reduce("sum", ACTIVATIONS["identity"].forward)]
     found += [Map("scaled", scaled, scalars="x"), Map("clipped", clipped, scalars="xx")]
-    found += [Map("blend", blend, "xx", scalars="xx"), Map("next_number", next_number)]
+    found += [Map("blend", blend, "xx", scalars="xx"), Map("quadratic", quadratic, "xxx", scalars="xxx")]
+    found += [Map("next_number", next_number)]
     found += [*(Window(name) for name in WINDOWS), *(Taps(name) for name in TAPS), Take("take"), Take("take.backward")]
     for ta, tb, bias in itertools.product((False, True), repeat=3):
         found.append(Matmul("matmul" + ".ta" * ta + ".tb" * tb + ".bias" * bias, ta, tb, bias))
+    for ta, tb in ((False, False), (True, False), (False, True)):
+        found.append(Matmul("matmul" + ".ta" * ta + ".tb" * tb + ".symmetric", ta, tb, symmetric=True))
     return {declaration.name: declaration for declaration in found}

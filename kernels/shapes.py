@@ -15,7 +15,7 @@ d     float64
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import numpy as np
@@ -179,14 +179,18 @@ class Stage:
     With *keep*, later stages see its values in place of input 0. "top" is the
     maximum of a row without NaN, for stages behind which a NaN shows anyway. "label", which comes before stages with *keep*,
     reads one element of the row, and is 0 where the label is no column.
+
+    ``rebased(total, *results before it of a part of the row, *those of the row)`` is what a part's total is to the row, where
+    that depends on the results before it.
     """
 
     combine: str
     function: Callable
     keep: bool = False
+    rebased: Callable | None = None
 
     def without_keep(self):
-        return Stage(self.combine, self.function)
+        return replace(self, keep=False)
 
 
 @dataclass(frozen=True)
@@ -213,10 +217,12 @@ class Row:
     the element of the output (None: there is none); *value*, if there is one, takes the results of all stages and the
     row's entries, and gives the row's entry of one more output, of shape (rows,).
 
+    *settled*, if there is one, is a function of the last result, computed once for each row, that *output* takes in its place.
     A *threshold*, if there is one, comes after the results of the stages.
 
     Operands of the kernel: inputs (rows, n), columns (n,), [labels (rows,) int64], [output (rows, n)], [values (rows,)],
-    row values (rows,), scalars. A stage with *keep* stores into the output and needs one.
+    row values (rows,), scalars. A stage with *keep* stores into the output and needs one. Kernels of the CPU refuse labels
+    that are no columns.
     """
 
     name: str
@@ -229,6 +235,7 @@ class Row:
     threshold: Threshold | None = None
     columns: int = 0
     row_values: int = 0
+    settled: Callable | None = None
 
     def counts(self):
         """The number of inputs, columns, labels, outputs, values and row values; scalars follow."""
@@ -462,6 +469,8 @@ class Take:
 class Matmul:
     """out (M, N) = op(a) @ op(b), where op transposes if asked to; with *bias*, a row (N,) is added to every row.
 
+    Of a *symmetric* result, M = N, what lies below the diagonal is copied from above it.
+
     Operands of the kernel: a, b, [bias], out.
     """
 
@@ -469,6 +478,7 @@ class Matmul:
     transpose_a: bool = False
     transpose_b: bool = False
     bias: bool = False
+    symmetric: bool = False
 
     def operands(self):
         """(kind, number of dimensions) of each operand, in order."""

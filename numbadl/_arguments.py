@@ -51,6 +51,16 @@ def integers(name, value, count, low=1):
     return tuple(integer(name, v, low) for v in value)
 
 
+def shape(name, value):
+    """*value*, an integer from 0 on or several, as the tuple of an array's shape.
+
+    >>> shape("shape", 3), shape("shape", [2, 0])
+    ((3,), (2, 0))
+    """
+    sizes = tuple(value) if np.iterable(value) and not isinstance(value, str) else (value,)
+    return tuple(integer(name, n, low=0) for n in sizes)
+
+
 def number(name, value, low=0, high=math.inf, *, above=False, below=False, finite=True):
     """*value*, if it is a finite number from *low* to *high*; `above` and `below` leave out the ends.
 

@@ -1,7 +1,9 @@
 """``numbadl bench``: medians over interleaved runs beside peers and the hardware's limit, results compared before timing."""
 
+import argparse
 import importlib.util
 import os
+import re
 from pathlib import Path
 
 from ._commandline import CommandError, name_list, user_input, warn, whole_number
@@ -12,6 +14,7 @@ PEERS = {
     "numpy": ("numpy",), "torch": ("torch",), "compile": ("torch",), "jax": ("jax",), "sklearn": ("sklearn",),
     "keras": ("keras", "jax"),
 }  # fmt: skip
+_FACTORS = {"": 1, "K": 1 << 10, "M": 1 << 20}
 _INSTALL = {
     "torch": "`pip install torch==2.13.0` gives the CPU build",
     "sklearn": "`pip install scikit-learn`",
@@ -28,12 +31,17 @@ def add_arguments(parser):
         default=["numpy"],
         help=f"numpy (default), {', '.join(list(PEERS)[1:])}; parted by commas",
     )
-    parser.add_argument("--size", type=_sizes, default=[1 << 16, 1 << 20, 1 << 24], help="elements, e.g. 65536,1048576")
+    parser.add_argument(
+        "--size",
+        type=_sizes,
+        default=[1 << 16, 1 << 20, 1 << 24],
+        help="elements of what has no size of its own (default 64K,1M,16M)",
+    )
     parser.add_argument(
         "--repeat", type=whole_number(1), default=31, help="interleaved runs at most (default 31); 9 where they agree"
     )
     parser.add_argument("--json", type=Path, metavar="FILE", help="keep the rows there, beside those that it has")
-    parser.add_argument("--plot", type=Path, metavar="FILE", help="draw a roofline as PNG, PDF or SVG")
+    parser.add_argument("--plot", type=Path, metavar="FILE", help="draw a roofline as PNG or SVG")
     parser.add_argument(
         "--check", type=Path, metavar="FILE", help="exit with 1 if ratios fell below 85%% of those there"
     )
@@ -41,7 +49,12 @@ def add_arguments(parser):
 
 
 def _sizes(text):
-    return [whole_number(1)(part) for part in text.split(",")]
+    """Numbers of elements; K and M behind one are 2^10 and 2^20."""
+    found = [re.fullmatch(r"(0*[1-9]\d*)([KM]?)", part.strip(), re.ASCII | re.IGNORECASE) for part in text.split(",")]
+    if None in found:
+        accepted = "whole numbers of elements, 1 or more, such as 65536, 64K and 1M, parted by commas"
+        raise argparse.ArgumentTypeError(f"got {text!r}, accepted are {accepted}")
+    return [int(part[1]) * _FACTORS[part[2].upper()] for part in found]
 
 
 def run(arguments):
@@ -89,6 +102,8 @@ class _Run:
             for path in (arguments.json, arguments.plot):
                 if path is not None:
                     check_can_write(path)
+            if arguments.plot is not None:
+                _check_plot(arguments.plot)
             kept = arguments.json is not None and arguments.json.exists()
             self.before = record.read(arguments.json) if kept else None
             if arguments.json is not None:
@@ -146,6 +161,17 @@ class _Run:
     def _differs(self, case, peer, error):
         self.differing.append(case.name)
         warn(f"{case.name}: {peer} is not timed, the results differ: {' '.join(str(error).split())[:200]}")
+
+
+def _check_plot(path):
+    """Raise now what drawing would raise after all was measured."""
+    from .plot import new_figure, picture_kind
+
+    try:
+        picture_kind(path)
+        new_figure((1, 1))
+    except (ImportError, ValueError) as error:
+        raise CommandError(f"--plot: {error}") from None
 
 
 def _warn_of_a_busy_machine():

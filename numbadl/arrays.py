@@ -141,9 +141,18 @@ def check(**arrays):
         if first is None:
             first = name, array
         elif array.dtype != first[1].dtype:
-            raise TypeError(f"{name}: got dtype {array.dtype}, but {first[0]} has {first[1].dtype}")
+            hint = _hint(name, array, first[1].dtype)
+            raise TypeError(f"{name}: got dtype {array.dtype}, but {first[0]} has {first[1].dtype}{hint}")
         elif device_of(array) is not device_of(first[1]):
             raise TypeError(f"{name}: is on {device_of(array).name}, but {first[0]} on {device_of(first[1]).name}")
+
+
+def check_dtype(dtype):
+    """*dtype* as one of NumPy's, if arrays of it are accepted."""
+    found = np.dtype(dtype)
+    if found not in DTYPES:
+        raise TypeError(f"dtype: got {found}, accepted are float32 and float64")
+    return found
 
 
 def check_shape(name, array, shape, why):
@@ -217,19 +226,19 @@ def _kind(value):
     return cls.__name__ if cls.__module__ == "builtins" else f"{cls.__module__}.{cls.__name__}"
 
 
-def _hint(name, value):
+def _hint(name, value, dtype=_FLOAT32):
     if getattr(value, "requires_grad", False):
         return "; a tensor that requires grad needs numbadl.interop.torch"
     if isinstance(value, (int, float, np.number)):
-        return "; for one number call .scalar"
+        return "; numbers are what an activation's .scalar takes"
     if name == "out":  # a copy of it would be written to
         return ""
     if isinstance(value, (list, tuple)):
-        return f"; np.array({name}, np.float32) makes one"
+        return f"; np.array({name}, np.{dtype}) makes one"
     if isinstance(value, np.ndarray) and value.dtype.kind in "iubf":
         if hasattr(value.base, "to"):  # the memory of a tensor of PyTorch
-            return f"; {name}.to(torch.float32) converts it"
-        return f"; {name}.astype(np.float32) converts it"
+            return f"; {name}.to(torch.{dtype}) converts it"
+        return f"; {name}.astype(np.{dtype}) converts it"
     return ""
 
 

@@ -52,12 +52,12 @@ class Dropout:
     @takes_any_array
     def mask(self, shape, p=0.5, seed=0, offset=0, out=None, *, start=0):
         """The mask as a bool array, a new one or *out*: True = kept."""
-        threshold, stream = threshold_of(p), stream_of(seed, offset, start)
+        threshold, stream, shape = threshold_of(p), stream_of(seed, offset, start), arguments.shape("shape", shape)
         if out is None:
             out = np.empty(shape, np.bool_)
         elif not isinstance(out, np.ndarray) or out.dtype != np.bool_ or not out.flags.carray:
             raise TypeError("out: accepted are writeable, C-contiguous NumPy arrays of bool")
-        elif out.shape != np.empty(shape, np.bool_).shape:
+        elif out.shape != shape:
             raise ValueError(f"out: got shape {out.shape}, expected {shape}")
         if threshold is None:
             out[...] = True

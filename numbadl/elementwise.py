@@ -67,8 +67,8 @@ def run_any(name, inputs, outs=(None,), scalars=(), channels=None, ordered=False
     outs : the outputs, new ones in place of None
     sums : array (number of sums, C), or None
     """
-    if channels and not channels.sums and (ready := _run_plain(name, tuple(inputs.values()), outs, scalars, channels)):
-        return ready, None
+    if channels and (found := _run_plain(name, tuple(inputs.values()), outs, scalars, channels)):
+        return found
     check(**inputs)
     (first_name, first), *others = inputs.items()
     for other, array in others:
@@ -76,7 +76,7 @@ def run_any(name, inputs, outs=(None,), scalars=(), channels=None, ordered=False
     device = device_of(first)
     outs = tuple(_new_or_checked(out, first, device, inputs) for out in outs)
     _check_apart(outs)
-    sums = device.zeros((channels.sums, channels.count), first.dtype) if channels and channels.sums else None
+    sums = _no_sums(channels, first) if channels else None
     if first.size:
         device.prepare(first.size)
         flat, order, pending = flatten(tuple(inputs.values()), outs, ordered)
@@ -94,15 +94,23 @@ def run_any(name, inputs, outs=(None,), scalars=(), channels=None, ordered=False
 
 
 def _run_plain(name, arrays, outs, scalars, channels):
-    """The one output of `run_any` with operands by channel, for plain arrays, after a few look-ups; () for others."""
+    """What `run_any` gives for one output and operands by channel, of plain arrays, after a few look-ups; None of others."""
     ready = plain_out(outs[0], *arrays) if len(outs) == 1 and is_plain(*arrays) else None
     if ready is None or ready.size == 0:
-        return ()
-    inner = math.prod(ready.shape[channels.axis + 1 :]) if channels.count > 1 else ready.size
+        return None
+    inner, sums = math.prod(ready.shape[channels.axis + 1 :]) if channels.count > 1 else ready.size, None
     DEVICES["cpu"].prepare(ready.size)
-    flat = [a.reshape(-1) for a in (*arrays, ready)]
-    run_map(name, *flat, *channels.values, *typed(scalars, ready.dtype), np.int64(inner))
-    return (ready,)
+    operands = [*(a.reshape(-1) for a in (*arrays, ready)), *channels.values]
+    if channels.sums:
+        sums = _no_sums(channels, ready)
+        operands.append(sums)
+    run_map(name, *operands, *typed(scalars, ready.dtype), np.int64(inner))
+    return (ready,), sums
+
+
+def _no_sums(channels, like):
+    """An array for the sums over channels, or None."""
+    return device_of(like).zeros((channels.sums, channels.count), like.dtype) if channels.sums else None
 
 
 def reduced(name, *arrays, scalars=()):
@@ -164,7 +172,7 @@ def like_parameter(total, value):
     shape = getattr(value, "shape", ())
     if shape == total.shape or not isinstance(total, np.ndarray):
         return total
-    return total.sum().reshape(shape)
+    return (total if total.size == 1 else total.sum()).reshape(shape)
 
 
 def channel_axis(x, axis):
@@ -179,7 +187,7 @@ def _one_value(name, value, x, device):
     if getattr(value, "shape", ()) == (1,):
         check(x=x, **{name: value})
         return writeable(value) if isinstance(value, np.ndarray) else value
-    return device.from_host(np.full(1, _number(name, value), x.dtype))
+    return device.from_host(np.array([_number(name, value)], x.dtype))
 
 
 def _number(name, value):

@@ -5,7 +5,7 @@ import math
 import numpy as np
 
 from . import _arguments as arguments
-from .arrays import check, device_of
+from .arrays import check, check_dtype, device_of
 from .streams import stream_of
 
 
@@ -51,14 +51,13 @@ def _fill(name, shape, parameters, stream, dtype, out):
     low, high = parameters.get("low", 0), parameters.get("high", 0)
     if low > high:
         raise ValueError(f"low: got {low}, which is above high, {high}")
+    shape = arguments.shape("shape", shape)
     if out is None:
-        out = np.empty(shape, dtype)
-        check(dtype=out)
+        out = np.empty(shape, check_dtype(dtype))
     else:
         check(out=out)
-        expected = tuple(shape) if np.iterable(shape) else (shape,)
-        if tuple(out.shape) != expected:
-            raise ValueError(f"out: got shape {tuple(out.shape)}, expected {expected}")
+        if tuple(out.shape) != shape:
+            raise ValueError(f"out: got shape {tuple(out.shape)}, expected {shape}")
         if isinstance(out, np.ndarray) and not out.flags.carray:
             raise ValueError("out: has to be a writeable, C-contiguous array")
     for value in (*parameters.values(), high - low):

@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 
+from ._arguments import shown
 from .activation import functions_of
 from .apl import AdaptivePiecewiseLinear
 from .arrays import check, check_axis, check_out, check_shape, columns_of, device_of, rows_of
@@ -76,7 +77,8 @@ def _mask_like(x, mask, name):
     if f"{name}.masked" not in catalog():
         raise TypeError(f"mask: {name} takes none")
     if getattr(mask, "dtype", None) != np.bool_ or isinstance(mask, np.ndarray) != isinstance(x, np.ndarray):
-        raise TypeError("mask: accepted are bool arrays where the input is, True for what takes part")
+        got = f"dtype {mask.dtype}" if getattr(mask, "dtype", np.bool_) != np.bool_ else shown(mask)
+        raise TypeError(f"mask: got {got}, accepted are bool arrays where the input is, True for what takes part")
     if tuple(mask.shape) == tuple(x.shape):
         return mask
     try:

@@ -57,12 +57,13 @@ def matmul(a, b, out=None, *, transpose_a=False, transpose_b=False, bias=None):
     return out
 
 
-def multiply(a, b, out, *, transpose_a=False, transpose_b=False, bias=None):
-    """`matmul` of arrays that were checked, and are C-contiguous."""
+def multiply(a, b, out, *, transpose_a=False, transpose_b=False, bias=None, symmetric=False):
+    """`matmul` of arrays that were checked, and are C-contiguous; without a bias the result may be known to be symmetric."""
     device = device_of(out)
     check_stack()
     device.prepare(out.size * a.shape[0 if transpose_a else 1] // 64)
-    kernel = device.kernel(_NAMES[bool(transpose_a), bool(transpose_b), bias is not None])
+    name = _NAMES[bool(transpose_a), bool(transpose_b), bias is not None]
+    kernel = device.kernel(f"{name}.symmetric" if symmetric else name)
     if bias is None:
         kernel(a, b, out)
     else:

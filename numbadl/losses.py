@@ -276,8 +276,8 @@ class ElementwiseLoss(Loss):
         device = device_of(prediction)
         if factors is None:
             factors = np.ones(prediction.shape, prediction.dtype)
-        if isinstance(factors, np.ndarray):
-            factors = device.from_host(factors.astype(prediction.dtype, copy=False))
+        if isinstance(factors, (np.ndarray, np.generic)):  # products of arrays without axes are numbers
+            factors = device.from_host(np.asarray(factors, prediction.dtype))
         inputs = {"prediction": prediction, "target": target, "weight": factors}
         return run_any(f"{name}.weighted", inputs, (out, None), scalars, ordered=True)[0]
 
@@ -408,13 +408,14 @@ class LogitsLoss(Loss):
 
         With its call it takes 5 us beside the kernels, where all that is done otherwise takes 35.
         """
-        if not self.record.plain or any(options[name] is not value for name, value in self._plain_options.items()):
-            return None
+        for name, value in self._plain_options.items():
+            if options[name] is not value:
+                return None
         if type(logits) is not np.ndarray or logits.ndim != 2 or not is_plain(logits) or logits.size == 0:
             return None
         if type(labels) is not np.ndarray or labels.dtype is not _INT64 or not labels.flags.carray:
             return None
-        count, classes = logits.shape
+        count = len(logits)
         if labels.shape != (count,):
             return None
         slope = None
@@ -422,14 +423,13 @@ class LogitsLoss(Loss):
             slope = np.empty_like(logits) if out is None else out
             if not is_plain(logits, slope) or np.may_share_memory(logits, slope):
                 return None
-        cpu, values, unsigned = DEVICES["cpu"], np.empty(count, logits.dtype), labels.view(np.uint64)
+        cpu, values = DEVICES["cpu"], np.empty(count, logits.dtype)
         operands = (slope, values, logits.dtype.type(1 / count)) if gradient else (values,)
         kernel, add_up = cpu.kernel(self.record.plain[gradient].name), cpu.kernel("sum")
 
         def sum_count_and_grad():
-            if np.maximum.reduce(unsigned) >= classes:  # one pass: as unsigned numbers, negative ones are larger
+            if kernel(logits, labels, *operands) == REFUSED:  # a label that is none, or is ignored
                 return MISSING
-            kernel(logits, labels, *operands)
             return add_up(values), count, slope
 
         return sum_count_and_grad

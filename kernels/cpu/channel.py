@@ -131,7 +131,7 @@ def _build(spec, part, add_block, map_block, finish, operands_of, group_of):
 
 
 def _build_runs(spec, inputs, targets, reduce_with, map_with, constants, finish):
-    reduce, sums, map_run = spec.reduce, spec.sums, storing(spec.output, len(spec.outputs)) if spec.outputs else None
+    reduce, sums, map_run = spec.reduce, spec.sums, storing(spec.output) if spec.outputs else None
 
     @function
     def images(n, c, s):
@@ -178,7 +178,8 @@ def _build_rows(spec, inputs, targets, reduce_with, map_with, constants, finish)
         whole = last - (last - first) % TOGETHER
         for i in range(first, whole, TOGETHER):
             shared, given = reduce_with(operands), constants(operands)
-            vector_rows_accumulate(reduce, TOGETHER, c, c, at(inputs(operands), i * c), shared, accumulators, given)
+            sources = at(inputs(operands), i * c)
+            vector_rows_accumulate(reduce, TOGETHER, c, c, sources, shared, (), accumulators, given)
         for i in range(whole, last):
             sources = at(inputs(operands), i * c) + reduce_with(operands)
             vector_map_accumulate(reduce, c, sources, (), accumulators, constants(operands))

@@ -2,12 +2,15 @@
 
 The inner index is taken DEPTH at a time: each part's sum is one chain of multiply-adds in order, and the parts are added in
 order. So the bits follow from the operands alone, whatever the tiles and the threads, and however the operands lie.
+
+Of a symmetric result the tiles on and above the diagonal are computed, by columns, and what lies below is copied from there.
 """
 
 from .compile import function, kernel
 from .pool import parallel
 from .tile import (
     VECTORS,
+    mirror,
     pack_columns,
     pack_rows,
     pack_strips,
@@ -24,7 +27,9 @@ PANELS = 8  # of b at a time, which stay in L2
 PANEL_BYTES = 1 << 18  # of the stack for these panels
 ROW_BYTES = 3 << 15  # of the stack for rows of a, where they are packed, too
 TASK = 1 << 21  # multiply-adds of a task, at least: some 50 us, against 2 us for starting the threads
-FEW = 1 << 20  # multiply-adds that are two tasks
+FEW = (
+    1 << 21
+)  # multiply-adds that are two tasks; where half as many were, steps of small networks took as long, or up to twice
 PACKING = 15  # rows that would take as long as packing b takes
 TASKS = 64  # at most
 WORTH_PACKING = 128  # rows of a task, where there are as many: packing takes a twentieth of it
@@ -58,9 +63,18 @@ def task_shape(m, n, k, transpose_a):
 
 
 @function
+def symmetric_width(n, k):
+    """Columns of each of the two parts of a symmetric result that are a task: one from the left and one from the right."""
+    work = n * n * k // 2
+    tasks = min(max(work // TASK, 2 if work >= FEW else 1), TASKS)
+    narrow = NARROW if n < 4 * WORTH_PACKING else WORTH_PACKING // 2
+    return max(((n + 2 * tasks - 1) // (2 * tasks) + 31) // 32 * 32, narrow)
+
+
+@function
 def strips(shape, operands, top, bottom, left, columns, start, depth, panels, packed, zeros):
     """Add the panels' part to the rows from *top* to below *bottom* of the result; *packed* is room for rows of a."""
-    m, n, k, transposed, _, has_bias, is_turned = shape
+    m, n, k, transposed, _, has_bias, is_turned, is_symmetric = shape
     a, _, bias, c = operands
     wide = DEPTH * tile_columns(c)
     whole = (bottom - top) // TALL
@@ -74,30 +88,30 @@ def strips(shape, operands, top, bottom, left, columns, start, depth, panels, pa
             row, step = 1, m
             if rows == TALL:
                 line, step = at((packed,), done * DEPTH * TALL)[0], TALL
-        out = at((c,), top * n + left)[0]
+        below = (top - left) // tile_columns(c) * tile_columns(c) if is_symmetric and top > left else 0  # the diagonal
+        first, count = left + below, columns - below
+        out, given = at((c,), top * n + first)[0], at((panels,), below * DEPTH)[0]
         base, base_row = zeros, 0
         if start:
             base, base_row = out, n
         elif has_bias and not is_turned:
-            base = at((bias,), left)[0]
+            base = at((bias,), first)[0]
         if rows == TALL:
-            tile_product(TALL, line, row, step, panels, wide, depth, base, base_row, out, n, columns)
+            tile_product(TALL, line, row, step, given, wide, depth, base, base_row, out, n, count)
         elif rows == 4:
-            tile_product(4, line, row, step, panels, wide, depth, base, base_row, out, n, columns)
+            tile_product(4, line, row, step, given, wide, depth, base, base_row, out, n, count)
         elif rows == 2:
-            tile_product(2, line, row, step, panels, wide, depth, base, base_row, out, n, columns)
+            tile_product(2, line, row, step, given, wide, depth, base, base_row, out, n, count)
         else:
-            tile_product(1, line, row, step, panels, wide, depth, base, base_row, out, n, columns)
+            tile_product(1, line, row, step, given, wide, depth, base, base_row, out, n, count)
         top += rows
         done += 1
 
 
-@parallel
-def tasks(height, width, shape, operands, index):
-    m, n, k, _, transposed, has_bias, is_turned = shape
-    across = (n + width - 1) // width
-    top, left = (index // across) * height, (index % across) * width
-    bottom, right = min(top + height, m), min(left + width, n)
+@function
+def block(shape, operands, top, bottom, left, right):
+    """Compute these rows and columns of the result; of a symmetric one what lies on and above the diagonal."""
+    _, n, k, _, transposed, has_bias, is_turned, is_symmetric = shape
     b, c = operands[1], operands[3]
     panels, packed, zeros = room(PANEL_BYTES, c), room(ROW_BYTES, c), room(ZERO_BYTES, c)
     wide = tile_columns(c)
@@ -106,14 +120,34 @@ def tasks(height, width, shape, operands, index):
         zeros[j] = operands[2][0] if has_bias and is_turned else 0
     for first in range(left, right, PANELS * wide):
         columns = min(PANELS * wide, right - first)
+        end = min(bottom, first + columns) if is_symmetric else bottom
         for start in range(0, max(k, 1), DEPTH):
             depth = min(DEPTH, k - start)
             if transposed:
                 pack_columns(at((b,), first * k + start)[0], k, depth, columns, panels, DEPTH * wide)
             else:
                 pack_rows(at((b,), start * n + first)[0], n, depth, columns, panels, DEPTH * wide)
-            for i in range(top, bottom, rows):
-                strips(shape, operands, i, min(i + rows, bottom), first, columns, start, depth, panels, packed, zeros)
+            for i in range(top, end, rows):
+                strips(shape, operands, i, min(i + rows, end), first, columns, start, depth, panels, packed, zeros)
+
+
+@parallel
+def tasks(height, width, shape, operands, index):
+    m, n = shape[:2]
+    across = (n + width - 1) // width
+    top, left = (index // across) * height, (index % across) * width
+    block(shape, operands, top, min(top + height, m), left, min(left + width, n))
+
+
+@parallel
+def symmetric_tasks(width, shape, operands, index):
+    """Columns number *index* from the left, of few rows, and from the right, of many."""
+    n = shape[1]
+    last = (n + width - 1) // width - 1 - index
+    for number in range(index, last + 1, max(last - index, 1)):
+        left, right = number * width, min((number + 1) * width, n)
+        block(shape, operands, 0, right, left, right)
+        mirror(operands[3], n, left, right)
 
 
 def build(spec):
@@ -121,7 +155,7 @@ def build(spec):
 
     A result of one column is computed as one row, op(b)^T op(a)^T: a tile of one column is mostly idle.
     """
-    transpose_a, transpose_b, has_bias = spec.transpose_a, spec.transpose_b, spec.bias
+    transpose_a, transpose_b, has_bias, is_symmetric = spec.transpose_a, spec.transpose_b, spec.bias, spec.symmetric
     inner = 0 if transpose_a else 1
 
     @kernel(spec)
@@ -130,10 +164,16 @@ def build(spec):
         if m * n > 0:
             k, given, is_turned = arguments[0].shape[inner], pointers(arguments), n == 1 and m > 1
             a, b, flags = given[0], given[1], (transpose_a, transpose_b)
+            if is_symmetric:
+                width = symmetric_width(n, k)
+                count = ((n + width - 1) // width + 1) // 2
+                symmetric_tasks(count, (width, (m, n, k, *flags, has_bias, False, True), (a, b, given[2], given[-1])))
+                return
             if is_turned:
                 m, n, a, b, flags = n, m, b, a, (not transpose_b, not transpose_a)
             height, width = task_shape(m, n, k, flags[0])
             count = ((m + height - 1) // height) * ((n + width - 1) // width)
-            tasks(count, (height, width, (m, n, k, *flags, has_bias, is_turned), (a, b, given[2], given[-1])))
+            shape = m, n, k, *flags, has_bias, is_turned, False
+            tasks(count, (height, width, shape, (a, b, given[2], given[-1])))
 
     return run

@@ -46,7 +46,10 @@ def build(spec):
         """product = state @ the packed matrix + bias, for some rows."""
         wide, state = tile_columns(operands[2]), at((operands[3],), place * inner)[0]
         across, room, bias = (columns + wide - 1) // wide, operands[2], operands[1]
-        shape, given = (bottom, columns, inner, False, False, True, False), (state, state, bias, product(operands)[0])
+        shape, given = (
+            (bottom, columns, inner, False, False, True, False, False),
+            (state, state, bias, product(operands)[0]),
+        )
         for first in range(0, columns, PANELS * wide):
             some = min(PANELS * wide, columns - first)
             for start in range(0, inner, DEPTH):

@@ -264,6 +264,49 @@ def turn(context, source, source_row, rows, columns, target, target_row):
 
 
 @intrinsic
+def mirror(context, c, n, left, right):
+    """c[j, i] = c[i, j] for i < j, of the columns *left* (a multiple of a vector) <= j < *right* of a matrix (n, n)."""
+    i64 = types.intp
+
+    def codegen(cx, builder, sig, values):
+        prefer_512_bit(builder)
+        c, n, left, right = values
+        lanes = _lanes(cx, sig.args[0].dtype)
+        vector = _vector(c.type.pointee, lanes)
+        align = _ALIGN[vector.element].constant
+
+        def at(row, column):
+            return builder.gep(c, [builder.add(builder.mul(row, n), column)])
+
+        squares = builder.udiv(builder.add(builder.sub(right, left), _I64(lanes - 1)), _I64(lanes))
+        with cgutils.for_range(builder, squares, intp=_I64) as across:
+            column = builder.add(left, builder.mul(across.index, _I64(lanes)))
+            down = builder.add(builder.udiv(column, _I64(lanes)), _I64(1))
+            with cgutils.for_range(builder, down, intp=_I64) as along:
+                row = builder.mul(along.index, _I64(lanes))
+                columns = [builder.add(column, _I64(k)) for k in range(lanes)]
+                rows = [builder.add(row, _I64(k)) for k in range(lanes)]
+                is_inside = builder.icmp_signed("<=", builder.add(column, _I64(lanes)), right)
+                is_whole = builder.and_(is_inside, builder.icmp_signed("<", row, column))
+                with builder.if_else(is_whole) as (whole, part):
+                    with whole:
+                        lines = [builder.bitcast(at(i, column), vector.as_pointer()) for i in rows]
+                        turned = _turned(builder, [builder.load(line, align=align) for line in lines])
+                        for j, value in zip(columns, turned, strict=True):
+                            builder.store(value, builder.bitcast(at(j, row), vector.as_pointer()), align=align)
+                    with part:  # rows behind the last one are the first one instead, and their lanes are not stored
+                        given = [builder.select(builder.icmp_signed("<", i, right), i, row) for i in rows]
+                        mask = _mask(builder, builder.sub(right, column), lanes)
+                        turned = _turned(builder, [_load(builder, at(i, column), vector, mask) for i in given])
+                        for j, value in zip(columns, turned, strict=True):
+                            with builder.if_then(builder.icmp_signed("<", j, right)):
+                                _store(builder, value, at(j, row), _mask(builder, builder.sub(j, row), lanes))
+        return cx.get_dummy_value()
+
+    return types.void(c, i64, i64, i64), codegen
+
+
+@intrinsic
 def aligned(context, pointer):
     """The first multiple of a cache line at or behind *pointer*."""
 

@@ -420,49 +420,68 @@ def _maximum(builder, a, b):
     return builder.call(builder.module.declare_intrinsic("llvm.maximum", [a.type], signature), [a, b])
 
 
-vector_map_accumulate = _map_and_accumulate(lambda builder, total, term: builder.fadd(total, term))
-vector_map_largest = _map_and_accumulate(_maximum)
+def _sum(builder, total, term):
+    return builder.fadd(total, term)
 
 
-@intrinsic(prefer_literal=True)
-def vector_rows_accumulate(context, fn, rows, count, stride, sources, shared, totals, scalars):
-    """for i in range(count): totals[k][i] += the sum over *rows* (a constant) rows of term k of
+def _greater(builder, total, term):
+    """The larger one of two that are no NaN: one instruction, where `_maximum` takes five."""
+    return builder.select(builder.fcmp_ordered(">", term, total), term, total)
 
-    fn(sources[0][row * stride + i], ..., shared[0][i], ..., *scalars): totals are loaded and stored once for all rows.
+
+vector_map_accumulate, vector_map_largest = map(_map_and_accumulate, (_sum, _greater))
+
+
+def _rows_and_accumulate(join):
+    """The intrinsic (fn, rows, count, stride, sources, shared, targets, totals, scalars) that is `_map_and_accumulate`'s of
+
+    *rows* (a constant) rows at once, *stride* apart, which share the sources *shared*: for i in range(count): (targets[0][row *
+    stride + i], ..., *terms) = fn(sources[0][row * stride + i], ..., shared[0][i], ..., *scalars). The rows' terms are joined
+    to each other two by two, and then to totals[k][i]: totals are loaded and stored once for all rows.
     """
-    if not isinstance(rows, types.IntegerLiteral):
-        return None
-    element = _Element(context, fn, types.Tuple([*sources.types, *shared.types]), scalars)
-    dtypes = [p.dtype for p in totals.types]
 
-    def codegen(cx, builder, sig, values):
-        prefer_512_bit(builder)
-        from_, beside, to, parameters = (cgutils.unpack_tuple(builder, v) for v in values[4:])
-        of_row = [
-            [_moved(builder, p, builder.mul(values[3], _I64(r))) for p in from_] for r in range(rows.literal_value)
-        ]
+    @intrinsic(prefer_literal=True)
+    def accumulate(context, fn, rows, count, stride, sources, shared, targets, totals, scalars):
+        if not isinstance(rows, types.IntegerLiteral):
+            return None
+        element = _Element(context, fn, types.Tuple([*sources.types, *shared.types]), scalars)
+        dtypes, total_dtypes = ([p.dtype for p in pointers.types] for pointers in (targets, totals))
 
-        def body(i, mark, carried):
-            terms = [
-                element.call(cx, builder, element.load(cx, builder, [*row, *beside], i, mark) + parameters)
-                for row in of_row
-            ]
-            while len(terms) > 1:
-                pairs = [
-                    [builder.fadd(a, b) for a, b in zip(*two, strict=True)]
-                    for two in zip(terms[::2], terms[1::2], strict=False)
+        def codegen(cx, builder, sig, values):
+            prefer_512_bit(builder)
+            from_, beside, to, kept, parameters = (cgutils.unpack_tuple(builder, v) for v in values[4:])
+            offsets = [builder.mul(values[3], _I64(r)) for r in range(rows.literal_value)]
+            of_row = [([_moved(builder, p, o) for p in from_], [_moved(builder, p, o) for p in to]) for o in offsets]
+
+            def body(i, mark, carried):
+                found = [
+                    element.call(cx, builder, element.load(cx, builder, [*row, *beside], i, mark) + parameters)
+                    for row, _ in of_row
                 ]
-                terms = pairs + terms[len(pairs) * 2 :]
-            before = [builder.load(builder.gep(p, [i], inbounds=True)) for p in to]
-            for access in before:
-                mark(access)
-            added = [builder.fadd(b, f) for b, f in zip(before, terms[0], strict=True)]
-            element.store(cx, builder, added, to, dtypes, i, mark)
+                for values, (_, out) in zip(found, of_row, strict=True):
+                    element.store(cx, builder, values[: len(to)], out, dtypes, i, mark)
+                terms = [values[len(to) :] for values in found]
+                while len(terms) > 1:
+                    pairs = [
+                        [join(builder, a, b) for a, b in zip(*two, strict=True)]
+                        for two in zip(terms[::2], terms[1::2], strict=False)
+                    ]
+                    terms = pairs + terms[len(pairs) * 2 :]
+                before = [builder.load(builder.gep(p, [i], inbounds=True)) for p in kept]
+                for access in before:
+                    mark(access)
+                joined = [join(builder, b, f) for b, f in zip(before, terms[0], strict=True)]
+                element.store(cx, builder, joined, kept, total_dtypes, i, mark, first=len(to))
 
-        _independent_loop(builder, values[2], body)
-        return cx.get_dummy_value()
+            _independent_loop(builder, values[2], body)
+            return cx.get_dummy_value()
 
-    return types.void(fn, rows, types.intp, types.intp, sources, shared, totals, scalars), codegen
+        return types.void(fn, rows, types.intp, types.intp, sources, shared, targets, totals, scalars), codegen
+
+    return accumulate
+
+
+vector_rows_accumulate, vector_rows_largest = map(_rows_and_accumulate, (_sum, _greater))
 
 
 @intrinsic(prefer_literal=True)
@@ -709,16 +728,20 @@ def reduce_stages(stages):
 # Such stores are not ordered with others: the end of a task (`numbadl.kernels.cpu.pool`) waits for them.
 @intrinsic
 def stream_map(context, fn, count, sources, targets, scalars):
-    """`vector_map` for one large output, past the cache; an element's value depends on no other, so the bits are the same."""
+    """`vector_map` for large outputs, past the cache; an element's value depends on no other, so the bits are the same.
+
+    Several outputs have one dtype, and begin at the same place in a line (`in_step`).
+    """
     element = _Element(context, fn, sources, scalars)
-    (dtype,) = (p.dtype for p in targets.types)
+    dtypes = [p.dtype for p in targets.types]
 
     def codegen(cx, builder, sig, values):
         prefer_512_bit(builder)
-        from_, (target,), parameters = (cgutils.unpack_tuple(builder, v) for v in values[2:])
-        line = stack(builder, target.type.pointee, BLOCK)
-        begun = _stream(cx, builder, element, values[1], from_, parameters, target, dtype, line, cgutils.false_bit)
-        _end_stream(cx, builder, builder.gep(target, [values[1]]), line, begun)
+        from_, to, parameters = (cgutils.unpack_tuple(builder, v) for v in values[2:])
+        lines = [stack(builder, target.type.pointee, BLOCK) for target in to]
+        begun = _stream(cx, builder, element, values[1], from_, parameters, to, dtypes, lines, cgutils.false_bit)
+        for target, line in zip(to, lines, strict=True):
+            _end_stream(cx, builder, builder.gep(target, [values[1]]), line, begun)
         return cx.get_dummy_value()
 
     return types.void(fn, types.intp, sources, targets, scalars), codegen
@@ -732,12 +755,12 @@ def stream_on(context, fn, count, sources, targets, scalars, following, line, be
     fetched into L2 from each pointer in *following*, to be read soon.
     """
     element = _Element(context, fn, sources, scalars)
-    (dtype,) = (p.dtype for p in targets.types)
+    dtypes = [p.dtype for p in targets.types]
 
     def codegen(cx, builder, sig, values):
         prefer_512_bit(builder)
-        from_, (target,), parameters, soon, (space,) = (cgutils.unpack_tuple(builder, v) for v in values[2:7])
-        return _stream(cx, builder, element, values[1], from_, parameters, target, dtype, space, values[7], soon)
+        from_, to, parameters, soon, lines = (cgutils.unpack_tuple(builder, v) for v in values[2:7])
+        return _stream(cx, builder, element, values[1], from_, parameters, to, dtypes, lines, values[7], soon)
 
     return types.boolean(fn, types.intp, sources, targets, scalars, following, line, types.boolean), codegen
 
@@ -755,36 +778,39 @@ def end_stream(context, targets, line, begun):
     return types.void(targets, line, types.boolean), codegen
 
 
-def _stream(cx, builder, element, count, sources, scalars, target, dtype, line, begun, following=()):
+def _stream(cx, builder, element, count, sources, scalars, targets, dtypes, lines, begun, following=()):
     """The code of `stream_on`. LLVM does not widen non-temporal stores, so blocks are computed on the stack, in L1."""
-    lanes, space = LINE // _bytes(target), stack(builder, target.type.pointee, BLOCK)
-    place, head = _place_in_line(builder, target), _before_line(builder, target, count)
+    lanes, spaces = LINE // _bytes(targets[0]), [stack(builder, p.type.pointee, BLOCK) for p in targets]
+    place, head = _place_in_line(builder, targets[0]), _before_line(builder, targets[0], count)
 
     def run(first, count, to, interleaved=1):
         moved = [_moved(builder, p, first) for p in sources]
-        element.loop(cx, builder, moved, scalars, [to], [dtype], count, interleaved)
+        element.loop(cx, builder, moved, scalars, to, dtypes, count, interleaved)
 
     def whole(first, block, interleaved):
         """Blocks from *first* on -> where the next one would begin."""
         blocks = builder.sdiv(builder.sub(count, first), _I64(block))
         with cgutils.for_range(builder, blocks, intp=_I64) as loop:
             start = builder.add(first, builder.mul(loop.index, _I64(block)))
-            run(start, _I64(block), space, interleaved)
-            _store_past_cache(builder, space, builder.gep(target, [start], inbounds=True), block)
+            run(start, _I64(block), spaces, interleaved)
+            for space, target in zip(spaces, targets, strict=True):
+                _store_past_cache(builder, space, builder.gep(target, [start], inbounds=True), block)
             for pointer in following:
                 for k in range(0, block, lanes):
                     _fetch(builder, builder.gep(pointer, [builder.add(start, _I64(k))]))
         return builder.add(first, builder.mul(blocks, _I64(block)))
 
-    run(_I64(0), head, builder.gep(line, [place]))
+    run(_I64(0), head, [builder.gep(line, [place]) for line in lines])
     with builder.if_then(builder.icmp_signed(">", head, _I64(0))), builder.if_else(begun) as (then, otherwise):
         with then, builder.if_then(builder.icmp_signed("==", builder.add(place, head), _I64(lanes))):
-            _store_past_cache(builder, line, builder.gep(target, [builder.sub(_I64(0), place)]), lanes)
+            for line, target in zip(lines, targets, strict=True):
+                _store_past_cache(builder, line, builder.gep(target, [builder.sub(_I64(0), place)]), lanes)
         with otherwise:
-            cgutils.raw_memcpy(builder, target, builder.gep(line, [place]), head, _bytes(target))
+            for line, target in zip(lines, targets, strict=True):
+                cgutils.raw_memcpy(builder, target, builder.gep(line, [place]), head, _bytes(target))
     done = whole(whole(head, BLOCK, INTERLEAVED), lanes, 1)
     tail = builder.and_(builder.sub(count, done), _I64(lanes - 1))
-    run(done, tail, line)
+    run(done, tail, lines)
     return builder.or_(builder.icmp_signed(">", tail, _I64(0)), begun)
 
 
@@ -802,15 +828,41 @@ def past_line(context, pointers):
     )
 
 
+@intrinsic
+def before_line(context, pointers):
+    """How many elements lie before the next line of the cache that begins, from the first of *pointers* on."""
+    return types.intp(pointers), lambda cx, builder, sig, args: _left_of_line(
+        builder, builder.extract_value(args[0], 0)
+    )
+
+
+@intrinsic
+def in_step(context, pointers):
+    """Whether all *pointers* have the same place in a line, so that lines of one output are those of the others."""
+
+    def codegen(cx, builder, sig, values):
+        first, *others = (_place_in_line(builder, p) for p in cgutils.unpack_tuple(builder, values[0]))
+        found = cgutils.true_bit
+        for place in others:
+            found = builder.and_(found, builder.icmp_unsigned("==", first, place))
+        return found
+
+    return types.boolean(pointers), codegen
+
+
 def _place_in_line(builder, pointer):
     """How many elements of a line lie in front of the one that *pointer* points to."""
     address = builder.and_(builder.ptrtoint(pointer, _I64), _I64(LINE - 1))
     return builder.udiv(address, _I64(_bytes(pointer)))
 
 
+def _left_of_line(builder, target):
+    return builder.and_(builder.neg(_place_in_line(builder, target)), _I64(LINE // _bytes(target) - 1))
+
+
 def _before_line(builder, target, count):
     """How many of *count* elements lie before the first that begins a line."""
-    head = builder.and_(builder.neg(_place_in_line(builder, target)), _I64(LINE // _bytes(target) - 1))
+    head = _left_of_line(builder, target)
     return builder.select(builder.icmp_signed("<", head, count), head, count)
 
 

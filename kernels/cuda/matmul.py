@@ -20,7 +20,7 @@ PITCH = WIDTH  # elements between the rows of a strip: fewer bank conflicts, and
 
 def build(spec):
     """The kernel of a `Matmul`: a, b, [bias], out; 2-D C-contiguous arrays."""
-    transpose_a, transpose_b, has_bias = spec.transpose_a, spec.transpose_b, spec.bias
+    transpose_a, transpose_b, has_bias, is_symmetric = spec.transpose_a, spec.transpose_b, spec.bias, spec.symmetric
 
     @function
     def left(shape, operands, group, row, depth):
@@ -36,7 +36,10 @@ def build(spec):
     def store(shape, operands, group, row, column, value):
         if has_bias:
             value += read(operands[2], column)
-        write(operands[-1], row * shape[1] + column, value)
+        if not is_symmetric or row <= column:
+            write(operands[-1], row * shape[1] + column, value)
+        if is_symmetric and row < column:
+            write(operands[-1], column * shape[1] + row, value)
 
     grid = product(spec, left, right, store, transpose_a, not transpose_b)
 

@@ -46,6 +46,7 @@ def _grid(spec):
     output, value = spec.output, spec.value
     has_output, has_value = output is not None, value is not None
     stages, distance, threshold = _chain(spec), _distance(spec.labelled), _threshold(spec.threshold)
+    settled = _settled(spec.settled)
 
     @kernel(spec)
     def run(rows, n, inner, lanes, inputs, columns, labels, outputs, values, row_values, scalars):
@@ -59,7 +60,7 @@ def _grid(spec):
             start, end = r // inner * n * inner + r % inner, n if r < rows else 0
             row = (r, start, inner, end)
             results, sources = stages(buffer, (lane, lanes, apart), row, inputs, columns, labels, outputs)
-            results = results + threshold(buffer, (lane, lanes, apart), row, sources, results)
+            results = settled(results) + threshold(buffer, (lane, lanes, apart), row, sources, results)
             results = results + load(row_values, min(r, rows - 1))
             if has_output:
                 column = lane
@@ -131,6 +132,16 @@ def _after(before, stage, distance):
         return results + result, outputs + sources[1:] if keep else sources
 
     return with_stage
+
+
+def _settled(fn):
+    """A compiled function: results of stages -> those that the map takes."""
+
+    @function
+    def run(results):
+        return results[:-1] + (fn(results[-1]),)
+
+    return run if fn is not None else function(lambda results: results)
 
 
 def _threshold(spec):

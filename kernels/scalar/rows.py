@@ -2,10 +2,14 @@
 
 from math import inf
 
+import numpy as np
+
 from ..shapes import Row, Stage, Threshold
-from .language import scalar
+from .language import ByType, scalar
 from .math.exponential import exp, exp_to_1
 from .math.logarithm import log
+
+LOWEST = ByType(*(float(np.finfo(dtype).min) for dtype in (np.float32, np.float64)))
 
 
 @scalar
@@ -14,18 +18,35 @@ def itself(x):
 
 
 @scalar
+def base(largest):
+    """What elements are reckoned from: where all are -inf, their exponentials are 0, and not NaN, which elements may be."""
+    return LOWEST(largest) if largest < LOWEST(largest) else largest
+
+
+@scalar
 def exp_from(x, largest):
-    return exp_to_1(x - largest)
+    return exp_to_1(x - base(largest))
 
 
 @scalar
-def share(part, largest, total):
-    return part * (1 / total)
+def moved_exp(total, own, largest):
+    """A sum of exponentials from a part's own largest element, from that of all."""
+    return total * exp_to_1(base(own) - base(largest))
 
 
 @scalar
-def log_share(x, largest, total):
-    return x - largest - log(total)
+def inverse(total):
+    return 1 / total
+
+
+@scalar
+def share(part, largest, factor):
+    return part * factor
+
+
+@scalar
+def log_share(x, largest, log_total):
+    return x - largest - log_total
 
 
 @scalar
@@ -56,17 +77,17 @@ def where_kept(x, keep: bool):
 
 @scalar
 def exp_where_kept(x, keep: bool, largest):
-    return exp_to_1(x - largest) if keep else 0
+    return exp_from(x, largest) if keep else 0
 
 
 @scalar
-def kept_share(part, keep: bool, largest, total):
-    return part * (1 / total) if keep else 0
+def kept_share(part, keep: bool, largest, factor):
+    return part * factor if keep else 0
 
 
 @scalar
-def kept_log_share(x, keep: bool, largest, total):
-    return x - largest - log(total) if keep else -inf
+def kept_log_share(x, keep: bool, largest, log_total):
+    return x - largest - log_total if keep else -inf
 
 
 @scalar
@@ -97,7 +118,7 @@ def negated(x):
 
 @scalar
 def exp_below(x, largest):
-    return exp_to_1(-x - largest)
+    return exp_from(-x, largest)
 
 
 @scalar
@@ -147,15 +168,27 @@ def sparsemax_gradient(g, y, total, members):
     return g - total / members if y > 0 else (0 if y == y else y)
 
 
-SOFTMAX = Row("softmax", (Stage("top", itself), Stage("sum", exp_from, keep=True)), share)
-LOG_SOFTMAX = Row("log_softmax", (Stage("top", itself), Stage("sum", exp_from)), log_share)
+SOFTMAX = Row(
+    "softmax", (Stage("top", itself), Stage("sum", exp_from, keep=True, rebased=moved_exp)), share, settled=inverse
+)
+LOG_SOFTMAX = Row(
+    "log_softmax", (Stage("top", itself), Stage("sum", exp_from, rebased=moved_exp)), log_share, settled=log
+)
 SOFTMAX_BACKWARD = Row("softmax.backward", (Stage("sum", product),), softmax_gradient, inputs="xx")
 LOG_SOFTMAX_BACKWARD = Row("log_softmax.backward", (Stage("sum", first),), log_softmax_gradient, inputs="xx")
 SOFTMAX_MASKED = Row(
-    "softmax.masked", (Stage("top", where_kept), Stage("sum", exp_where_kept, keep=True)), kept_share, inputs="xb"
+    "softmax.masked",
+    (Stage("top", where_kept), Stage("sum", exp_where_kept, keep=True, rebased=moved_exp)),
+    kept_share,
+    inputs="xb",
+    settled=inverse,
 )
 LOG_SOFTMAX_MASKED = Row(
-    "log_softmax.masked", (Stage("top", where_kept), Stage("sum", exp_where_kept)), kept_log_share, inputs="xb"
+    "log_softmax.masked",
+    (Stage("top", where_kept), Stage("sum", exp_where_kept, rebased=moved_exp)),
+    kept_log_share,
+    inputs="xb",
+    settled=log,
 )
 SOFTMAX_MASKED_BACKWARD = Row(
     "softmax.masked.backward", (Stage("sum", kept_product),), kept_softmax_gradient, inputs="xxb"
@@ -163,7 +196,9 @@ SOFTMAX_MASKED_BACKWARD = Row(
 LOG_SOFTMAX_MASKED_BACKWARD = Row(
     "log_softmax.masked.backward", (Stage("sum", kept_first),), kept_log_softmax_gradient, inputs="xxb"
 )
-SOFTMIN = Row("softmin", (Stage("top", negated), Stage("sum", exp_below, keep=True)), share)
+SOFTMIN = Row(
+    "softmin", (Stage("top", negated), Stage("sum", exp_below, keep=True, rebased=moved_exp)), share, settled=inverse
+)
 SOFTMIN_BACKWARD = Row("softmin.backward", (Stage("sum", product),), softmin_gradient, inputs="xx")
 SPARSEMAX = Row("sparsemax", (Stage("max", itself),), excess, threshold=Threshold(minus_one, above, mean_less_share))
 SPARSEMAX_BACKWARD = Row(

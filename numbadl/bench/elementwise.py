@@ -15,10 +15,9 @@ from .work import FEW, Case, Work, normal
 ROWS = 64  # elements of a row, for what has channels
 POSITIVE = ("log", "log2", "log1p", "sqrt", "rsqrt", "pow")  # arguments from 0 on
 BACKWARD_ATOL = 1e-4
-BY_CHANNEL = (
-    1 << 14,
-    3 << 13,
-)  # elements of a loop with channels: up to 8192 of their values are written out for each call
+# Elements of a loop with channels, of which up to 8192 values are written out for each call, or with learnable parameters,
+# whose calls take so long that a few elements are lost in them.
+BY_CHANNEL = 1 << 14, 3 << 13
 
 
 @functools.cache
@@ -174,8 +173,8 @@ def _their_chain(backward):
     return prepare
 
 
-def _case(name, group, prepare, *theirs, alternating=False):
-    return Case(name, group, prepare, *theirs, few=prepare, counts=BY_CHANNEL if alternating else FEW)
+def _case(name, group, prepare, *theirs, by_channel=False):
+    return Case(name, group, prepare, *theirs, few=prepare, counts=BY_CHANNEL if by_channel else FEW)
 
 
 def cases():
@@ -184,13 +183,13 @@ def cases():
         title = f"math.{name}" if name in functional.FUNCTIONS else name
         yield _case(title, "math", functools.partial(_elementary, name), _theirs("FORWARD", name))
     for name, function in functional.FUNCTIONS.items():
-        few = {"alternating": function.record.alternating}
+        few = {"by_channel": function.record.alternating}
         yield _case(name, "activations", functools.partial(_forward, name), _theirs("FORWARD", name), **few)
         if not function.record.random:
             yield _case(f"{name}.derivative", "derivatives", functools.partial(_derivative, name), **few)
-            yield _case(
-                f"{name}.backward", "backward", functools.partial(_backward, name), _theirs("BACKWARD", name), **few
-            )
+            few["by_channel"] = few["by_channel"] or bool(function.record.learnable)
+            backward = functools.partial(_backward, name)
+            yield _case(f"{name}.backward", "backward", backward, _theirs("BACKWARD", name), **few)
         if function.record.of_result:
             of_result = functools.partial(_backward, name, of_result=True)
             yield _case(f"{name}.backward.of_result", "backward", of_result, _theirs("BACKWARD_OF_RESULT", name))

@@ -264,7 +264,7 @@ VARIANTS = {  # records of the same classes with options
     "adafactor_matrix": ("adafactor", {}),
 }
 FUSED = ("SGD", "Adagrad", "Adam", "AdamW")  # what PyTorch has one kernel for on the CPU
-ON_MATRICES = {"adafactor_matrix": 0, "muon": 15 * math.prod(SQUARE) * SQUARE[0]}  # multiplications of their products
+ON_MATRICES = {"adafactor_matrix": 0, "muon": 10 * math.prod(SQUARE) * SQUARE[0]}  # multiplications of their products
 
 
 def made_by(record):

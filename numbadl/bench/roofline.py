@@ -4,19 +4,17 @@ import math
 
 import numpy as np
 
+from ..plot import new_figure, picture_kind, save_figure
 from .table import seconds
 
 
 def draw(rows, path):
-    """Write the picture to *path*; rows without counted operations are left out, ValueError if there are no others."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
+    """Write the picture to *path*, PNG or SVG, of rows with counted operations; ValueError if there are none."""
+    kind = picture_kind(path)
     counted = [row for row in rows if row.operations and row.moved]
     if not counted:
         raise ValueError("--plot: no row has its operations counted; activations and elementary functions have")
-    figure = Figure(figsize=(8, 5.5), layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = new_figure((8, 5.5), layout="constrained")
     axes = figure.add_subplot()
     for k, size in enumerate(sorted({row.elements for row in counted})):
         these, colour = [row for row in counted if row.elements == size], f"C{k % 10}"
@@ -33,7 +31,7 @@ def draw(rows, path):
     axes.set_title("Points: reached; lines: the limits of memory and arithmetic", fontsize=10)
     axes.legend()
     axes.grid(alpha=0.3)
-    figure.savefig(path, dpi=120)
+    save_figure(figure, path, kind)
 
 
 def _roof(rows, intensity):

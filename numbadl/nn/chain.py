@@ -1,6 +1,7 @@
 """Layers one after the other: what a model and a residual block do with theirs."""
 
 import functools
+import itertools
 
 from .._arguments import shown
 from ..activation import ActivationFunction
@@ -82,7 +83,7 @@ def forward_through(layers, x, training):
     the steps before is only run (`numbadl.repeated.Repeats`).
     """
     rectifier = None
-    for position, (layer, behind) in enumerate(zip(layers, [*layers[1:], None], strict=True)):
+    for position, (layer, behind) in enumerate(itertools.pairwise([*layers, None])):
         if training and isinstance(behind, Dropout) and behind.takes_over(layer):
             rectifier = layer
             continue

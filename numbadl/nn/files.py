@@ -12,7 +12,7 @@ from ..kernels.atomic import atomic_path
 from ..losses import loss as find_loss
 from ..train import state
 from .activations import ActivationMissing
-from .layer import described
+from .layer import described, set_steps
 from .sequential import Sequential
 
 FORMAT = "numbadl.model"
@@ -58,8 +58,7 @@ def unpickled(description, tensors, device, seed, steps):
     model = _made(description)
     _fill(model, tensors, "a pickled model")
     model.reseed(seed)
-    for layer, count in zip(model.layers, steps, strict=True):
-        layer.steps = count
+    set_steps(model.layers, steps)
     return model.to(device)
 
 

@@ -98,6 +98,10 @@ class Layer:
         """The shape of the input without the batch axis, if it is always the same; (..., n) or None if it is not."""
         return
 
+    def parts(self):
+        """Name -> layer of each that it consists of."""
+        return {}
+
     # -- parameters ----------------------------------------------------------------------------------------------
     def parameters(self):
         """Name -> array of each parameter."""
@@ -132,7 +136,9 @@ class Layer:
     def __reduce__(self):
         """Pickles and copies are layers of their own: parameters, buffers and random stream, but nothing of a step."""
         state = {name: np.array(to_host(value)) for name, value in self.state().items()}
-        return _restored, (self.description(), state, self.dtype, self.device.name, self.seed, self.stream, self.steps)
+        return _restored, (
+            self.description(), state, self.dtype, self.device.name, self.seed, self.stream, steps_of([self])
+        )  # fmt: skip
 
     def is_changed(self, name):
         """Whether somebody gave this layer, or its class, another "forward" or "backward" than it was made with."""
@@ -208,6 +214,24 @@ class Layer:
         return f"{type(self).__name__}({', '.join(f'{k}={v!r}' for k, v in self.config().items())})"
 
 
+def every(layers):
+    """Layers, each with those that it consists of, in order."""
+    for layer in layers:
+        yield layer
+        yield from every(layer.parts().values())
+
+
+def steps_of(layers):
+    """The training steps of `every` layer: where their random streams are."""
+    return [layer.steps for layer in every(layers)]
+
+
+def set_steps(layers, steps):
+    """Put the random streams where they were when `steps_of` gave *steps*."""
+    for layer, count in zip(every(layers), steps, strict=True):
+        layer.steps = count
+
+
 def axes_text(shape):
     """A shape, as messages and the summary show it."""
     return ", ".join(map(str, known_axes(shape)))
@@ -232,7 +256,7 @@ def _restored(description, state, dtype, device, seed, stream, steps):
     """The layer whose `Layer.__reduce__` gave this."""
     layer = described(description)
     layer.restart(seed, stream)
-    layer.steps = steps
+    set_steps([layer], steps)
     for where in dict.fromkeys(("cpu", device)):
         found = {name: DEVICES[where].from_host(state[name]) for name in layer.shapes()}
         gradients = {name: DEVICES[where].zeros(shape, dtype) for name, shape in layer.shapes().items()}

@@ -250,6 +250,9 @@ class _Reshaped(Layer):
         return grad.reshape(self._from_forward())
 
     def repeat_forward(self, x, y):
+        if not share_memory(x, y):  # of an array in another layout it is a copy
+            return None
+
         def again():
             self._kept = x.shape
             return y
@@ -257,7 +260,7 @@ class _Reshaped(Layer):
         return again
 
     def repeat_backward(self, grad, dx, input_gradient):
-        return lambda: dx if self._kept == dx.shape else MISSING
+        return (lambda: dx if self._kept == dx.shape else MISSING) if share_memory(grad, dx) else None
 
 
 class Flatten(_Reshaped):

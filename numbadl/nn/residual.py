@@ -41,33 +41,35 @@ class Residual(Layer):
             self.output_shape(shape)
         super().__init__()
         self.restart(0, 0)
-        for layer in self._parts().values():
+        for layer in self.parts().values():
             layer.model = True
 
-    def _parts(self):
-        """Name -> layer."""
+    def parts(self):
         found = {str(position): layer for position, layer in enumerate(self.layers)}
         return found if self.projection is None else {**found, "projection": self.projection}
 
     def shapes(self):
-        return collect(self._parts(), "shapes")
+        return collect(self.parts(), "shapes")
 
     def config(self):
         projection = self.projection and self.projection.description()
         return {"layers": [layer.description() for layer in self.layers], "projection": projection}
 
     def parameters(self):
-        return collect(self._parts(), "parameters")
+        return collect(self.parts(), "parameters")
+
+    def weights(self):
+        return collect(self.parts(), "weights")
 
     def gradients(self):
-        return collect(self._parts(), "gradients")
+        return collect(self.parts(), "gradients")
 
     def state(self):
-        return collect(self._parts(), "state")
+        return collect(self.parts(), "state")
 
     def bind(self, values, gradients, device, dtype):
         super().bind(values, gradients, device, dtype)
-        for part, layer in self._parts().items():
+        for part, layer in self.parts().items():
             mine = [{name: given[f"{part}.{name}"] for name in layer.shapes()} for given in (values, gradients)]
             layer.bind(*mine, device, dtype)
 
@@ -81,7 +83,7 @@ class Residual(Layer):
 
     def restart(self, seed, stream):
         stream = super().restart(seed, stream)
-        for layer in self._parts().values():
+        for layer in self.parts().values():
             stream = layer.restart(seed, stream)
         return stream
 
@@ -121,7 +123,7 @@ class Residual(Layer):
         ((_, _, output, _),) = super().summary_rows(name, before, shape)
         rows = [(name, "Residual", output, "")]
         befores = [before, *shapes[: len(self.layers) - 1], before]
-        for (part, layer), *given in zip(self._parts().items(), befores, shapes, strict=False):
+        for (part, layer), *given in zip(self.parts().items(), befores, shapes, strict=False):
             rows += layer.summary_rows(f"{name}.{part}", *given)
         return rows
 

@@ -5,6 +5,7 @@ import math
 import numpy as np
 
 from .. import arrays
+from ..streams import stream_of
 from ..train import fit as training
 from .chain import (
     activation_behind,
@@ -14,7 +15,7 @@ from .chain import (
     forward_through,
     output_shapes,
 )
-from .layer import Layer
+from .layer import Layer, steps_of
 
 LINE = 64  # bytes: every parameter starts at a multiple, padded with zeros
 
@@ -49,7 +50,7 @@ class Sequential(Layer):
         self.layers, self.metadata, self.loss = list(layers), {}, None
         self._output_shapes()
         super().__init__()
-        self.dtype = _dtype(dtype)
+        self.dtype = arrays.check_dtype(dtype)
         self.reseed(seed)
         for position, layer in enumerate(layers):
             layer.join(activation_behind(layers[position + 1 :]))
@@ -61,6 +62,7 @@ class Sequential(Layer):
 
     def reseed(self, seed):
         """Draw dropout masks from *seed*, from the first step on; weights that were initialised stay."""
+        stream_of(seed, 0)  # refuses what is no seed
         self.seed, stream = seed, 1
         for layer in self.layers:
             stream = layer.restart(seed, stream)
@@ -92,7 +94,7 @@ class Sequential(Layer):
     def to(self, device=None, dtype=None):
         """Move to a device ("cpu", "cuda", "auto") or a dtype; an optimiser bound to the old buffers then refuses."""
         device = self.device if device is None else arrays.device(device)
-        dtype = self.dtype if dtype is None else _dtype(dtype)
+        dtype = self.dtype if dtype is None else arrays.check_dtype(dtype)
         if device is not self.device or dtype != self.dtype:
             self._place(device, dtype)
         return self
@@ -103,7 +105,7 @@ class Sequential(Layer):
 
     def weights(self):
         """Key -> array of the parameters that penalties are of."""
-        return {f"{i}.{name}": w for i, layer in enumerate(self.layers) for name, w in layer.weights().items()}
+        return self._collect("weights")
 
     def gradients(self):
         """Key such as "0.weight" -> gradient."""
@@ -159,8 +161,7 @@ class Sequential(Layer):
         """Pickles and copies are models of their own: layers, state, device and random streams, but nothing of a step."""
         from .files import packed, unpickled
 
-        steps = [layer.steps for layer in self.layers]
-        return unpickled, (*packed(self), self.device.name, self.seed, steps)
+        return unpickled, (*packed(self), self.device.name, self.seed, steps_of(self.layers))
 
     def summary(self):
         """A table of the layers, their outputs' shapes and their numbers of parameters."""
@@ -181,10 +182,3 @@ class Sequential(Layer):
 
     def __repr__(self):
         return f"Sequential({', '.join(map(repr, self.layers))})"
-
-
-def _dtype(dtype):
-    dtype = np.dtype(dtype)
-    if dtype not in arrays.DTYPES:
-        raise TypeError(f"dtype: got {dtype}, accepted are float32 and float64")
-    return dtype

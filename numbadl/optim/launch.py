@@ -5,6 +5,7 @@ import numpy as np
 from ..arrays import device_of
 from ..kernels.catalog import ADD, EXCHANGE, LOOK_AHEAD, MOVE, SQUARES, TOWARDS
 from ..kernels.scalar.extras import measure_kernel, update_kernel
+from .options import RATES
 from .tensors import Tensors
 
 
@@ -28,6 +29,7 @@ class Launch:
         self.tensors = Tensors([params, params, *operands, *self.scratch, *averages])
         self.sizes = self.tensors.sizes
         self._accumulated = self._slow = self._ahead = None
+        self._seen = self._of_seen = self._plan = None
         if "accumulated_grad" in states[0]:
             sums = [s["accumulated_grad"] for s in states]
             self._accumulated = Tensors([sums, params])
@@ -36,6 +38,15 @@ class Launch:
             self._slow = Tensors([[s["slow"] for s in states], params])
         if "z" in states[0]:
             self._ahead = Tensors([params, [s["z"] for s in states]])
+
+    def known(self, group):
+        """What `keep` was given for a group's options, if they are the same; Python would take longer than small kernels."""
+        return self._of_seen if self._seen == group else None
+
+    def keep(self, group, h):
+        """Keep that a group's options give these hyperparameters; with a schedule, others in the next step."""
+        scheduled = any(callable(group.get(name)) for name in RATES)
+        self._seen, self._of_seen, self._plan = None if scheduled else dict(group), h, None
 
     def set_gradients(self, grads, addresses):
         """Take these gradients: of the right shape and dtype, C-contiguous."""
@@ -66,7 +77,11 @@ class Launch:
 
     def update(self, t, h, scales, zero, clip_value, ema_decay, scalars):
         """The step: *scales* multiply the gradients, one for each tensor or one for all; *scalars* are the rule's."""
-        extras, numbers = self._extras(h, zero, clip_value, ema_decay)
+        plan, asked = self._plan, (zero, clip_value, ema_decay)
+        if plan is None or plan[0] != asked:
+            extras, numbers = self._extras(h, *asked)
+            plan = self._plan = asked, extras, numbers, update_kernel(self.record, extras)
+        _, extras, numbers, kernel = plan
         numbers += scalars
         values, record = scales, self.record
         if record.measure:
@@ -75,7 +90,7 @@ class Launch:
             sums = self.tensors.run(measure_kernel(record, extras), values, numbers)
             with np.errstate(all="ignore"):  # gradients with NaN or infinity, if they are let through
                 values[:, 1:] = self.finish(sums, t, h)
-        self.tensors.run(update_kernel(record, extras), values, numbers)
+        self.tensors.run(kernel, values, numbers)
 
     def finish(self, sums, t, h):
         """The values of each tensor, from what the first pass measured."""

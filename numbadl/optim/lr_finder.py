@@ -8,6 +8,8 @@ import numpy as np
 from .. import _arguments as arguments
 from ..arrays import device_of, to_host
 from ..losses import loss as find_loss
+from ..streams import stream_of
+from .optimizer import check_optimizer
 from .schedules import set_rate
 
 
@@ -46,10 +48,16 @@ def lr_find(model, x, y, *, loss, optimizer, start=1e-6, end=1.0, steps=100, bat
     >>> 1e-3 < found.suggestion < 1
     True
     """
-    from ..train.sources import Data  # which imports this package
+    from ..nn.layer import set_steps, steps_of  # which import this package
+    from ..train.sources import Data
 
     loss = find_loss(loss)
+    check_optimizer(optimizer)
+    stream_of(seed, 0)  # refuses what is no seed
     data = Data(model, x, y, loss, finite=True)
+    if len(data) == 0:
+        raise ValueError("x: got no rows, accepted are one or more")
+    data.check_targets(data.output_shape())
     batch_size = min(arguments.integer("batch_size", batch_size), len(data))
     arguments.number("start", start, above=True)
     arguments.number("end", end, low=start, above=True)
@@ -59,6 +67,7 @@ def lr_find(model, x, y, *, loss, optimizer, start=1e-6, end=1.0, steps=100, bat
         optimizer.bind(model)
     optimizer.check_bound_to(model)
     kept = {key: to_host(value).copy() for key, value in model.state().items()}
+    steps_before = steps_of(model.layers)
     before, rates, losses = optimizer.state_dict(), [], []
     try:
         batches = _batches(model, data, batch_size, np.random.default_rng(seed))
@@ -76,6 +85,7 @@ def lr_find(model, x, y, *, loss, optimizer, start=1e-6, end=1.0, steps=100, bat
     finally:
         for key, value in model.state().items():
             device_of(value).copy(value, kept[key])
+        set_steps(model.layers, steps_before)
         optimizer.load_state_dict(before)
         if ours:
             optimizer.unbind()

@@ -10,8 +10,8 @@ from ..arrays import to_host
 from ..kernels.catalog import SQUARES
 from ..kernels.scalar.matrices import DIVIDED
 from ..kernels.scalar.updates import UPDATES
-from ..linear import matmul
 from .launch import Launch
+from .newton_schulz import NewtonSchulz
 from .optimizer import Optimizer
 from .schedules import reference
 from .tensors import Tensors
@@ -124,39 +124,17 @@ class _Orthogonal(Launch):
 
     def __init__(self, *given):
         super().__init__(*given)
-        device, dtype = self.tensors.device, self.tensors.dtype
-        self._rooms = []
-        for array in self.scratch[0]:
-            rows, columns = array.shape
-            small = min(rows, columns)
-            shapes = (small, small), (small, small), (rows, columns)
-            self._rooms.append([device.empty(shape, dtype) for shape in shapes])
+        shapes = {array.shape for array in self.scratch[0] if array.size}
+        self._iterations = {shape: NewtonSchulz(self.tensors.device, self.tensors.dtype, shape) for shape in shapes}
 
     def finish(self, sums, t, h):
         rates = []
-        for array, rooms, square in zip(self.scratch[0], self._rooms, sums[:, 0], strict=True):
+        for array, square in zip(self.scratch[0], sums[:, 0], strict=True):
             if array.size:
-                self._orthogonalise(array, rooms, max(math.sqrt(square), h["eps"]), h)
+                norm = max(math.sqrt(square), h["eps"])
+                self._iterations[array.shape].run(array, norm, h["ns_steps"], h["ns_coefficients"])
             rates.append(h["lr"] * _ratio(h["adjust_lr_fn"], *array.shape))
         return np.array(rates)[:, None]
-
-    def _orthogonalise(self, x, rooms, norm, h):
-        """x becomes an odd polynomial of x / norm, by Newton and Schulz: U S' V with singular values S' near 1."""
-        (gram, square, product), (a, b, c), tall = rooms, h["ns_coefficients"], x.shape[0] > x.shape[1]
-        device, number = self.tensors.device, self.tensors.dtype.type
-        device.prepare(max(x.size, gram.size))
-
-        def run(name, *operands):
-            flat = [v.reshape(-1) if getattr(v, "shape", ()) else v for v in operands]
-            device.kernel(name)(*flat)
-
-        run("scaled", x, x, number(1 / norm))
-        for _ in range(h["ns_steps"]):
-            matmul(x, x, gram, transpose_a=tall, transpose_b=not tall)
-            matmul(gram, gram, square)
-            run("blend", gram, square, gram, number(b), number(c))
-            matmul(*((x, gram) if tall else (gram, x)), product)
-            run("blend", x, product, x, number(a), number(1))
 
 
 def _ratio(adjustment, rows, columns):

@@ -253,9 +253,12 @@ class Optimizer:
             group, memory = self.param_groups[launch.group], {**self._memory[launch.group]}
             memory["step"] += 1
             t = memory["step"]
-            if self.rule_of(group, launch.params[0]) is not launch.record:
-                raise ValueError("param_groups: were changed to options that need other state; call bind again")
-            h = self._of_rule(launch, options.now(group, t))
+            h = launch.known(group)
+            if h is None:
+                if self.rule_of(group, launch.params[0]) is not launch.record:
+                    raise ValueError("param_groups: were changed to options that need other state; call bind again")
+                h = self._of_rule(launch, options.now(group, t))
+                launch.keep(group, h)
             prepared.append((t, h, launch.record.scalars(t, h, memory)))
             memories.setdefault(launch.group, {}).update(memory)
         for launch, (t, h, scalars), of_tensors in zip(launches, prepared, scales, strict=True):
@@ -419,3 +422,10 @@ class Optimizer:
         defaults = {**UPDATES[self.name].hyperparameters, **options.GROUP, **options.WHOLE}
         shown = {k: v for k, v in {**self.hyperparameters, **self.whole}.items() if v != defaults[k]}
         return f"{type(self).__name__}({', '.join(f'{k}={v!r}' for k, v in shown.items())})"
+
+
+def check_optimizer(value):
+    """Raise TypeError unless *value* is an optimiser."""
+    if not isinstance(value, Optimizer):
+        got = arguments.shown(value)
+        raise TypeError(f"optimizer: got {got}, accepted are optimisers of numbadl.optim, such as AdamW(lr=1e-3)")

@@ -27,6 +27,7 @@ from ..repeated import Repeats
 from .history import History
 from .state import copies, put_back
 
+_PACKAGE = __name__.partition(".")[0] + "."
 _MORE_IS_BETTER = ("accuracy", "r2", "f1", "auc", "precision", "recall")
 
 
@@ -39,6 +40,7 @@ class Training:
     epoch, step : where training is, both counted from 1
     steps : number of steps of an epoch; None for an iterable that does not say
     loss_of_step : the loss of the last batch, before its update
+    validates : whether there are measures of validation data after each epoch; None if that is not known
     """
 
     model: object
@@ -51,6 +53,7 @@ class Training:
     epoch: int = 0
     step: int = 0
     loss_of_step: float = field(default=math.nan)
+    validates: bool | None = None
     repeats: Repeats = field(default_factory=Repeats, repr=False)  # of the loss, its gradient included
 
     def tell(self, event):
@@ -118,7 +121,11 @@ class _Monitor(Callback):
         self.best, self.best_epoch = None, None
 
     def on_train_begin(self, model, history):
+        self._check_measured()
         self.reset()
+
+    def _check_measured(self):
+        check_measured(self.training, self.monitor)
 
     def improved(self, history):
         """Whether the last epoch was the best so far, by min_delta."""
@@ -204,6 +211,10 @@ class ModelCheckpoint(_Monitor):
         self.every = arguments.integer("every", every)
         super().__init__(monitor, mode)
 
+    def _check_measured(self):
+        if self.save_best_only:
+            super()._check_measured()
+
     def on_epoch_end(self, model, history):
         self._due = history.epochs[-1] % self.every == 0
         if self.save_best_only:
@@ -238,6 +249,9 @@ class ReduceOnPlateau(Callback):
 
     def __init__(self, optimizer, monitor="val_loss", **options):
         self.monitor, self.plateau = monitor, _ReduceOnPlateau(optimizer, **options)
+
+    def on_train_begin(self, model, history):
+        check_measured(self.training, self.monitor)
 
     def on_epoch_end(self, model, history):
         self.plateau.step(measure(history, self.monitor))
@@ -324,6 +338,18 @@ class AverageWeights(Callback):
 
     def load_state_dict(self, saved):
         self.average.load_state_dict(saved)
+
+
+def check_measured(training, monitor):
+    """Raise ValueError, before the first epoch, for a measure of validation data that there are none of.
+
+    A callback of the user's own may put more into the history: then the first epoch shows it.
+    """
+    ours = training and all(type(callback).__module__.startswith(_PACKAGE) for callback in training.callbacks)
+    if ours and training.validates is False and monitor.startswith("val_"):
+        raise ValueError(
+            f"monitor: got {monitor!r}, accepted without validation data are measures of training, such as 'loss'"
+        )
 
 
 def measure(history, monitor):

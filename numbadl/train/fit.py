@@ -9,9 +9,10 @@ from tqdm import tqdm
 from .. import _arguments as arguments
 from ..arrays import to_host
 from ..losses import loss as find_loss
-from ..optim import Optimizer
+from ..optim.optimizer import check_optimizer
 from ..regularizers import checked as check_regularizer
 from ..repeated import MISSING
+from ..streams import stream_of
 from . import state
 from .callbacks import Callback, Training
 from .divergence import TrainingDiverged
@@ -102,6 +103,7 @@ def fit(
     """
     loss = _mean_loss(loss)
     _check_helpers(optimizer, callbacks, regularizer, augmentation)
+    stream_of(seed, 0)  # refuses what is no seed
     epochs = arguments.integer("epochs", epochs)
     size = None if batch_size is None else arguments.integer("batch_size", batch_size)
     if steps_per_epoch is not None:
@@ -133,7 +135,9 @@ def fit(
     if ours:
         optimizer.bind(model)
     optimizer.check_bound_to(model)
-    training = Training(model, optimizer, loss, callbacks, history, seed, source.steps)
+    training = Training(
+        model, optimizer, loss, callbacks, history, seed, source.steps, validates=validation is not None
+    )
     penalties = Penalties(model, regularizer, optimizer)
     if saved is not None:
         try:
@@ -165,7 +169,8 @@ def fit(
                     found = _evaluate(model, validation, loss, _EVALUATED_ROWS, metrics, weights)
                     values |= {f"val_{k}": v for k, v in found.items()}
                 history.record(epoch, values)
-                bar.set_postfix({k: f"{v:.4f}" for k, v in values.items()}, refresh=False)
+                if not bar.disable:
+                    bar.set_postfix({k: f"{v:.4f}" for k, v in values.items()}, refresh=False)
                 training.tell("on_epoch_end")
                 training.tell("on_checkpoint")
             training.tell("on_train_end")
@@ -302,9 +307,7 @@ def _refuse_for_iterables(**given):
 
 
 def _check_helpers(optimizer, callbacks, regularizer, augmentation):
-    if not isinstance(optimizer, Optimizer):
-        got = arguments.shown(optimizer)
-        raise TypeError(f"optimizer: got {got}, accepted are optimisers of numbadl.optim, such as AdamW(lr=1e-3)")
+    check_optimizer(optimizer)
     if not isinstance(callbacks, (list, tuple)):
         raise TypeError(f"callbacks: got {arguments.shown(callbacks)}, accepted are lists of numbadl.train.Callback")
     for position, callback in enumerate(callbacks):

@@ -1,5 +1,7 @@
 """Regularisers in training: those of layers, and one for the rest of the model."""
 
+from ..nn.layer import every
+
 
 class Penalties:
     """What is added to the gradients, and the weights that the proximal step shrinks.
@@ -12,7 +14,9 @@ class Penalties:
     def __init__(self, model, regularizer, optimizer):
         self.parts, self.optimizer = [], optimizer
         rest = [], []
-        for layer in model.layers:
+        for layer in every(model.layers):
+            if layer.parts():
+                continue
             weights, gradients = layer.weights(), layer.gradients()
             mine = list(weights.values()), [gradients[name] for name in weights]
             if layer.regularizer is not None and weights:

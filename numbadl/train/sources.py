@@ -12,6 +12,7 @@ import numpy as np
 
 from .. import _arguments as arguments
 from ..losses import LogitsLoss
+from ..nn.layer import every
 from ..nn.layers import BatchNorm
 from .weights import checked_weights
 
@@ -138,7 +139,7 @@ class ArraySource:
             len(self.bounds) > 2
             and self.bounds[-1] - self.bounds[-2] == 1
             and self.size > 1
-            and any(isinstance(layer, BatchNorm) for layer in model.layers)
+            and any(isinstance(layer, BatchNorm) for layer in every(model.layers))
         ):
             del self.bounds[-2]  # one row has no variance: it joins the batch before it
         self.steps, self.shuffle = len(self.bounds) - 1, shuffle and self.size < n

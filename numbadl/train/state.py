@@ -6,6 +6,7 @@ import numpy as np
 
 from .. import _arguments as arguments
 from ..arrays import to_host
+from ..nn.layer import set_steps, steps_of
 from ..optim import files as optimizer_files
 from .history import History
 
@@ -35,7 +36,7 @@ def packed(model, optimizer, history=None, callbacks=()):
         "history": history.to_dict(),
         "callbacks": states,
         "seed": model.seed,
-        "steps": [layer.steps for layer in model.layers],
+        "steps": steps_of(model.layers),
         "stopped": bool(getattr(model, "stop_training", False)),
     }
     return description, tensors
@@ -91,6 +92,8 @@ class Saved:
             raise ValueError(f"optimizer: got {got}, the training in {path} has {given['optimizer']}")
         if given["seed"] != training.seed:
             raise ValueError(f"seed: got {training.seed}, the training in {path} has {given['seed']}")
+        if len(given["steps"]) != len(steps_of(training.model.layers)):
+            raise ValueError(f"{path}: its layers' numbers of steps are those of other layers")
         saved = [entry["type"] for entry in given["callbacks"]]
         if saved and saved != [type(callback).__name__ for callback in training.callbacks]:
             raise ValueError(f"callbacks: got {list(training.callbacks)}, the training in {path} has {saved}")
@@ -105,8 +108,7 @@ class Saved:
         model = training.model
         for key, value in model.state().items():
             model.device.copy(value, self._model[key])
-        for layer, steps in zip(model.layers, self.description["steps"], strict=True):
-            layer.steps = steps
+        set_steps(model.layers, self.description["steps"])
         training.optimizer.load_state_dict(self._state(training.optimizer))
         for callback, saved in zip(training.callbacks, self._callbacks, strict=False):
             callback.load_state_dict(saved)

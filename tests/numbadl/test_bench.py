@@ -19,7 +19,7 @@ from numbadl.kernels.scalar.updates import UPDATES
 
 import numbadl as nd
 from numbadl import bench, cli
-from numbadl._command_bench import PEERS
+from numbadl._command_bench import PEERS, _sizes
 from numbadl.bench import Row, Work, elementwise, floors, layers, network, parts, record, roofline, table, timing
 from tests import benchmarks_page
 
@@ -459,6 +459,18 @@ def test_files_that_cannot_be_used_are_named_before_measuring(tmp_path, capsys, 
         assert "not a recorded run of `numbadl bench --json`" in capsys.readouterr().err
     assert cli.main(["bench", "silu", "--check", str(tmp_path / "none.json")]) == 2
     assert "No such file" in capsys.readouterr().err
+    assert cli.main(["bench", "silu", "--plot", str(tmp_path / "roof.gif")]) == 2
+    assert "accepted are files that end with .png or .svg" in capsys.readouterr().err
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    assert cli.main(["bench", "silu", "--plot", str(tmp_path / "roof.png")]) == 2
+    assert "--plot: pictures need matplotlib" in capsys.readouterr().err
+
+
+def test_sizes(capsys):
+    assert _sizes("65536,64K, 2m") == [1 << 16, 1 << 16, 1 << 21]
+    for wrong in ("", "K", "0", "0M", "64KM", "1e3", "-1", "64K,"):
+        assert cli.main(["bench", "silu", f"--size={wrong}"]) == 2
+        assert f"--size: got {wrong!r}, accepted are whole numbers of elements" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("now, names", [(0.86, []), (0.84, ["silu"]), (1.5, [])], ids=["within 15 %", "fell", "rose"])

@@ -70,8 +70,10 @@ def test_early_stopping_may_leave_the_weights():
 
 def test_a_measure_that_is_not_there():
     for callback in (train.EarlyStopping(), train.ReduceOnPlateau(nd.optim.SGD(lr=1.0))):
-        with pytest.raises(ValueError, match="monitor: got 'val_loss', accepted are 'loss', 'mae'"):
+        with pytest.raises(ValueError, match="monitor: got 'val_loss', accepted without validation data are"):
             run(callback, epochs=1)
+        with pytest.raises(ValueError, match="monitor: got 'val_loss', accepted are 'loss', 'mae', 'other'"):
+            run(Scripted([1.0], "other"), callback, epochs=1)  # which could have measured it
 
 
 # -- files ---------------------------------------------------------------------------------------------------------------

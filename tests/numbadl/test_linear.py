@@ -12,7 +12,7 @@ import pytest
 from numbadl.kernels.cpu.tile import vector_bytes
 
 import numbadl as nd
-from numbadl.linear import column_sums, prepared_matmul
+from numbadl.linear import column_sums, multiply, prepared_matmul
 from tests.layouts import views
 
 KINDS = list(itertools.product((False, True), repeat=3))  # transpose_a, transpose_b, with a bias
@@ -79,9 +79,34 @@ def test_bits_follow_from_the_operands_alone(rng):
         assert np.array_equal(nd.matmul(left, column, bias=b[0, 57:58].copy(), **flags), with_bias[:, 57:58])
 
 
+@pytest.mark.parametrize("transposed", ["a", "b"])
+def test_symmetric_products(transposed, on_threads, rng):
+    """They have the bits that all of it has where it is computed as a whole, which is as symmetric."""
+    flags = {f"transpose_{transposed}": True}
+    for n, k in ((1, 1), (7, 5), (33, 64), (130, 3), (300, 270)):
+        x = rng.normal(size=(n, k)).astype(np.float32)
+        x = x.T.copy() if transposed == "a" else x
+        expected, held = nd.matmul(x, x, **flags), np.full(n * n + 2, 77, np.float32)
+        check(x, x, {"transpose_a": False, "transpose_b": False, "bias": None, **flags}, expected)
+        found = multiply(x, x, held[1:-1].reshape(n, n), symmetric=True, **flags)
+        assert np.array_equal(found, expected) and held[0] == held[-1] == 77
+    first, *others = on_threads(lambda: multiply(x, x, np.empty((n, n), np.float32), symmetric=True, **flags))
+    assert all(np.array_equal(first, other) for other in (*others, expected))
+
+
+def test_what_lies_below_the_diagonal_is_copied(rng):
+    """Of a product that is symmetric but for rounding; here, of one that is none."""
+    for n in (1, 15, 17, 64, 200):
+        a, b = rng.normal(size=(2, n, n)).astype(np.float32)
+        whole, out = nd.matmul(a, b), guarded(np.empty((n, n), np.float32))
+        multiply(guarded(a), guarded(b), out, symmetric=True)
+        assert np.array_equal(np.triu(out), np.triu(whole)) and np.array_equal(out, out.T)
+
+
 NARROW = """
 import hashlib, sys
 import numpy as np, numbadl as nd
+from numbadl.linear import multiply
 from numbadl.kernels.cpu.tile import vector_bytes
 rng, digest = np.random.default_rng(0), hashlib.sha256()
 for m, k, n in ((1, 1, 1), (9, 5, 33), (150, 520, 300)):
@@ -89,6 +114,8 @@ for m, k, n in ((1, 1, 1), (9, 5, 33), (150, 520, 300)):
         a, b = rng.standard_normal((m, k)).astype(dtype), rng.standard_normal((k, n)).astype(dtype)
         digest.update(nd.matmul(a, b).tobytes())
         digest.update(nd.matmul(a.T.copy(), b.T.copy(), transpose_a=True, transpose_b=True, bias=b[0].copy()).tobytes())
+        square = np.empty((m, m), dtype)
+        digest.update(multiply(a, a.copy()[:, ::-1].copy(), square, transpose_b=True, symmetric=True).tobytes())
         model = nd.nn.Sequential(nd.nn.Conv2d(m, n, 3, 2, 1), dtype=dtype)
         x = rng.standard_normal((2, m, 13, 11)).astype(dtype)
         grad = rng.standard_normal(model.forward(x, training=True).shape).astype(dtype)

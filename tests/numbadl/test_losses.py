@@ -9,9 +9,11 @@ import numpy as np
 import pytest
 import references as ref
 from numbadl.kernels import cpu
+from numbadl.kernels.cpu.map import DONE, REFUSED
 
 import numbadl as nd
 from numbadl.losses import LOSSES, LogitsLoss, loss
+from numbadl.repeated import MISSING
 from tests.layouts import views
 
 NAMES = list(LOSSES)
@@ -353,6 +355,10 @@ def test_any_shape(name, shape, rng):
     check_value(value, name, prediction, target)
     check_gradient(gradient, name, prediction, target)
     assert LOSSES[name](prediction, target, reduction="none").shape == shape
+    weighted = {"reduction": "none", "weight": np.full(shape, 2)}
+    check_value(LOSSES[name](prediction, target, **weighted), name, prediction, target, **weighted)
+    doubled = LOSSES[name].backward(prediction, target, grad=np.ones_like(prediction), **weighted)
+    check_gradient(doubled, name, prediction, target, **weighted)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -625,15 +631,31 @@ def test_the_example_of_the_page():
 
 
 @pytest.mark.parametrize("name", ["nll.value", "cross_entropy.value"])
-def test_kernels_read_nothing_beyond_a_row(name, rng):
-    """Labels were checked before; but a kernel, which takes any number, takes 0 where a label is no column."""
-    x = np.ascontiguousarray(rng.normal(size=(5, 9)).astype(np.float32)[1:4])
-    values = np.full((2, 3), 7, np.float32)
-    for labels, out in zip(([-1, 9, 1 << 20], [0, 8, 4]), values, strict=True):
-        cpu.kernel(name)(x, np.array(labels), out)
-    expected = 0 if name == "nll.value" else np.log(np.sum(np.exp(x - x.max(axis=1, keepdims=True)), axis=1))
-    np.testing.assert_allclose(values[0], expected, rtol=1e-6)
-    assert np.all(values[1] != values[0])
+def test_kernels_refuse_labels_that_are_no_columns(name, rng):
+    """In compiled code, before anything is read or written; also those that are columns in their last 32 bits."""
+    x = rng.normal(size=(3, 9)).astype(np.float32)
+    values = np.full(3, 7, np.float32)
+    for wrong in (-1, 9, -100, 1 << 32, (1 << 40) + 4, -(1 << 63), (1 << 63) - 1):
+        for place in range(3):
+            labels = np.array([0, 8, 4])
+            labels[place] = wrong
+            assert cpu.kernel(name)(x, labels, values) == REFUSED
+            assert np.all(values == 7)
+    assert cpu.kernel(name)(x, np.array([0, 8, 4]), values) == DONE
+    rest = np.log(np.sum(np.exp(x.astype(np.float64)), axis=1)) if name == "cross_entropy.value" else 0
+    np.testing.assert_allclose(values, rest - x[range(3), [0, 8, 4]], rtol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["nll", "cross_entropy"])
+def test_wrong_labels_are_found_before_out_is_written(name):
+    x, out = np.zeros((400, 5), np.float32), np.full((400, 5), 7, np.float32)
+    labels = np.arange(400) % 5
+    labels[333] = 5
+    with pytest.raises(ValueError, match=r"labels\[333\]: got 5, accepted are labels from 0 to 4"):
+        LOSSES[name].value_and_grad(x, labels, out=out)
+    assert np.all(out == 7) and LOSSES[name].prepared(x, labels, out)() is MISSING and np.all(out == 7)
+    labels[333] = 0
+    assert LOSSES[name].prepared(x, labels, out)() is not MISSING and np.all(out != 7)
 
 
 @pytest.mark.parametrize("name", ["cross_entropy", "huber"])

@@ -191,7 +191,7 @@ def test_reduce_on_plateau_in_fit(rng):
     reduce = nd.train.ReduceOnPlateau(optimizer, monitor="loss", patience=0, threshold=10.0, threshold_mode="abs")
     model.fit(x, x[:, :1].copy(), callbacks=[reduce], **options)
     np.testing.assert_allclose(optimizer.param_groups[0]["lr"], 0.001)
-    with pytest.raises(ValueError, match="monitor: got 'val_loss', accepted are 'loss'"):
+    with pytest.raises(ValueError, match="monitor: got 'val_loss', accepted without"):
         model.fit(x, x[:, :1].copy(), callbacks=[nd.train.ReduceOnPlateau(optimizer)], **options)
 
 
@@ -200,17 +200,33 @@ def test_reduce_on_plateau_in_fit(rng):
 def test_lr_find_puts_everything_back(bound, rng):
     x = rng.normal(size=(100, 4)).astype(np.float32)
     y = (x[:, 0] > 0).astype(int)
-    model = nd.nn.Sequential(nd.nn.Linear(4, 8), nd.nn.BatchNorm(8), nd.nn.ReLU(), nd.nn.Linear(8, 2))
+    model = nd.nn.Sequential(
+        nd.nn.Linear(4, 8), nd.nn.BatchNorm(8), nd.nn.ReLU(), nd.nn.Dropout(0.1), nd.nn.Linear(8, 2)
+    )
     optimizer = nd.optim.AdamW(model if bound else None, lr=0.01)
     before = {key: value.copy() for key, value in model.state().items()}
     found = nd.optim.lr_find(model, x, y, loss="cross_entropy", optimizer=optimizer, steps=60, end=100, batch_size=20)
     assert all(np.array_equal(before[key], value) for key, value in model.state().items())
     assert optimizer.is_bound == bound and optimizer.steps == 0
+    assert [layer.steps for layer in model.layers] == [0] * 5, "dropout's masks go on from elsewhere"
     if bound:
         assert optimizer.param_groups[0]["lr"] == 0.01
         assert not any(a.any() for a in optimizer.state_dict()["state"][0][0].values())
     assert 1e-6 < found.suggestion < 10 and len(found.rates) == len(found.losses) <= 60
     np.testing.assert_allclose(found.rates[1] / found.rates[0], 1e8 ** (1 / 59))
+
+
+def test_lr_find_refuses_before_anything_is_trained(rng):
+    x, model = np.ones((8, 4), np.float32), nd.nn.Sequential(nd.nn.Linear(4, 2))
+    options = {"loss": "cross_entropy", "optimizer": nd.optim.SGD(lr=1.0)}
+    for change, message in (
+        ({"optimizer": "adam"}, "optimizer: got 'adam'"),
+        ({"seed": -1}, "seed: got -1"),
+        ({"x": x[:0], "y": np.zeros(0, int)}, "x: got no rows"),
+        ({"y": np.full(8, 2)}, r"y\[0\]: got 2"),
+    ):
+        with pytest.raises((TypeError, ValueError), match=message):
+            nd.optim.lr_find(model, **{"x": x, "y": np.zeros(8, int), **options, **change})
 
 
 def test_lr_find_stops_where_the_loss_explodes(rng):

@@ -57,6 +57,18 @@ def test_the_same_arrays_give_the_bits_of_new_ones(change, sizes, monkeypatch):
         assert np.array_equal(a, b), k
 
 
+@pytest.mark.parametrize("layer", [nd.nn.Flatten(), nd.nn.Reshape((2, 6))], ids=str)
+def test_a_reshaped_copy_is_made_again(layer):
+    """Of arrays that do not lie in C order, forward and backward of a layer of views give copies."""
+    model = nd.nn.Sequential(layer)
+    x = np.empty((ROWS, 3, 4), np.float32, order="F")
+    grad = np.empty(model.forward(x).shape, np.float32, order="F")
+    for step in range(5):
+        x[...], grad[...] = step, step
+        assert np.array_equal(model.forward(x, training=True), grad)
+        assert np.array_equal(model.backward(grad, input_gradient=True), x)
+
+
 def test_calls_are_repeated(monkeypatch):
     """What every test here rests on: after some steps, one more for each layer that gives a view, only PReLU is asked."""
     model, asked = network(), []

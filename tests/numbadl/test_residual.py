@@ -1,5 +1,8 @@
 """Residual blocks beyond what every layer is tested for: their parts' names, buffers, random streams, files, errors."""
 
+import copy
+import pickle
+
 import numpy as np
 import pytest
 
@@ -60,6 +63,45 @@ def test_saved_and_loaded(tmp_path, rng):
     model.save(tmp_path / "m.safetensors")
     again = nn.load(tmp_path / "m.safetensors")
     assert repr(again) == repr(model) and np.array_equal(again.forward(x), model.forward(x))
+
+
+def dense_model(regularizer=None):
+    block = [nn.Linear(6, 6, regularizer=regularizer), nn.BatchNorm(6), nn.ReLU(), nn.Dropout(0.5)]
+    return nn.Sequential(nn.Residual(block), nn.Linear(6, 3), seed=1)
+
+
+def train(model, rng, epochs=1, **options):
+    """33 rows in batches of 32: the last row has no batch of its own, since batch norm could not take it."""
+    x, y = rng.normal(size=(33, 6)).astype(np.float32), rng.integers(0, 3, 33)
+    options = {"optimizer": nd.optim.SGD(lr=0.1), "batch_size": 32, "progress": False, **options}
+    return model.fit(x, y, loss="cross_entropy", epochs=epochs, **options)
+
+
+def test_training_goes_on_with_the_masks_in_a_block(tmp_path):
+    path, models = tmp_path / "run.safetensors", [dense_model() for _ in range(3)]
+    train(models[0], np.random.default_rng(0), 4)
+    checkpoint = [nd.train.ModelCheckpoint(path)]
+    train(models[1], np.random.default_rng(0), 2, callbacks=checkpoint)
+    train(models[2], np.random.default_rng(0), 4, callbacks=checkpoint, resume=path)
+    assert np.array_equal(models[0].flat_parameters, models[2].flat_parameters)
+
+
+@pytest.mark.parametrize("again", [copy.deepcopy, lambda model: pickle.loads(pickle.dumps(model))])
+def test_copies_go_on_with_the_masks_in_a_block(again, rng):
+    x, model = rng.normal(size=(4, 6)).astype(np.float32), dense_model()
+    model.forward(x, training=True)
+    for one in (model, model.layers[0]):
+        other = again(one)
+        assert np.array_equal(one.forward(x, training=True).copy(), other.forward(x, training=True))
+
+
+def test_penalties_of_layers_in_a_block(rng):
+    """A layer's own penalty is its alone; the model's is of the others' weights."""
+    model = dense_model(nd.regularizers.L2(0.5))
+    own, other = (model.weights()[name].astype(np.float64) for name in ("0.0.weight", "1.weight"))
+    history = train(model, rng, optimizer=nd.optim.SGD(lr=0.0), regularizer=nd.regularizers.L1(2.0))
+    np.testing.assert_allclose(history["penalty"], 0.5 * np.sum(own**2) + 2 * np.abs(other).sum(), rtol=1e-5)
+    assert nn.Residual([nn.LayerNorm((2, 3))]).weights() == {}
 
 
 def test_moving_to_another_dtype(rng):

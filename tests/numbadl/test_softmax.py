@@ -94,6 +94,19 @@ def test_rows_of_special_values(pair):
             np.testing.assert_allclose(got, np.exp(want) if function is nd.softmax else want, rtol=3e-7)
 
 
+def test_special_values_in_parts_of_long_columns(pair, rng):
+    """Parts of a column are reckoned from largest elements of their own: -inf, where all of a part are that, or all NaN."""
+    function, _ = pair
+    x = rng.normal(size=(1800, 300)).astype(np.float32)
+    inf, half = np.inf, np.s_[:900]
+    x[half, 0], x[:, 1], x[half, 2], x[:, 3], x[half, 4], x[half, 5] = -inf, -inf, np.nan, np.nan, inf, -3.4e38
+    with np.errstate(invalid="ignore", over="ignore"):
+        y, short = function(x, axis=0), function(np.ascontiguousarray(x.T), axis=-1).T
+    wrong = np.isin(np.arange(300), [1, 2, 3, 4])
+    assert np.isnan(y[:, wrong]).all() and not np.isnan(y[:, ~wrong]).any()
+    np.testing.assert_allclose(y[:, ~wrong], short[:, ~wrong], rtol=2e-6)
+
+
 def test_nan_stays_in_its_row(pair, rng):
     function, _ = pair
     x = rng.normal(size=(200, 300)).astype(np.float32)

@@ -467,6 +467,8 @@ X, Y = blobs(20)
 LAST_WRONG = np.where(np.arange(20) == 19, 3, Y)
 THREE = np.zeros((20, 3))
 THREE[5, 1] = 1.5
+PLATEAU_OF = nd.optim.AdamW()
+PLATEAU = nd.train.ReduceOnPlateau(PLATEAU_OF, "val_f1")
 FIT_ERRORS = [
     ({"y": LAST_WRONG}, ValueError, r"y\[19\]: got 3, accepted are labels from 0 to 2"),
     ({"y": np.where(np.arange(20) == 12, -1, Y)}, ValueError, r"y\[12\]: got -1"),
@@ -502,6 +504,18 @@ FIT_ERRORS = [
     ({"loss": "binary_cross_entropy", "y": Y.astype("U")}, TypeError, "y: got dtype"),
     ({"epochs": 0}, ValueError, "epochs: got 0"),
     ({"epochs": 1.5}, ValueError, "epochs: got 1.5"),
+    (
+        {"callbacks": [nd.train.EarlyStopping()]},
+        ValueError,
+        "monitor: got 'val_loss', accepted without validation data",
+    ),
+    (
+        {"callbacks": [nd.train.EarlyStopping("loss"), PLATEAU], "optimizer": PLATEAU_OF},
+        ValueError,
+        "monitor: got 'val_f1'",
+    ),
+    ({"seed": -1}, ValueError, "seed: got -1, accepted are integers from 0"),
+    ({"seed": None}, ValueError, "seed: got None"),
     ({"batch_size": 0}, ValueError, "batch_size: got 0"),
     ({"batch_size": -3}, ValueError, "batch_size: got -3"),
     ({"batch_size": 2.0}, ValueError, "batch_size: got 2.0"),

@@ -175,7 +175,7 @@ def expected(declaration, given):
 def _extents(declaration, shape):
     """(kind, shape) of each operand."""
     if isinstance(declaration, shapes.Matmul):
-        m, k, n = shape
+        m, k, n = shape[0], shape[1], shape[0] if declaration.symmetric else shape[2]
         a, b = (k, m) if declaration.transpose_a else (m, k), (n, k) if declaration.transpose_b else (k, n)
         return [("x", extent) for extent in [a, b, *[(n,)] * declaration.bias, (m, n)]]
     if isinstance(declaration, shapes.Take):
@@ -301,6 +301,8 @@ def _row(declaration, given):
                 results.append(found[labels[0][r]])
             else:
                 results.append(np.sum(found) if stage.combine == "sum" else np.max(found))
+        if declaration.settled is not None:
+            results[-1] = declaration.settled(results[-1])
         if declaration.threshold is not None:
             results.append(_threshold(declaration.threshold, columns, results))
         results += [a[r] for a in row_values]
@@ -399,6 +401,8 @@ def _gates(declaration, given):
 def _matmul(declaration, given):
     a, b, *bias = _wide(given)[:-1]
     product = (a.T if declaration.transpose_a else a) @ (b.T if declaration.transpose_b else b)
+    if declaration.symmetric:
+        return [np.triu(product) + np.triu(product, 1).T]
     return [product + bias[0] if bias else product]
 
 

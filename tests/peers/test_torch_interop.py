@@ -1,6 +1,7 @@
 """numbadl.interop.torch against PyTorch in float64: values, gradients, compiled graphs, modules, optimisers, no copies."""
 
 import copy
+import functools
 
 import numpy as np
 import pytest
@@ -172,6 +173,61 @@ def test_second_derivatives(rng):
         slope.sum().backward()
 
 
+@pytest.mark.filterwarnings("ignore:.*torch.jit.script.*:DeprecationWarning")  # torch's own forward mode
+@pytest.mark.parametrize("name", ["gelu", "softmax", "layer_norm", "batch_norm", "cross_entropy", "mse_loss"])
+def test_transforms_of_torch_func(name, rng):
+    """Gradients, Jacobians, and each under vmap; forward mode, which there is none of, says so and loses no tangent."""
+    func, x, weight = torch.func, random(4, 5, grad=False), random(5, grad=False)
+    rest = {
+        "gelu": (), "softmax": (-1,), "layer_norm": ((5,), weight), "batch_norm": (None, None, weight, None, True),
+        "cross_entropy": (torch.tensor([0, 4, 2, 1]),), "mse_loss": (torch.zeros_like(x),),
+    }[name]  # fmt: skip
+    mine, theirs = (functools.partial(lambda f, x: f(x, *rest), getattr(library, name)) for library in (ours, F))
+    transforms = (
+        lambda f: func.grad(lambda x: f(x).square().sum())(x), lambda f: func.vjp(f, x)[1](torch.ones_like(f(x))),
+        lambda f: func.jacrev(f)(x), lambda f: func.vmap(f)(torch.stack([x, 2 * x])),
+        lambda f: func.vmap(func.grad(lambda x: f(x).square().sum()))(torch.stack([x, 2 * x])),
+    )  # fmt: skip
+    for transform in transforms:
+        torch.testing.assert_close(transform(mine), transform(theirs), **CLOSE)
+    if name in ("gelu", "softmax"):
+        torch.testing.assert_close(func.jacrev(func.jacrev(mine))(x), func.jacrev(func.jacrev(theirs))(x), **CLOSE)
+    with pytest.raises(NotImplementedError, match=f"numbadl's {name}.* has no derivative in forward mode"):
+        func.jvp(mine, (x,), (x,))
+    with torch.autograd.forward_ad.dual_level(), pytest.raises(NotImplementedError, match="forward mode"):
+        mine(torch.autograd.forward_ad.make_dual(x, x))
+
+
+def test_gradients_of_single_samples(rng):
+    """What torch.func is mostly for; targets have gradients, too."""
+    func, theirs = torch.func, torch.nn.Sequential(
+        torch.nn.Linear(5, 6), torch.nn.GELU(), torch.nn.LayerNorm(6), torch.nn.Linear(6, 2)
+    ).double()  # fmt: skip
+    parameters = {name: p.detach() for name, p in theirs.named_parameters()}
+    x, y = random(4, 5, grad=False), torch.rand(4, 2, dtype=torch.float64)
+
+    def gradients(net, library):
+        def loss(p, x, y):
+            return library.mse_loss(func.functional_call(net, p, (x[None],)), y[None])
+
+        return func.vmap(func.grad(loss, (0, 2)), (None, 0, 0))(parameters, x, y)
+
+    torch.testing.assert_close(gradients(ours.replace(copy.deepcopy(theirs)), ours), gradients(theirs, F), **CLOSE)
+
+
+@pytest.mark.parametrize(("name", "shape"), [("dropout1d", (50, 3)), ("dropout3d", (50, 2, 3, 2))])
+def test_feature_dropout_of_a_single_example(name, shape, rng):
+    """Feature maps are those of the first axis then, as torch has it; in place as well."""
+    for inplace in (False, True):
+        x = torch.ones(shape)
+        y = getattr(ours, name)(x, 0.5, inplace=inplace)
+        maps = y.flatten(1)
+        assert y.shape == x.shape and (maps == maps[:, :1]).all() and 5 < maps[:, 0].count_nonzero() < 45
+        assert (y is x) == inplace and getattr(ours, name)(x, 0.5, False).equal(x)
+    module = getattr(ours.nn, name.capitalize())(0.5)
+    assert module(torch.ones(shape)).flatten(1).std(1).max() == 0
+
+
 def test_dropout_follows_torchs_generator(rng):
     x = torch.ones(50, 40, requires_grad=True)
     torch.manual_seed(3)
@@ -244,6 +300,15 @@ def test_what_is_refused():
         nd.fuse(nd.stage.bias, nd.stage.residual)(x[None], x, x[None].clone().requires_grad_())
     with pytest.raises(TypeError, match="target: requires grad"):
         ours.cross_entropy(x[None], torch.ones_like(x[None]).requires_grad_())
+
+
+def test_subclasses_of_modules_that_leave_some_to_torch():
+    class Mine(ours.nn.InstanceNorm2d):
+        pass
+
+    x = torch.randn(2, 3, 4, 4)
+    torch.testing.assert_close(Mine(3, track_running_stats=True)(x), torch.nn.InstanceNorm2d(3)(x))
+    assert Mine(3)(x[0]).shape == (3, 4, 4)
 
 
 def net():

@@ -80,5 +80,18 @@ def _function(name):
     return function
 
 
+def _of_dimensions(n):
+    """Of feature maps with n dimensions; as in torch, an input without a batch's one is a single example, but for n = 2."""
+
+    def function(input, p=0.5, training=True, inplace=False):
+        alone = n != 2 and input.dim() == n + 1
+        result = FUNCTIONS["feature_dropout"](input.unsqueeze(0) if alone else input, p, training, inplace)
+        return input if result is input or (alone and inplace) else result.squeeze(0) if alone else result
+
+    function.__name__ = function.__qualname__ = f"dropout{n}d"
+    function.__doc__ = f"{FUNCTIONS['feature_dropout'].__doc__} (N, C, ...), of {n} dimensions behind C, or (C, ...)."
+    return function
+
+
 FUNCTIONS = {name: _function(name) for name in DROPOUTS}
-FUNCTIONS |= {f"dropout{n}d": FUNCTIONS["feature_dropout"] for n in (1, 2, 3)}
+FUNCTIONS |= {f"dropout{n}d": _of_dimensions(n) for n in (1, 2, 3)}

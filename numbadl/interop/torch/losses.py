@@ -10,7 +10,7 @@ from ...elementwise import typed
 from ...kernels.cpu.map import DONE, REFUSED
 from ...losses import LOSSES as NATIVE
 from ...losses import ElementwiseLoss
-from .operation import Operation, once, only_first
+from .operation import Operation, once, only_first, watched
 from .shortcuts import CPU, Shortcut, Unusual, step
 
 TORCH_NAMES = {  # of the function in torch.nn.functional and of the module
@@ -35,15 +35,6 @@ def _store_mean(*operands):
     mean = total[0] / divisor
     value[0] = mean
     return DONE if mean == mean else REFUSED
-
-
-@step
-def _labels_fit(*operands):
-    labels, classes = operands
-    wrong = 0
-    for label in labels:
-        wrong += (label < 0) | (label >= classes)
-    return REFUSED if wrong else DONE
 
 
 class _ShortLoss(Shortcut):
@@ -89,7 +80,6 @@ class _ShortLabels(_ShortLoss):
         CPU.prepare(count * classes)
         (x, labels), value = self._given(call, dtype, shape, np.int64, count), call.made(dtype)
         values, total = call.scratch(dtype, count), call.scratch(np.float64, 1)
-        call.step(_labels_fit, labels, classes)
         if call.keeps:
             kernel = CPU.kernel(self._rows[1].name)
             call.step(kernel, x, labels, call.made(dtype, *shape), values, dtype.type(1 / count))
@@ -208,7 +198,7 @@ class _Loss:
         gradient = once(self.name, gradient, input)
         if grad.dim() and grad.dim() < gradient.dim():  # of rows of classes
             grad = grad.unsqueeze(1)
-        eager = type(grad) is torch.Tensor and not torch.compiler.is_compiling() and not grad.requires_grad
+        eager = type(grad) is torch.Tensor and not (torch.compiler.is_compiling() or watched() or grad.requires_grad)
         one = eager and grad.dim() == 0 and grad.device.type == "cpu" and float(grad) == 1  # usually: no further pass
         return gradient if one else gradient * grad, *[None] * (1 + len(self.tensors))
 
@@ -216,11 +206,16 @@ class _Loss:
 class _OfTarget(torch.autograd.Function):
     """A loss's value, which gets its derivative by the target beside that by the input."""
 
+    generate_vmap_rule = True
+
     @staticmethod
-    def forward(ctx, name, value, target, slope):
-        ctx.name = name
-        ctx.save_for_backward(target, slope)
+    def forward(name, value, target, slope):
         return value.view_as(value)
+
+    @staticmethod
+    def setup_context(ctx, inputs, output):
+        ctx.name, _, *saved = inputs
+        ctx.save_for_backward(*saved)
 
     @staticmethod
     def backward(ctx, grad):

@@ -115,11 +115,14 @@ def _batch_norm(self, input):
     return norms.batch_norm(input, *statistics, self.weight, self.bias, own, momentum, self.eps)
 
 
-def _instance_norm(self, input):
-    self._check_input_dim(input)
-    if self.track_running_stats or input.dim() == self._get_no_batch_dim():
-        return super(type(self), self).forward(input)  # what numbadl's has not
-    return norms.instance_norm(input, self.weight, self.bias, self.eps)
+def _instance_norm(theirs):
+    def forward(self, input):
+        self._check_input_dim(input)
+        if self.track_running_stats or input.dim() == self._get_no_batch_dim():
+            return theirs.forward(self, input)  # what numbadl's has not
+        return norms.instance_norm(input, self.weight, self.bias, self.eps)
+
+    return forward
 
 
 def _layer_norm(self, input):
@@ -162,13 +165,13 @@ _FORWARDS = {
     },
     "GLU": lambda self, input: rows.FUNCTIONS["glu"](input, self.dim),
     **{f"BatchNorm{n}d": _batch_norm for n in (1, 2, 3)},
-    **{f"InstanceNorm{n}d": _instance_norm for n in (1, 2, 3)},
+    **{name: _instance_norm(getattr(_TORCH, name)) for name in (f"InstanceNorm{n}d" for n in (1, 2, 3))},
     "LayerNorm": _layer_norm,
     "RMSNorm": _rms_norm,
     "GroupNorm": _group_norm,
     "Dropout": _dropout("dropout"),
     "AlphaDropout": _dropout("alpha_dropout"),
-    **{f"Dropout{n}d": _dropout("feature_dropout") for n in (1, 2, 3)},
+    **{f"Dropout{n}d": _dropout(f"dropout{n}d") for n in (1, 2, 3)},
     **{
         layer: _loss(name, getattr(_TORCH, layer).__init__)
         for name, (_, layer) in losses.TORCH_NAMES.items()

@@ -254,13 +254,17 @@ def batch_norm(input, running_mean, running_var, weight=None, bias=None, trainin
 
 def layer_norm(input, normalized_shape, weight=None, bias=None, eps=1e-5):
     """`torch.nn.functional.layer_norm`; see `numbadl.layer_norm`."""
-    return only_first(LAYER.forward.first(input, weight, bias, tuple(normalized_shape), float(eps)))
+    return only_first(LAYER.forward.first(input, weight, bias, _axes(normalized_shape), float(eps)))
 
 
 def rms_norm(input, normalized_shape, weight=None, eps=None):
     """`torch.nn.functional.rms_norm`; see `numbadl.rms_norm`."""
     eps = torch.finfo(input.dtype).eps if eps is None else float(eps)
-    return only_first(RMS.forward.first(input, weight, tuple(normalized_shape), eps))
+    return only_first(RMS.forward.first(input, weight, _axes(normalized_shape), eps))
+
+
+def _axes(normalized_shape):
+    return (normalized_shape,) if isinstance(normalized_shape, int) else tuple(normalized_shape)
 
 
 def group_norm(input, num_groups, weight=None, bias=None, eps=1e-5):

@@ -9,16 +9,17 @@ their shapes before; everything that it does not take goes the long way, which s
 """
 
 import torch
+from torch.autograd import forward_ad
 from torch.library import Library, register_autograd, register_fake
 
 from .prepared import FROM_OBJECT
 
 LIBRARY = Library("numbadl", "DEF")
 _PLAIN = (torch.Tensor, torch.nn.Parameter)
+_OPERATOR, _TRANSFORMED, _AUTOGRAD, _RUN = "operator", "transformed", "autograd", "run"
 # What the short way meets, the long way explains.
 _NOT_SHORT = (AttributeError, LookupError, TypeError, ValueError, RuntimeError)
 _modes, _transforms = torch._C._len_torch_dispatch_stack, torch._C._are_functorch_transforms_active
-_OPERATOR, _AUTOGRAD, _RUN = "operator", "autograd", "run"
 
 
 class Operation:
@@ -53,6 +54,8 @@ class Operation:
         way = self._way(arguments)
         if way is _OPERATOR:
             return self.operator(*arguments)
+        if way is _TRANSFORMED:
+            return self._transformed.apply(*arguments)
         return (self._function.apply if way is _AUTOGRAD else self.run)(*arguments)
 
     def first(self, *arguments):
@@ -60,6 +63,8 @@ class Operation:
         way = self._way(arguments)
         if way is _OPERATOR:
             return self.operator(*arguments)
+        if way is _TRANSFORMED:
+            return self._transformed.apply(*arguments)
         if way is _AUTOGRAD:
             return self._apply_short(*arguments)
         try:
@@ -70,7 +75,7 @@ class Operation:
 
     def _way(self, arguments):
         """How a call is made: by the operator where anybody watches or traces, or else with autograd or without."""
-        if torch.compiler.is_compiling() or _watched():
+        if torch.compiler.is_compiling() or _modes():
             return _OPERATOR
         wanted = False
         for tensor in arguments[: self.tensors]:
@@ -79,6 +84,9 @@ class Operation:
                 if type(tensor) not in _PLAIN or tensor.is_neg():
                     return _OPERATOR
                 wanted = wanted or tensor.requires_grad
+        # Operators lose tangents without a word, and functorch refuses their gradients.
+        if _transforms() or forward_ad._current_level >= 0:
+            return _TRANSFORMED
         return _AUTOGRAD if wanted and torch.is_grad_enabled() else _RUN
 
     def _define(self, schema, shapes, options):
@@ -95,6 +103,12 @@ class Operation:
             return result
 
         self._function = _autograd_function(self.name, forward, self._backward)
+
+        def run(*arguments):  # torch would add the defaults of other arguments
+            return operation.run(*arguments)
+
+        more = {"setup_context": self._setup, "vmap": self._each, "jvp": self._no_tangents}
+        self._transformed = _autograd_function(self.name, run, self._backward, **more)
         if self._short is None:
             self.first = self
         else:
@@ -120,7 +134,7 @@ class Operation:
         if ctx.told is None:
             return self._backward(ctx, *grads)
         saved, grad = ctx.saved_tensors, grads[0]
-        if not (torch.is_grad_enabled() or _watched()) and type(grad) is torch.Tensor and not grad.is_neg():
+        if not (torch.is_grad_enabled() or watched()) and type(grad) is torch.Tensor and not grad.is_neg():
             try:
                 found = self._short.backward(saved, ctx.told, grad)
             except _NOT_SHORT:
@@ -128,6 +142,19 @@ class Operation:
             if found is not None:
                 return *found, *self._nothing
         return self._gradients(self._short.unpacked(saved, ctx.told), ctx.options, grads)
+
+    def _each(self, info, in_dims, *arguments):
+        """vmap: one call after the other."""
+        found = []
+        for k in range(info.batch_size):
+            given = zip(arguments, in_dims, strict=True)
+            found.append(self(*(a.select(d, k) if type(d) is int else a for a, d in given)))
+        if type(found[0]) is tuple:
+            return tuple(map(torch.stack, zip(*found, strict=True))), (0,) * len(found[0])
+        return torch.stack(found), 0
+
+    def _no_tangents(self, ctx, *tangents):
+        raise NotImplementedError(f"numbadl's {self.name} has no derivative in forward mode")
 
     def _implementation(self, *arguments):
         with torch.no_grad():
@@ -156,13 +183,14 @@ class Operation:
         return f"<numbadl.interop.torch operation {self.name}>"
 
 
-def _watched():
+def watched():
     """Whether a mode or a transform has to see the operators that are called."""
     return _modes() or _transforms()
 
 
-def _autograd_function(name, forward, backward):
-    methods = {"forward": staticmethod(forward), "backward": staticmethod(backward)}
+def _autograd_function(name, forward, backward, **more):
+    methods = {"forward": forward, "backward": backward, **more}
+    methods = {name: staticmethod(method) for name, method in methods.items()}
     return type(torch.autograd.Function)(name.title(), (torch.autograd.Function,), methods)
 
 
@@ -184,10 +212,15 @@ def once(name, tensor, *inputs):
 
 
 class _Once(torch.autograd.Function):
+    generate_vmap_rule = True
+
     @staticmethod
-    def forward(ctx, name, tensor, *inputs):
-        ctx.name = name
+    def forward(name, tensor, *inputs):
         return tensor.view_as(tensor)
+
+    @staticmethod
+    def setup_context(ctx, inputs, output):
+        ctx.name = inputs[0]
 
     @staticmethod
     def backward(ctx, grad):
