@@ -1,4 +1,5 @@
 """Losses: ``loss(prediction, target)`` is a float, ``loss.backward`` the gradient, ``loss.value_and_grad`` both in one pass.
+``loss.target_gradient`` is the gradient with respect to the target, of losses of elements but `hinge`.
 
 Regression: `mse`, `mae`, `huber`, `smooth_l1`. Yes or no, element by element: `binary_cross_entropy` on logits, `hinge`.
 One of several classes: `cross_entropy` on logits, `nll` on log-probabilities. Distributions: `kl_div`.

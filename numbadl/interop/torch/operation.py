@@ -16,10 +16,10 @@ from .prepared import FROM_OBJECT
 
 LIBRARY = Library("numbadl", "DEF")
 _PLAIN = (torch.Tensor, torch.nn.Parameter)
+_OPERATOR, _TRANSFORMED, _AUTOGRAD, _RUN = "operator", "transformed", "autograd", "run"
 # What the short way meets, the long way explains.
 _NOT_SHORT = (AttributeError, LookupError, TypeError, ValueError, RuntimeError)
 _modes, _transforms = torch._C._len_torch_dispatch_stack, torch._C._are_functorch_transforms_active
-_OPERATOR, _TRANSFORMED, _AUTOGRAD, _RUN = "operator", "transformed", "autograd", "run"
 
 
 class Operation:
