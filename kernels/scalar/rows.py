@@ -1,6 +1,6 @@
 """Operations on rows, declared as reductions and a map: the softmax family, forward and backward."""
 
-from math import inf
+from math import inf, nan
 
 import numpy as np
 
@@ -36,7 +36,8 @@ def moved_exp(total, own, largest):
 
 @scalar
 def inverse(total):
-    return 1 / total
+    """NaN of 0, that of a row all of -inf or none of whose elements is kept; without a division by 0."""
+    return 1 / total if total > 0 else nan
 
 
 @scalar
