@@ -250,6 +250,7 @@ def test_arrays_are_taken_without_a_copy():
     assert nd.norm([x, x]) == pytest.approx(2**0.5)
 
 
+@pytest.mark.filterwarnings("ignore:.*should not be instantiated:DeprecationWarning")  # by torch.compile itself
 @pytest.mark.parametrize(
     ("name", "options"),
     [
@@ -263,17 +264,19 @@ def test_arrays_are_taken_without_a_copy():
 )  # fmt: skip
 def test_gradients_by_the_target(name, options):
     torch.manual_seed(1)
+    torch.compiler.reset()  # partial functions have one code object, of which eight versions may be compiled
     options = {key: value.double() if isinstance(value, torch.Tensor) else value for key, value in options.items()}
     input, target = torch.randn(4, 3, dtype=torch.float64), torch.rand(4, 3, dtype=torch.float64) * 0.9 + 0.05
     for wanted in ((True, True), (False, True)):
         given = [t.clone().requires_grad_(w) for t, w in zip((input, target), wanted, strict=True)]
         leaves, found = [t for t in given if t.requires_grad], []
-        for library in (ours, torch.nn.functional):
-            result = getattr(library, name)(*given, **options)
+        mine, theirs = (functools.partial(getattr(library, name), **options) for library in (ours, F))
+        for function in (theirs, mine, torch.compile(mine, fullgraph=True, backend="aot_eager")):
+            result = function(*given)
             upstream = torch.linspace(1, 2, result.numel(), dtype=torch.float64).reshape(result.shape)
             found.append([result, *torch.autograd.grad(result, leaves, upstream)])
-        for mine, theirs in zip(*found, strict=True):
-            torch.testing.assert_close(mine, theirs, rtol=1e-12, atol=1e-13)
+        for own in found[1:]:
+            torch.testing.assert_close(own, found[0], rtol=1e-12, atol=1e-13)
     result = getattr(ours, name)(*given, **options).sum()
     with pytest.raises(NotImplementedError, match="no second derivative"):
         (slope,) = torch.autograd.grad(result, given[1], create_graph=True)

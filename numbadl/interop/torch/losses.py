@@ -133,18 +133,21 @@ class _Loss:
             self._run, self._gradient, lambda inputs, output: (inputs[0], output[1]), self._shapes,
             short=self._shortcut(),
         )  # fmt: skip
+        self._by_target = None
+        if getattr(native.record, "by_target", None) is not None:
+            schema = f"(Tensor input, Tensor target{tensors}{options}) -> Tensor"
+            self._by_target = Operation(f"{self.name}_loss_target_gradient", schema, self._run_by_target)
 
     def __call__(self, input, target, **options):
         """The value; *options* are the loss's."""
         wanted = input.requires_grad and torch.is_grad_enabled()
         values = self._values(input, options) if options else self._defaults
         if getattr(target, "requires_grad", False) and torch.is_grad_enabled():
-            if getattr(self.native.record, "by_target", None) is None:
+            if self._by_target is None:
                 raise TypeError(f"target: requires grad, but numbadl's {self.name} has no gradient of it; detach it")
             fixed = target.detach()
             value = only_first(self.operation.first(input, fixed, *values, wanted))
-            slope = self.native.target_gradient(input.detach(), fixed, **self._native_options(values))
-            return _OfTarget.apply(self.name, value, target, slope)
+            return _OfTarget.apply(self.name, value, target, self._by_target(input.detach(), fixed, *values))
         return only_first(self.operation.first(input, target, *values, wanted))
 
     def _values(self, input, options):
@@ -173,6 +176,9 @@ class _Loss:
         if not isinstance(value, torch.Tensor):
             value = torch.scalar_tensor(value, dtype=input.dtype, device=input.device)
         return value, gradient
+
+    def _run_by_target(self, input, target, *values):
+        return self.native.target_gradient(input, target, **self._native_options(values))
 
     def _native_options(self, values):
         """What `_values` gave, as options of numbadl's own loss."""
