@@ -68,9 +68,11 @@ class ActivationLayer(Layer):
 
     def forward(self, x, training=False):
         self._check_input(x)
-        y = self.function(x, out=self._work("out", x.shape, training), **self._call(training))
         if training:
-            self.keep(x if self._of_result is None else y)
+            self.keep(x)  # first: random parameters are those of the step that it counts
+        y = self.function(x, out=self._work("out", x.shape, training), **self._call(training))
+        if training and self._of_result is not None:
+            self._kept = y
         return y
 
     @property

@@ -127,7 +127,7 @@ def each(fast):
 
 
 NORMS = {"LayerNorm", "LayerNorm of two axes", "RMSNorm", "GroupNorm", "InstanceNorm with affine"}
-EACH, EVERY = each({"Tanh", "PReLU", "LayerNorm"}), each(ONE_OF_EACH_KIND | NORMS | {"GRU", "RNN"})
+EACH, EVERY = each({"Tanh", "PReLU", "RReLU", "LayerNorm"}), each(ONE_OF_EACH_KIND | NORMS | {"GRU", "RNN"})
 
 
 def away_from_zero(rng, shape):
