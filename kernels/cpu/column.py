@@ -197,11 +197,8 @@ def _stage(row, k):
     """A compiled function (rows, inner, columns, sources, targets, earlier, own): stage k of some rows, its totals in *own*."""
     stage = row.stages[k]
     combine, combine_rows, start = _combination(stage)
-    sources_of, kept, fn = (
-        _sources(row, k),
-        pick([0] * stage.keep),
-        _twice(stage.function) if stage.keep else stage.function,
-    )
+    sources_of, kept = _sources(row, k), pick([0] * stage.keep)
+    fn = _twice(stage.function) if stage.keep else stage.function
 
     @function
     def run(rows, inner, columns, sources, targets, earlier, own):

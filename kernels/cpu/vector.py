@@ -450,8 +450,7 @@ def _rows_and_accumulate(join):
         def codegen(cx, builder, sig, values):
             prefer_512_bit(builder)
             from_, beside, to, kept, parameters = (cgutils.unpack_tuple(builder, v) for v in values[4:])
-            offsets = [builder.mul(values[3], _I64(r)) for r in range(rows.literal_value)]
-            of_row = [([_moved(builder, p, o) for p in from_], [_moved(builder, p, o) for p in to]) for o in offsets]
+            of_row = _rows_apart(builder, rows.literal_value, values[3], from_, to)
 
             def body(i, mark, carried):
                 found = [
@@ -481,6 +480,12 @@ def _rows_and_accumulate(join):
     return accumulate
 
 
+def _rows_apart(builder, rows, stride, sources, targets):
+    """(sources, targets) of each of so many rows."""
+    offsets = [builder.mul(stride, _I64(r)) for r in range(rows)]
+    return [([_moved(builder, p, o) for p in sources], [_moved(builder, p, o) for p in targets]) for o in offsets]
+
+
 vector_rows_accumulate, vector_rows_largest = map(_rows_and_accumulate, (_sum, _greater))
 
 
@@ -495,8 +500,7 @@ def vector_rows_map(context, fn, rows, count, stride, sources, shared, targets, 
     def codegen(cx, builder, sig, values):
         prefer_512_bit(builder)
         from_, beside, to, parameters = (cgutils.unpack_tuple(builder, v) for v in values[4:])
-        offsets = [builder.mul(values[3], _I64(r)) for r in range(rows.literal_value)]
-        of_row = [([_moved(builder, p, o) for p in from_], [_moved(builder, p, o) for p in to]) for o in offsets]
+        of_row = _rows_apart(builder, rows.literal_value, values[3], from_, to)
 
         def body(i, mark, carried):
             found = [

@@ -270,9 +270,8 @@ def _avg_pool_backward(n, c, extents, sizes, operands):
         top, bottom, rows = _clipped(o, height, kh, sh, ph, counted)
         line, r = plane + top * width, 0
         while r < q:
-            if (
-                first <= r < last and min(RUN, last - r) >= kw
-            ):  # otherwise windows are wider than there are many of them
+            # A run of fewer windows than one is wide goes one after the other.
+            if first <= r < last and min(RUN, last - r) >= kw:
                 count = min(RUN, last - r)
                 place = line + r * sw - pw
                 _spread_of_run(grad, source + r, count, rows * kw, dx, place, width, bottom - top, kw, sw)
